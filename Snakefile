@@ -1,0 +1,118 @@
+# One study from its parameter file to the book. One rule a notebook; a job runs again when its parameters, its
+# notebook or the modules it uses change.
+#   snakemake --cores all --config study=quick            (what `make study` calls)
+#   snakemake --cores all --config study=quick --dry-run  (what would run, and why)
+import sys
+from pathlib import Path
+
+sys.path.insert(0, workflow.basedir)
+from p2p.errors import UserError
+from p2p.params import load_study
+
+NAME = config.get("study", "quick")
+try:
+    STUDY = load_study(Path(workflow.basedir) / "params" / f"{NAME}.yaml")
+except UserError as error:
+    raise WorkflowError(str(error))
+
+RUNS, EVALUATIONS, PAGE = STUDY.runs(), STUDY.evaluations(), STUDY.page()
+OUT, RUN = f"results/{NAME}", f"runs/{NAME}"
+PAGES = ["04_table", "05_tau", "06_topk", "07_gallery"]
+EXECUTE = f"{sys.executable} notebooks/execute.py"
+
+
+def modules(*names):
+    return [f"p2p/{name}.py" for name in names]
+
+
+def teacher_of(wildcards):
+    teacher = RUNS[wildcards.run].teacher_run
+    return f"{RUN}/{teacher}/run.json" if teacher else []
+
+
+def runs_of(wildcards):
+    e = EVALUATIONS[wildcards.evaluation]
+    names = [e.teacher_run, e.baseline_run, *e.student_runs.values(), *e.control_runs.values(), e.ceiling_run]
+    return [f"{RUN}/{name}/run.json" for name in names if name]
+
+
+wildcard_constraints:
+    run="[^/]+", evaluation="[^/]+", page="04_table|05_tau|06_topk|07_gallery",
+
+
+localrules: all, book,
+
+
+rule all:
+    input:
+        "book/_build/html/index.html",
+        [f"{OUT}/02_train-{run}.ipynb" for run in RUNS],
+
+
+rule data:
+    input:
+        "notebooks/01_data.py", modules("data", "readers", "birds", "augment", "networks"),
+    output:
+        f"{OUT}/01_data.ipynb",
+    params:
+        json=STUDY.data_json(),
+    shell:
+        EXECUTE + " {input[0]} {output} --parameters {params.json:q}"
+
+
+rule train:
+    input:
+        "notebooks/02_train.py",
+        modules("training", "phases", "losses", "networks", "projection", "prototypes", "decision", "augment", "data"),
+        teacher=teacher_of,
+        data=rules.data.output,
+    output:
+        run=f"{RUN}/{{run}}/run.json",
+        notebook=f"{OUT}/02_train-{{run}}.ipynb",
+    params:
+        json=lambda w: RUNS[w.run].model_dump_json(),
+    threads: STUDY.threads
+    resources:
+        gpu=STUDY.gpus,
+    shell:
+        EXECUTE + " {input[0]} {output.notebook} --parameters {params.json:q} --threads {threads}"
+
+
+rule evaluate:
+    input:
+        "notebooks/03_evaluate.py", modules("metrics", "responses"), runs_of,
+    output:
+        notebook=f"{OUT}/03_evaluate-{{evaluation}}.ipynb",
+        table=f"{OUT}/evaluations/{{evaluation}}.csv",
+    params:
+        json=lambda w: EVALUATIONS[w.evaluation].model_dump_json(),
+    threads: STUDY.threads
+    resources:
+        gpu=STUDY.gpus,
+    shell:
+        EXECUTE + " {input[0]} {output.notebook} --parameters {params.json:q} --threads {threads}"
+
+
+rule page:
+    input:
+        "notebooks/{page}.py", "p2p/figures.py",
+        [f"{OUT}/evaluations/{e}.csv" for e in EVALUATIONS],
+    output:
+        f"{OUT}/{{page}}.ipynb",
+    params:
+        json=PAGE.model_dump_json(),
+    shell:
+        EXECUTE + " {input[0]} {output} --parameters {params.json:q}"
+
+
+rule book:
+    input:
+        [f"{OUT}/{page}.ipynb" for page in PAGES],
+        [f"{OUT}/02_train-{run}.ipynb" for run in RUNS],
+        [f"{OUT}/03_evaluate-{e}.ipynb" for e in EVALUATIONS],
+        "book/build.py", "book/_config.yml", "book/references.bib",
+        sorted(map(str, Path("book").glob("*.md"))),
+    output:
+        "book/_build/html/index.html",
+    shell:
+        f"{sys.executable} book/build.py --strict"

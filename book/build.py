@@ -1,0 +1,346 @@
+"""Draw the book: stage prose and results, write the table of contents, run jupyter-book, check the pages.
+
+    python book/build.py [--results results] [--output book] [--no-strict]
+
+The book computes nothing. It shows the prose pages of this folder and, for every folder of `--results` that has a
+`study.json` ({"study", "title", "order", "intro"}), the executed notebooks and result files in it. The pages are
+staged in `<output>/_build/src`; the book is `<output>/_build/html/index.html`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import nbformat
+import yaml
+
+BOOK = Path(__file__).resolve().parent
+FIRST = ("method", "data", "howto", "reproductions")  # prose in reading order; other pages follow in alphabet order
+LAST = ("api", "bibliography")
+MAIN = ("table", "tau", "topk", "gallery", "data")  # pages of a study in reading order; others follow by number
+COPIED = {".csv", ".json", ".svg", ".png", ".jpg", ".md", ".txt", ".bib"}
+KINDS = {"train": "Training", "evaluate": "Evaluation"}
+NOTEBOOK = re.compile(r"(\d+)_([A-Za-z0-9]+)(?:-(.+))?")
+CODE_TAGS = {"hide-input", "hide-cell", "remove-input", "remove-cell", "show-input"}
+
+
+class BookError(ValueError):
+    """What is wrong with the files the book is made of, in one sentence."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """One folder of results: `pages` are the notebooks everyone reads, `runs` one notebook a training or evaluation."""
+
+    name: str
+    title: str
+    order: float
+    intro: str
+    folder: Path
+    pages: tuple[str, ...]
+    runs: tuple[str, ...]
+
+
+def find_studies(results: Path) -> list[Study]:
+    """The studies under `results`, by their `order` and then by name.
+
+    Raises:
+        BookError: A study.json cannot be read or lacks a key, or a notebook's name is not NN_name[-run].ipynb.
+    """
+    studies = [read_study(path) for path in sorted(results.glob("*/study.json"))]
+    return sorted(studies, key=lambda study: (study.order, study.name))
+
+
+def read_study(path: Path) -> Study:
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        title, order, intro = str(facts["title"]), float(facts["order"]), str(facts["intro"])
+    except (ValueError, KeyError, TypeError) as error:
+        expected = 'expected a JSON object with "study", "title", "order" (a number) and "intro"'
+        raise BookError(f"{path}: {error!r}; {expected}; let the workflow write it again.") from error
+    pages: list[tuple[int, int, str]] = []
+    runs: list[tuple[int, str]] = []
+    for notebook in sorted(path.parent.glob("*.ipynb")):
+        match = NOTEBOOK.fullmatch(notebook.stem)
+        if match is None:
+            raise BookError(f"{notebook}: a notebook of a study is named NN_name.ipynb or NN_name-run.ipynb; rename it.")
+        number, kind, run = int(match[1]), match[2], match[3]
+        if run or kind in KINDS:
+            runs.append((number, notebook.stem))
+        else:
+            pages.append((MAIN.index(kind) if kind in MAIN else len(MAIN), number, notebook.stem))
+    return Study(
+        name=path.parent.name,
+        title=title,
+        order=order,
+        intro=intro,
+        folder=path.parent,
+        pages=tuple(stem for *_, stem in sorted(pages)),
+        runs=tuple(stem for _, stem in sorted(runs)),
+    )
+
+
+def run_title(stem: str) -> str:
+    """`02_train-r18-student-s0` is shown as `Training: r18-student-s0`."""
+    match = NOTEBOOK.fullmatch(stem)
+    assert match is not None  # read_study let no other name through
+    kind = KINDS.get(match[2], match[2].capitalize())
+    return f"{kind}: {match[3]}" if match[3] else kind
+
+
+def make_toc(prose: list[str], studies: list[Study]) -> dict[str, Any]:
+    """The table of contents: the prose, one part a study, the reference pages."""
+    middle = sorted(set(prose) - {"index", *FIRST, *LAST})
+    opening = [name for name in FIRST if name in prose] + middle
+    closing = [name for name in LAST if name in prose]
+    parts: list[dict[str, Any]] = []
+    if opening:
+        parts.append({"caption": "The study", "numbered": 1, "chapters": [{"file": name} for name in opening]})
+    for study in studies:
+        base = f"studies/{study.name}"
+        chapters: list[dict[str, Any]] = [{"file": f"{base}/index"}]
+        chapters += [{"file": f"{base}/{stem}"} for stem in study.pages]
+        if study.runs:
+            runs = [{"file": f"{base}/{stem}", "title": run_title(stem)} for stem in study.runs]
+            chapters.append({"file": f"{base}/runs", "title": "All runs", "sections": runs})
+        parts.append({"caption": study.title, "numbered": 1, "chapters": chapters})
+    if closing:
+        parts.append({"caption": "Reference", "numbered": 1, "chapters": [{"file": name} for name in closing]})
+    return {"format": "jb-book", "root": "index", "parts": parts}
+
+
+def own_labels(texts: list[str], prefix: str) -> list[str]:
+    """Give the labels defined in one notebook a prefix, so that twenty runs of one source do not clash."""
+    definition = re.compile(r"(^\(|^:?(?:name|label):[ \t]*|\$\$[ \t]*\()([\w:.-]+)(?=\)=|[ \t]*$|\)[ \t]*$)", re.M)
+    labels = {match[2] for text in texts for match in definition.finditer(text)}
+    if not labels:
+        return texts
+    any_label = "|".join(sorted(map(re.escape, labels), key=len, reverse=True))
+    use = re.compile(rf"(\{{(?:ref|numref|eq)\}}`(?:[^`<]*<)?|\]\(#?)({any_label})(?=[>`)])")
+    texts = [definition.sub(lambda m: f"{m[1]}{prefix}-{m[2]}", text) for text in texts]
+    return [use.sub(lambda m: f"{m[1]}{prefix}-{m[2]}", text) for text in texts]
+
+
+def stage_notebook(source: Path, target: Path, prefix: str) -> None:
+    """Copy an executed notebook: code collapsed, widgets (they need a server) dropped, labels made its own."""
+    notebook = nbformat.read(source, as_version=4)
+    notebook.metadata.pop("widgets", None)
+    markdown: list[tuple[Any, str]] = []
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            markdown.append((cell, "source"))
+        if cell.cell_type != "code":
+            continue
+        tags = cell.metadata.setdefault("tags", [])
+        if not CODE_TAGS & set(tags):
+            tags.append("hide-input")
+        widget = "application/vnd.jupyter.widget-view+json"
+        cell.outputs = [output for output in cell.outputs if widget not in output.get("data", {})]
+        for output in cell.outputs:
+            if "text/markdown" in output.get("data", {}):
+                markdown.append((output.data, "text/markdown"))
+        figure = cell.metadata.get("mystnb", {}).get("figure", {})
+        if "name" in figure:
+            figure["name"] = f"{prefix}-{figure['name']}"
+    texts = own_labels([holder[key] for holder, key in markdown], prefix)
+    for (holder, key), text in zip(markdown, texts, strict=True):
+        holder[key] = text
+    nbformat.write(notebook, target)
+
+
+def fence(lines: list[str], name: str, argument: str) -> str:
+    return "\n".join([f"```{{{name}}} {argument}", *lines, "```", ""])
+
+
+def findings(study: Study, base: str) -> str:
+    """The `{include}` of a study's findings.md, or a sentence where there is none. `base` is "" or "studies/x/"."""
+    if not (study.folder / "findings.md").exists():
+        return "This study has no summary of findings yet; its pages hold what has been run.\n"
+    return fence([":relative-images:", ":relative-docs: ."], "include", f"{base}findings.md")
+
+
+def landing_findings(studies: list[Study]) -> str:
+    """The part of the landing page that quotes each study's findings."""
+    if not studies:
+        return "No study has been run in this copy yet: `make study` runs the quick one and draws this book again.\n"
+    found = [study for study in studies if (study.folder / "findings.md").exists()]
+    parts = [
+        f"### [{study.title}](studies/{study.name}/index.md)\n\n{findings(study, f'studies/{study.name}/')}"
+        for study in found
+    ]
+    rest = [f"[{study.title}](studies/{study.name}/index.md)" for study in studies if study not in found]
+    if rest:
+        parts.append(("Also in this book: " if found else "In this book: ") + ", ".join(rest) + ".\n")
+    return "\n".join(parts)
+
+
+def page_title(notebook: Path) -> str:
+    for cell in nbformat.read(notebook, as_version=4).cells:
+        match = re.search(r"^# +(.+)$", cell.source, re.M) if cell.cell_type == "markdown" else None
+        if match:
+            return match[1].strip()
+    raise BookError(f"{notebook}: no title; its first markdown cell should begin with '# Title'.")
+
+
+def study_page(study: Study) -> str:
+    """The index page of a study: its intro, its findings, its pages and its result files."""
+    lines = [f"# {study.title}", "", study.intro, "", "## What it finds", "", findings(study, ""), "## Pages", ""]
+    lines += [f"- [{page_title(study.folder / f'{stem}.ipynb')}]({stem}.ipynb)" for stem in study.pages]
+    if study.runs:
+        lines.append(f"- [All runs](runs.md): {len(study.runs)} executed notebooks, one a training or evaluation")
+    tables = sorted(path.name for path in study.folder.iterdir() if path.suffix == ".csv")
+    tables += [name for name in ("provenance.json",) if (study.folder / name).exists()]
+    if tables:
+        lines += ["", "## Result files", "", "Every number and figure of this part is drawn from these files; their"]
+        lines += ["columns are explained in [Read the result files](../../howto.md#read-the-result-files).", ""]
+        lines += [f"- {{download}}`{name} <{name}>`" for name in tables]
+    return "\n".join([*lines, ""])
+
+
+def runs_page(study: Study) -> str:
+    lines = [f"# All runs of {study.title}", ""]
+    lines += ["One executed notebook for every network that was trained and every triple that was evaluated: the", ""]
+    lines[-1] = "parameters it ran with, its history, its checks. Each can be downloaded from its page."
+    lines += ["", *(f"- [{run_title(stem)}]({stem}.ipynb)" for stem in study.runs), ""]
+    return "\n".join(lines)
+
+
+def stage(prose: Path, results: Path, source: Path) -> None:
+    """Fill the empty folder `source` with everything jupyter-book needs.
+
+    Raises:
+        BookError: index.md is missing, or a study cannot be read.
+    """
+    if not (prose / "index.md").exists():
+        raise BookError(f"{prose}: no index.md, the landing page; give the folder that holds the book's prose.")
+    studies = find_studies(results)
+    source.mkdir(parents=True)
+    pages = sorted(path for path in prose.glob("*.md") if path.name != "README.md")
+    for path in [*pages, prose / "_config.yml", prose / "references.bib"]:
+        shutil.copy2(path, source / path.name)
+    text = (source / "index.md").read_text(encoding="utf-8")
+    (source / "index.md").write_text(text.replace("<!-- findings -->", landing_findings(studies)), encoding="utf-8")
+    if (prose / "images").is_dir():
+        shutil.copytree(prose / "images", source / "images")
+    shutil.copytree(prose / "_ext", source / "_ext", ignore=shutil.ignore_patterns("__pycache__"))
+    # jupyter-book loads every script of _static on every page, so what a page loads by itself (MathJax, the explorer)
+    # goes another way to the same place; style sheets are meant for every page.
+    extra = source / "_extra"
+    extra.mkdir()
+    (source / "_static").mkdir()
+    for path in sorted(p for p in (prose / "_static").rglob("*") if p.is_file()):
+        root = source if path.suffix == ".css" else extra
+        target = root / "_static" / path.relative_to(prose / "_static")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(path, target)
+    for study in studies:
+        stage_study(study, source, extra)
+    toc = make_toc([path.stem for path in pages], studies)
+    (source / "_toc.yml").write_text(yaml.safe_dump(toc, sort_keys=False), encoding="utf-8")
+
+
+def stage_study(study: Study, source: Path, extra: Path) -> None:
+    folder = source / "studies" / study.name
+    folder.mkdir(parents=True)
+    sites = [path.parent for path in study.folder.glob("*/index.html")]  # small sites, such as the explorer
+    for site in sites:
+        shutil.copytree(site, extra / "studies" / study.name / site.name)
+    for path in sorted(p for p in study.folder.rglob("*") if p.is_file() and p.suffix in COPIED):
+        relative = path.relative_to(study.folder)
+        if any(part.startswith(".") for part in relative.parts) or any(site in path.parents for site in sites):
+            continue
+        (folder / relative).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(path, folder / relative)
+    for stem in [*study.pages, *study.runs]:
+        stage_notebook(study.folder / f"{stem}.ipynb", folder / f"{stem}.ipynb", f"{study.name}-{stem}")
+    (folder / "index.md").write_text(study_page(study), encoding="utf-8")
+    if study.runs:
+        (folder / "runs.md").write_text(runs_page(study), encoding="utf-8")
+
+
+class Links(HTMLParser):
+    """Collects `follows` (href of a) and `loads` (what the browser fetches by itself) of one page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.follows: list[str] = []
+        self.loads: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = {key: value for key, value in attrs if value}
+        if tag == "a" and "href" in values:
+            self.follows.append(values["href"])
+        if tag == "link" and "href" in values and values.get("rel") not in ("canonical", "next", "prev"):
+            self.loads.append(values["href"])
+        self.loads += [values[key] for key in ("src", "data") if key in values and tag != "a"]
+
+
+def check_html(html: Path) -> list[str]:
+    """What is wrong with built pages: relative links to missing files, and anything loaded from the network."""
+    faults = []
+    for page in sorted(html.rglob("*.html")):
+        links = Links()
+        links.feed(page.read_text(encoding="utf-8"))
+        where = page.relative_to(html)
+        for url in sorted({*links.follows, *links.loads}):
+            parts = urlsplit(url)
+            if parts.netloc and url in links.loads:
+                faults.append(f"{where}: loads {url} from the network")
+            elif not parts.scheme and not parts.netloc and parts.path:
+                target = page.parent / unquote(parts.path)
+                if not target.exists():
+                    faults.append(f"{where}: {url} does not exist")
+    return faults
+
+
+def build(prose: Path, results: Path, output: Path, strict: bool = True) -> int:
+    """Stage and build the book; return jupyter-book's exit code, or 1 if the built pages have faults (strict)."""
+    place = output / "_build"
+    source, html = place / "src", place / "html"
+    for folder in (source, html, place / ".doctrees"):  # a page of a study that is gone must not stay behind
+        shutil.rmtree(folder, ignore_errors=True)
+    stage(prose, results, source)
+    command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", str(source)]
+    command += ["--path-output", str(output), "-n", "--keep-going", *(["-W"] if strict else [])]
+    path = os.pathsep.join(filter(None, [str(BOOK.parent), os.environ.get("PYTHONPATH")]))
+    code = subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, check=False).returncode
+    if code:
+        return code
+    faults = check_html(html)
+    for fault in faults:
+        print(f"book: {fault}", file=sys.stderr)
+    if faults and strict:
+        return 1
+    print(html / "index.html")
+    return 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="Draw the book from the prose pages and the result files.")
+    parser.add_argument("--results", type=Path, default=BOOK.parent / "results", help="folder of result folders")
+    parser.add_argument("--output", type=Path, default=BOOK, help="the book is <output>/_build/html (default: book)")
+    parser.add_argument("--prose", type=Path, default=BOOK, help="folder of the prose pages and _config.yml")
+    parser.add_argument(
+        "-W", "--strict", action=argparse.BooleanOptionalAction, default=True, help="a warning is an error (default)"
+    )
+    options = parser.parse_args(arguments)
+    try:
+        return build(options.prose.resolve(), options.results.resolve(), options.output.resolve(), options.strict)
+    except BookError as error:
+        print(f"book: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,97 @@
+"""Run one notebook with parameters, or check or sum up a study file.
+
+    python notebooks/execute.py NOTEBOOK.py OUT.ipynb --parameters '{"key": value}' [--threads N]
+    python notebooks/execute.py --check params/quick.yaml
+    python notebooks/execute.py --summary params/quick.yaml
+
+The executed notebook appears at OUT only when it ran to its end; a failed one is left in runs/failed/ for reading.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+
+from p2p.errors import UserError
+from p2p.files import atomic_path
+from p2p.params import load_study
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def execute(source: Path, out: Path, parameters: dict[str, object], threads: int) -> None:
+    """Convert a py:percent source, run it with papermill, and move the result into place.
+
+    Raises:
+        UserError: What the notebook raised as such, in its one sentence.
+        papermill.PapermillExecutionError: Any other failure.
+    """
+    import jupytext
+    import nbformat
+    import papermill
+
+    # The native kernel inherits this environment: threads of one job, and a path that finds p2p from any folder.
+    os.environ |= {"OMP_NUM_THREADS": str(threads), "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
+    notebook = jupytext.read(source)
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    partial = ROOT / "runs" / "failed" / out.name
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    plain = partial.with_suffix(".input.ipynb")
+    nbformat.write(notebook, plain)
+    try:
+        papermill.execute_notebook(
+            str(plain), str(partial), parameters, kernel_name="python3", cwd=str(ROOT), log_output=True, progress_bar=False
+        )
+    except papermill.PapermillExecutionError as error:
+        if error.ename == "UserError":
+            raise UserError(error.evalue) from None
+        raise
+    finally:
+        plain.unlink(missing_ok=True)
+    done = nbformat.read(partial, as_version=4)
+    done.metadata.pop("papermill", None)  # machine paths and times of no interest to a reader
+    for cell in done.cells:
+        cell.metadata.pop("papermill", None)
+        cell.metadata.pop("execution", None)
+    with atomic_path(out) as temporary:
+        nbformat.write(done, temporary)
+    partial.unlink()
+
+
+def summary(path: Path) -> str:
+    """Where the book is, and the main table."""
+    study = load_study(path)
+    table = ROOT / "results" / study.study / "table.md"
+    book = ROOT / "book" / "_build" / "html" / "index.html"
+    return f"\n{study.title}\n\n{table.read_text().strip()}\n\nThe book: {book.as_uri()}\n"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("notebook", nargs="?", type=Path)
+    parser.add_argument("out", nargs="?", type=Path)
+    parser.add_argument("--parameters", default="{}", type=json.loads)
+    parser.add_argument("--threads", default=1, type=int)
+    parser.add_argument("--check", type=Path)
+    parser.add_argument("--summary", type=Path)
+    given = parser.parse_args()
+    try:
+        if given.check:
+            load_study(given.check)
+        elif given.summary:
+            print(summary(given.summary))
+        elif given.notebook and given.out:
+            execute(given.notebook, given.out, given.parameters, given.threads)
+        else:
+            parser.error("give a notebook and where its executed copy goes, or --check, or --summary")
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

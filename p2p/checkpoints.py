@@ -1,0 +1,85 @@
+"""Saving and loading networks and the state of a training run: safetensors, never pickles."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from p2p.errors import UserError
+from p2p.files import atomic_path
+
+if TYPE_CHECKING:
+    from p2p.training import Trainer
+
+
+def save_tensors(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any] | None = None) -> None:
+    """Write tensors and JSON-able metadata in one step."""
+    plain = {k: v.detach().contiguous().clone() for k, v in tensors.items()}
+    with atomic_path(path) as temporary:
+        save_file(plain, temporary, {"meta": json.dumps(meta or {})})
+
+
+def load_tensors(path: Path, device: str | torch.device = "cpu") -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors and metadata of a file.
+
+    Raises:
+        UserError: Missing or damaged.
+    """
+    try:
+        with safe_open(path, "pt", device=str(device)) as file:
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            return tensors, json.loads((file.metadata() or {}).get("meta", "{}"))
+    except FileNotFoundError:
+        raise UserError(f"{path} not found; train this run first (make study).") from None
+    except SafetensorError as error:
+        raise UserError(f"{path} is damaged ({error}); delete its folder and train the run again.") from None
+
+
+def save_network(network: nn.Module, path: Path, extra: dict[str, Tensor]) -> None:
+    """Weights as `network.<key>` beside further tensors."""
+    save_tensors(path, {**{f"network.{k}": v for k, v in network.state_dict().items()}, **extra})
+
+
+def save_checkpoint(trainer: Trainer, upcoming: tuple[int, int]) -> None:
+    """Everything needed to go on with phase and epoch `upcoming`; random numbers depend on (seed, phase, epoch) alone."""
+    tensors = {f"network.{k}": v for k, v in trainer.network.state_dict().items()}
+    for name, optimizer in trainer.optimizers.items():
+        for i, state in optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{name}.{i}.{k}": torch.as_tensor(v) for k, v in state.items()}
+    meta = {
+        "upcoming": upcoming,
+        "history": trainer.history,
+        "best": trainer.best,
+        "passes": trainer.passes,
+        "seconds": trainer.seconds,
+        "params": trainer.params.model_dump(),
+    }
+    save_tensors(trainer.folder / "checkpoint.safetensors", tensors, meta)
+
+
+def load_checkpoint(trainer: Trainer) -> tuple[int, int]:
+    """Put a trainer where its last checkpoint was; (0, 0) where parameters have changed since, to start anew."""
+    tensors, meta = load_tensors(trainer.folder / "checkpoint.safetensors", trainer.device)
+    if meta["params"] != trainer.params.model_dump():
+        print(f"{trainer.params.run}: parameters have changed since the checkpoint, starting anew.")
+        return 0, 0
+    trainer.network.load_state_dict({k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")})
+    for phase in trainer.phases:
+        prefix = f"optimizer.{phase.name}."
+        saved: dict[int, dict[str, Tensor]] = {}
+        for key, value in tensors.items():
+            if key.startswith(prefix):
+                i, field = key.removeprefix(prefix).split(".")
+                saved.setdefault(int(i), {})[field] = value
+        if saved and phase.name not in trainer.optimizers:
+            optimizer = trainer._optimizer(phase, 1.0)
+            optimizer.load_state_dict({**optimizer.state_dict(), "state": saved})
+    trainer.history, trainer.best = meta["history"], meta["best"]
+    trainer.passes, trainer.seconds = meta["passes"], meta["seconds"]
+    return tuple(meta["upcoming"])

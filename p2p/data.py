@@ -1,0 +1,179 @@
+"""Images of a study: one uint8 tensor, its labels, split and annotations.
+
+`load_images` is the only entrance. Photographs are listed by p2p/readers.py, decoded and cached by
+p2p/decode.py; synthetic birds are drawn anew each time and need no cache.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from p2p import birds
+from p2p.decode import decode
+from p2p.errors import UserError
+from p2p.listing import choose, find_root, seeded_cut
+from p2p.readers import read_cars, read_cub, read_folder
+
+if TYPE_CHECKING:
+    from p2p.params import DataParams
+
+SPLITS = ("train", "validation", "test")
+BIRD_CLASSES = 20  # where the parameters name no class_count
+BIRD_TEST_INDEX = 10_000_000  # test birds are numbered from here, so that no training bird can be among them
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """N square images and what is known of them; every tensor is on one device.
+
+    Attributes:
+        pixels: (N, 3, S, S) uint8, RGB.
+        labels: (N,) int64, 0..K-1.
+        split: (N,) uint8: 0 train, 1 validation, 2 test.
+        classes: K class names.
+        names: N names, one per image (relative path, or "bird 17").
+        boxes: (N, 4) float32 x0, y0, x1, y1 of the object in frame pixels, or None.
+        parts: (N, Q, 3) float32 x, y in frame pixels, visible (0/1; x = y = 0 where not visible), or None.
+        part_names: Q names, empty without parts.
+        masks: (N, S, S) uint8: 0 = none, q + 1 = visible pixel of part_names[q], or None.
+    """
+
+    pixels: Tensor
+    labels: Tensor
+    split: Tensor
+    classes: tuple[str, ...]
+    names: tuple[str, ...]
+    boxes: Tensor | None = None
+    parts: Tensor | None = None
+    part_names: tuple[str, ...] = ()
+    masks: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        for name, tensor in self._tensors().items():
+            if len(tensor) != len(self.names):
+                raise ValueError(f"ImageSet.{name} has {len(tensor)} rows for {len(self.names)} names.")
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def _tensors(self) -> dict[str, Tensor]:
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in values.items() if isinstance(value, Tensor)}
+
+    def subset(self, split: str) -> ImageSet:
+        """The images of "train", "validation" or "test", in their order."""
+        if split not in SPLITS:
+            raise UserError(f"There is no split {split!r}; expected one of {', '.join(SPLITS)}.")
+        return self.select((self.split == SPLITS.index(split)).nonzero().flatten())
+
+    def select(self, index: Tensor) -> ImageSet:
+        """The images at `index`: (n,) int64 positions, in that order."""
+        index = index.to(self.labels.device)
+        chosen: dict[str, Any] = {name: tensor[index] for name, tensor in self._tensors().items()}
+        return replace(self, names=tuple(self.names[i] for i in index.tolist()), **chosen)
+
+    def to(self, device: str | torch.device) -> ImageSet:
+        """The same images with every tensor on `device`."""
+        moved: dict[str, Any] = {name: tensor.to(device) for name, tensor in self._tensors().items()}
+        return replace(self, **moved)
+
+
+def load_images(params: DataParams, device: str | torch.device = "cpu") -> ImageSet:
+    """Images of a study, with a validation split cut from the training images of each class.
+
+    Args:
+        params: reader, root, size, class_step, class_count, images_per_class, validation_fraction, data_seed
+            and the numbers of birds.
+        device: Where the tensors go.
+
+    Returns:
+        Training, validation and test images together. `images_per_class` counts the images of the reader's
+        training (before the validation cut) and test split.
+
+    Raises:
+        UserError: The data set is missing, incomplete or damaged, or the cache cannot be written.
+    """
+    images = _draw_birds(params) if params.reader == "birds" else _load_files(params)
+    train = (images.split == 0).nonzero().flatten()
+    cut = seeded_cut(
+        [images.names[i] for i in train.tolist()],
+        images.labels[train].numpy(),
+        images.classes,
+        params.validation_fraction,
+        params.data_seed,
+        "validation",
+    )
+    images.split[train[torch.from_numpy(cut)]] = 1
+    return images.to(device)
+
+
+def bird_indices(names: tuple[str, ...]) -> Tensor:
+    """(N,) int64 index of each bird for `p2p.birds.draw`, from its name "bird 17"."""
+    return torch.tensor([int(name.removeprefix("bird ")) for name in names], dtype=torch.int64)
+
+
+def _draw_birds(params: DataParams) -> ImageSet:
+    """Draw the birds; image j of class c has index j * K + c, so more images leave the first unchanged."""
+    if params.class_step != 1:
+        raise UserError(
+            "Parameter class_step chooses among classes on disk; for reader 'birds' set class_count only."
+        )
+    classes = params.class_count or BIRD_CLASSES
+    train, test = (
+        min(count, params.images_per_class or count)
+        for count in (params.bird_train_per_class, params.bird_test_per_class)
+    )
+    position = torch.cat([torch.arange(train * classes), torch.arange(test * classes)])
+    held_out = torch.arange(len(position)) >= train * classes
+    labels, index = position % classes, position + BIRD_TEST_INDEX * held_out
+    table = birds.class_table(classes, params.data_seed)
+    drawn = birds.draw(labels, index, table, params.size, params.data_seed)
+    return ImageSet(
+        pixels=drawn.pixels,
+        labels=labels,
+        split=(2 * held_out).to(torch.uint8),
+        classes=tuple(f"species {label + 1}" for label in range(classes)),
+        names=tuple(f"bird {number}" for number in index.tolist()),
+        boxes=drawn.boxes.float(),
+        parts=drawn.parts.float(),
+        part_names=tuple(birds.PARTS),
+        masks=drawn.masks,
+    )
+
+
+def _load_files(params: DataParams) -> ImageSet:
+    """Read the lists, keep what the parameters ask for, decode it, move boxes and parts into the frame."""
+    root = find_root(params.root, params.reader)
+    if params.reader == "cub":
+        listing = read_cub(root)
+    elif params.reader == "cars":
+        listing = read_cars(root)
+    else:
+        listing = read_folder(root, params.data_seed)
+    listing = choose(listing, params.class_step, params.class_count, params.images_per_class)
+    pixels, windows = decode(listing, params.size, params.reader)
+    boxes = parts = None
+    scale = params.size / (windows[:, 2:] - windows[:, :2])  # (N, 2)
+    if listing.boxes is not None:
+        corners = (listing.boxes.reshape(-1, 2, 2) - windows[:, None, :2]) * scale[:, None]
+        boxes = torch.from_numpy(corners.clip(0, params.size).reshape(-1, 4)).float()
+    if listing.parts is not None:
+        places = (listing.parts[:, :, :2] - windows[:, None, :2]) * scale[:, None]
+        inside = ((places >= 0) & (places <= params.size)).all(axis=2)  # what was cut away is not visible
+        visible = inside & (listing.parts[:, :, 2] > 0)
+        parts = torch.from_numpy(np.dstack([places, np.ones_like(visible)]) * visible[:, :, None]).float()
+    return ImageSet(
+        pixels=pixels,
+        labels=torch.from_numpy(listing.labels),
+        split=torch.from_numpy(np.where(listing.test, 2, 0).astype(np.uint8)),
+        classes=listing.classes,
+        names=listing.names,
+        boxes=boxes,
+        parts=parts,
+        part_names=listing.part_names,
+    )

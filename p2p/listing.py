@@ -1,0 +1,147 @@
+"""A data set before decoding: which files, classes, boxes and parts it has, and how to cut it down.
+
+The readers (p2p/readers.py) return a `Listing`; `choose` keeps a few classes or images of it, so that small
+studies decode only what they use.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from p2p.errors import UserError
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".tif", ".tiff"})
+
+
+@dataclass(frozen=True, eq=False)
+class Listing:
+    """What a reader found; image i is the file `folder / names[i]`.
+
+    Attributes:
+        folder: Folder that `names` are relative to.
+        names: N relative paths with forward slashes.
+        labels: (N,) int64, 0..K-1.
+        test: (N,) bool, True for the test images of the official (or seeded) split.
+        classes: K class names.
+        boxes: (N, 4) float64 x0, y0, x1, y1 in source pixels, or None.
+        parts: (N, Q, 3) float64 x, y in source pixels, visible (0/1), or None.
+        part_names: Q names, empty without parts.
+        crop: Whether images are cut to their boxes.
+    """
+
+    folder: Path
+    names: tuple[str, ...]
+    labels: np.ndarray
+    test: np.ndarray
+    classes: tuple[str, ...]
+    boxes: np.ndarray | None = None
+    parts: np.ndarray | None = None
+    part_names: tuple[str, ...] = ()
+    crop: bool = False
+
+
+def find_root(root: str | Path | None, reader: str) -> Path:
+    """Folder of a data set: `root`, else P2P_DATA of the environment; for CUB and Cars their parent will do.
+
+    Raises:
+        UserError: Neither is set, or the folder does not exist.
+    """
+    inner, command = {
+        "cub": ("CUB_200_2011", "download it with `python -m p2p.download cub --root DIR`"),
+        "cars": ("stanford_cars", "see how to assemble it with `python -m p2p.download cars --root DIR`"),
+    }.get(reader, ("", "name a tree of class folders"))
+    given = root or os.environ.get("P2P_DATA")
+    if not given:
+        raise UserError(
+            f"Reader '{reader}' has no data folder: set `root`, or P2P_DATA in the environment, or {command}."
+        )
+    folder = Path(given).expanduser()
+    if not folder.is_dir():
+        source = "`root`" if root else "P2P_DATA"
+        raise UserError(f"Data folder {folder} does not exist: correct {source}, or {command}.")
+    return folder / inner if inner and (folder / inner).is_dir() else folder
+
+
+def seeded_cut(
+    names: Sequence[str], labels: np.ndarray, classes: Sequence[str], fraction: float, seed: int, purpose: str
+) -> np.ndarray:
+    """Choose a fraction of each class, at least one image and never all of it.
+
+    Images are ranked by a hash of (purpose, seed, name without extension), so a choice depends on neither the
+    other classes nor the library versions, and is the same for the .jpg and the .webp release of a data set.
+
+    Args:
+        names: N image names.
+        labels: (N,) class indices.
+        classes: K class names, for messages.
+        fraction: In (0, 1).
+        seed: Seed of the cut.
+        purpose: Keeps two cuts with one seed independent.
+
+    Returns:
+        (N,) bool, True for the chosen images.
+
+    Raises:
+        UserError: A class has fewer than two images.
+    """
+
+    def rank(index: int) -> bytes:
+        return hashlib.sha256(f"{purpose}\0{seed}\0{os.path.splitext(names[index])[0]}".encode()).digest()
+
+    chosen = np.zeros(len(names), dtype=bool)
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label).tolist()
+        if len(members) < 2:
+            raise UserError(
+                f"Class {classes[label]} has one image to cut a {purpose} split from; give it at least two."
+            )
+        count = min(max(1, round(fraction * len(members))), len(members) - 1)
+        chosen[sorted(members, key=rank)[:count]] = True
+    return chosen
+
+
+def choose(
+    listing: Listing, class_step: int = 1, class_count: int | None = None, images_per_class: int | None = None
+) -> Listing:
+    """Keep classes 0, k, 2k, ... (at most `class_count`) and the first images of each class and split.
+
+    Raises:
+        UserError: A kept class has no training or no test image.
+    """
+    kept = list(range(0, len(listing.classes), class_step))[:class_count]
+    indices: list[int] = []
+    for old in kept:
+        for part, test in (("training", False), ("test", True)):
+            members = np.flatnonzero((listing.labels == old) & (listing.test == test))[:images_per_class]
+            if not len(members):
+                raise UserError(
+                    f"Class {listing.classes[old]} in {listing.folder} has no {part} image; "
+                    "add some, or leave the class out."
+                )
+            indices.extend(members.tolist())
+    index = np.array(sorted(indices), dtype=np.int64)
+    labels = np.searchsorted(np.array(kept), listing.labels[index])
+    return replace(
+        listing,
+        names=tuple(listing.names[i] for i in index),
+        labels=labels.astype(np.int64),
+        test=listing.test[index],
+        classes=tuple(listing.classes[i] for i in kept),
+        boxes=None if listing.boxes is None else listing.boxes[index],
+        parts=None if listing.parts is None else listing.parts[index],
+    )
+
+
+def image_files(folder: Path) -> list[str]:
+    """Sorted names of the image files directly in a folder (hidden files left out)."""
+    if not folder.is_dir():
+        return []
+    return sorted(
+        e.name for e in os.scandir(folder) if e.name[0] != "." and Path(e.name).suffix.lower() in SUFFIXES
+    )

@@ -1,0 +1,275 @@
+"""Prototypical part networks over any torchvision trunk.
+
+An image passes the *trunk* (a CNN without its classifier), the *add-on* layers, the *prototype layer*, which measures
+how near each learnt prototype comes to each cell of the grid, and the *decision layer*, which sums up the evidence.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+from urllib.error import URLError
+
+import torch
+import torchvision
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from p2p.errors import UserError
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+TRUNKS = (
+    *("resnet18", "resnet34", "resnet50", "resnet101"),
+    *(f"vgg{n}{bn}" for n in (11, 13, 16, 19) for bn in ("", "_bn")),
+    *("densenet121", "densenet161", "densenet169", "densenet201"),
+    *("mobilenet_v2", "squeezenet1_1", "small", "small_half"),
+)
+WEIGHTS_HOST = "https://download.pytorch.org/models"
+
+
+class Output(NamedTuple):
+    """What one forward pass yields; the last three are empty for a `LinearNet`."""
+
+    logits: Tensor  # (B, K)
+    distances: Tensor  # (B, P) squared L2 to the nearest cell
+    cells: Tensor  # (B, P) int64, index h·W + w of that cell
+    z: Tensor  # (B, D, H, W) add-on map
+
+
+class Normalise(nn.Module):
+    """Images to the trunk's input: uint8 or float in [0, 1] to ImageNet-normalised float32."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:  # (B, 3, S, S) -> the same
+        images = images.float() / 255 if images.dtype == torch.uint8 else images
+        return ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+
+
+class ProtoNet(nn.Module):
+    """ProtoPNet: logits = W · log((d + 1) / (d + ε)), d the smallest squared distance of each prototype to the grid.
+
+    Source: ProtoPNet (Chen et al., NeurIPS 2019), as used by Proto2Proto (`paper.md` §1).
+
+    Args:
+        trunk: Maps normalised images to (B, C, H, W).
+        channels: C.
+        classes: K.
+        per_class: Prototypes of each class; P = K · per_class, prototype j belongs to class j // per_class.
+        depth: D, channels of the add-on map and length of a prototype.
+        epsilon: ε of the similarity.
+    """
+
+    def __init__(
+        self, trunk: nn.Module, channels: int, classes: int, per_class: int = 10, depth: int = 128, epsilon: float = 1e-4
+    ) -> None:
+        super().__init__()
+        self.trunk, self.epsilon = trunk, epsilon
+        self.addon = nn.Sequential(
+            nn.Conv2d(channels, depth, 1), nn.ReLU(), nn.Conv2d(depth, depth, 1), nn.Sigmoid()
+        )
+        for layer in self.addon:
+            if isinstance(layer, nn.Conv2d):
+                nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+                nn.init.zeros_(layer.bias)
+        self.prototypes = nn.Parameter(torch.rand(classes * per_class, depth))  # (P, D)
+        self.decision = nn.Linear(classes * per_class, classes, bias=False)  # weight (K, P)
+        own = torch.arange(classes * per_class) // per_class == torch.arange(classes)[:, None]
+        self.register_buffer("own", own, persistent=False)  # (K, P): prototype j belongs to class k
+        self.decision.weight.data = torch.where(own, 1.0, -0.5)
+
+    def head(self, features: Tensor) -> Output:  # (B, C, H, W) trunk output
+        z = self.addon(features)
+        distances, cells = nearest_cells(z, self.prototypes)
+        return Output(self.decision(similarity(distances, self.epsilon)), distances, cells, z)
+
+    def forward(self, images: Tensor) -> Output:
+        return self.head(self.trunk(images))
+
+
+class LinearNet(nn.Module):
+    """The same trunk with an ordinary classifier (global average pool, one linear layer): what interpretability costs."""
+
+    def __init__(self, trunk: nn.Module, channels: int, classes: int) -> None:
+        super().__init__()
+        self.trunk, self.decision = trunk, nn.Linear(channels, classes)
+
+    def head(self, features: Tensor) -> Output:
+        none = features.new_empty(0)
+        return Output(self.decision(features.mean((2, 3))), none, none, none)
+
+    def forward(self, images: Tensor) -> Output:
+        return self.head(self.trunk(images))
+
+
+def distance_map(z: Tensor, prototypes: Tensor) -> Tensor:
+    """Squared L2 distance of every prototype to every cell, d = max(0, ‖z‖² − 2 z·p + ‖p‖²), in float32.
+
+    Args:
+        z: (B, D, H, W) add-on map.
+        prototypes: (P, D).
+
+    Returns:
+        (B, P, H, W) squared L2.
+    """
+    b, _, h, w = z.shape
+    raw, p2 = _distances_without_p2(z, prototypes)
+    return (raw + p2[:, None]).relu().view(b, -1, h, w)
+
+
+def nearest_cells(z: Tensor, prototypes: Tensor) -> tuple[Tensor, Tensor]:
+    """Each prototype's nearest cell and its distance.
+
+    ‖p‖² is the same for all cells, so it is added after the minimum: one (B, P, H·W) tensor instead of three.
+
+    Args:
+        z: (B, D, H, W) add-on map.
+        prototypes: (P, D).
+
+    Returns:
+        distances (B, P) squared L2, float32, and cells (B, P) int64 in 0..H·W−1.
+    """
+    raw, p2 = _distances_without_p2(z, prototypes)
+    smallest, cells = raw.min(dim=2)
+    return (smallest + p2).relu(), cells
+
+
+def _distances_without_p2(z: Tensor, prototypes: Tensor) -> tuple[Tensor, Tensor]:
+    with torch.autocast(z.device.type, enabled=False):  # ε = 1e-4 leaves no room for half precision or TF32
+        x, p = z.float().flatten(2), prototypes.float()  # (B, D, HW), (P, D)
+        x2 = (x * x).sum(1, keepdim=True)  # (B, 1, HW), once, not once per prototype
+        raw = torch.baddbmm(x2, p.expand(len(x), *p.shape), x, alpha=-2)  # (B, P, HW)
+        return raw, (p * p).sum(1)
+
+
+def similarity(distances: Tensor, epsilon: float = 1e-4) -> Tensor:
+    """log((d + 1) / (d + ε)): 0 far away, −log ε at distance zero (ProtoPNet, eq. in §2.1)."""
+    return torch.log((distances + 1) / (distances + epsilon))
+
+
+# ---------------------------------------------------------------------------------------------------------- trunks
+
+
+def _small(width: int) -> list[nn.Module]:
+    """A trunk of four stages for 64 px images and a study of minutes; each stage halves the resolution but the first."""
+
+    def block(cin: int, cout: int, stride: int) -> list[nn.Module]:
+        return [nn.Conv2d(cin, cout, 3, stride, 1, bias=False), nn.BatchNorm2d(cout), nn.ReLU(inplace=True)]
+
+    layers = [nn.Sequential(*block(3, width, 2))]
+    for i, stride in enumerate((2, 2, 1)):
+        c = width * 2**i
+        layers.append(nn.Sequential(*block(c, 2 * c, stride), *block(2 * c, 2 * c, 1)))
+    return layers
+
+
+def _layers(name: str, weights: str) -> list[nn.Module]:
+    """The trunk as a list of layers, any prefix of which is a trunk of smaller depth."""
+    if name in ("small", "small_half"):
+        layers = _small(24 if name == "small" else 12)
+        if weights != "none":
+            load_weights(nn.Sequential(*layers), weights, name)
+        return layers
+    model = torchvision.models.get_model(name, weights=None)
+    features = model.features if hasattr(model, "features") else model
+    if weights == "imagenet":
+        model.load_state_dict(_imagenet_state(name))
+    elif weights != "none":
+        load_weights(features, weights, name)
+    if name.startswith("resnet"):
+        stem = nn.Sequential(model.conv1, model.bn1, model.relu, model.maxpool)
+        return [stem, model.layer1, model.layer2, model.layer3, model.layer4]
+    layers = list(features.children())
+    if name.startswith("densenet"):
+        layers.append(nn.ReLU())  # torchvision applies it outside `features`
+    if name == "squeezenet1_1":
+        layers.append(nn.MaxPool2d(3, stride=2, padding=1))  # 13×13 to 7×7
+    return layers
+
+
+def build_trunk(name: str, size: int, grid: int, weights: str = "none") -> tuple[nn.Module, int]:
+    """The trunk cut at the deepest layer whose output is `grid` × `grid` cells for `size` × `size` images.
+
+    Args:
+        name: One of `TRUNKS`.
+        size: Side of the images, pixels.
+        grid: Side of the grid, cells.
+        weights: "none" (random), "imagenet" (torchvision's IMAGENET1K_V1, downloaded), or a safetensors file, looked
+            up as given and then in the folder that the environment variable P2P_WEIGHTS names.
+
+    Returns:
+        The trunk, from images in [0, 1] or uint8 to (B, C, grid, grid), and C.
+
+    Raises:
+        UserError: Unknown name, no layer with this grid, or weights that cannot be had or do not fit.
+    """
+    if name not in TRUNKS:
+        raise UserError(f"Unknown network '{name}'; expected one of {', '.join(TRUNKS)}.")
+    layers, sides, channels = _layers(name, weights), [], []
+    x = torch.zeros(1, 3, size, size)
+    with torch.no_grad():
+        for layer in layers:
+            x = layer.eval()(x)
+            sides.append(x.shape[-1])
+            channels.append(x.shape[1])
+    fits = [i for i, side in enumerate(sides) if side == grid]
+    if not fits:
+        raise UserError(
+            f"Network '{name}' has no layer with a {grid}×{grid} grid at size {size}; "
+            f"it has {', '.join(map(str, sorted(set(sides))))}: change 'grid' or 'size'."
+        )
+    trunk = nn.Sequential(Normalise(), *layers[: fits[-1] + 1])
+    return trunk.to(memory_format=torch.channels_last), channels[fits[-1]]
+
+
+def load_weights(module: nn.Module, weights: str, name: str) -> None:
+    """Load a safetensors file, with or without a `features.` prefix; report what is missing or left over.
+
+    Raises:
+        UserError: No such file, no key in common, or a shape that differs.
+    """
+    path = Path(weights)
+    if not path.is_file():
+        path = Path(os.environ.get("P2P_WEIGHTS", ".")) / weights
+    if not path.is_file():
+        raise UserError(
+            f"Weights '{weights}' for {name} not found; expected a safetensors file at that path or in the folder "
+            f"that P2P_WEIGHTS names (now {os.environ.get('P2P_WEIGHTS') or 'unset'})."
+        )
+    state = {key.removeprefix("features."): value for key, value in load_file(path).items()}
+    own = module.state_dict()
+    wrong = [key for key in own.keys() & state.keys() if own[key].shape != state[key].shape]
+    if wrong or not own.keys() & state.keys():
+        what = f"key '{sorted(wrong)[0]}' has another shape" if wrong else "no key fits"
+        raise UserError(f"Weights {path} are not those of {name}: {what}; give the file of this network.")
+    result = module.load_state_dict(state, strict=False)
+    counters = [key for key in result.missing_keys if not key.endswith("num_batches_tracked")]
+    if counters:
+        print(f"{name}: left at their random start, not in {path.name}: {', '.join(counters)}")
+    if result.unexpected_keys:
+        print(f"{name}: not used from {path.name}: {', '.join(result.unexpected_keys)}")
+
+
+def _imagenet_state(name: str) -> dict[str, Tensor]:
+    """torchvision's IMAGENET1K_V1 by name (`DEFAULT` is another model for ResNet-50).
+
+    P2P_WEIGHTS_MIRROR replaces the host, for clusters without internet.
+    """
+    url = torchvision.models.get_model_weights(name)["IMAGENET1K_V1"].url
+    mirror = os.environ.get("P2P_WEIGHTS_MIRROR")
+    source = url.replace(WEIGHTS_HOST, mirror.rstrip("/")) if mirror else url
+    try:
+        return torch.hub.load_state_dict_from_url(source, map_location="cpu", check_hash=True, weights_only=True)
+    except (URLError, OSError) as error:
+        raise UserError(
+            f"ImageNet weights of {name} could not be downloaded from {source} ({error}); connect once to fill torch's "
+            f"cache, set P2P_WEIGHTS_MIRROR, or give a safetensors file in 'weights'."
+        ) from error
+    except RuntimeError as error:  # torch.hub's word for a wrong hash
+        raise UserError(
+            f"ImageNet weights of {name} from {source} are damaged ({error}); delete the file in torch's cache and retry."
+        ) from error

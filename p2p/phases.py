@@ -1,0 +1,61 @@
+"""The training schedule as data: a list of phases, each with its epochs and what it trains."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from p2p.params import TrainParams
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of training.
+
+    Attributes:
+        name: "warm" (trunk frozen), "joint", "push" (prototypes become training patches) or "decision".
+        trains: Parameter groups that learn: "trunk", "addon", "prototypes", "decision".
+        rates: Factor on the learning rates, one an epoch; its length is the number of epochs.
+    """
+
+    name: str
+    trains: tuple[str, ...] = ()
+    rates: tuple[float, ...] = ()
+
+
+def timeline(params: TrainParams) -> list[Phase]:
+    """The phases of a run, in order.
+
+    `lean`: warm passes on cached trunk outputs, then rounds of joint, push, decision; the learning rate falls along
+    half a cosine in the warm phase and over all joint passes together, so that it is low when prototypes are pushed.
+    `official`: the released code's epochs (`paper.md` §3): warm 1–6, joint to 300, push and decision after 12, 22, …,
+    292, the joint rate a tenth at 20, 24, 28, ….
+    """
+    head = () if params.head == "teacher" else ("decision",)
+    if params.model == "linear":
+        warm, joint = ("decision",), ("trunk", "decision")
+    else:
+        warm, joint = ("addon", "prototypes"), ("trunk", "addon", "prototypes")
+        joint += ("decision",) if params.head == "teacher_joint" else ()
+    ending = [] if params.model == "linear" else [Phase("push"), Phase("decision", head)]
+
+    if params.schedule == "official":
+        phases = [Phase("warm", warm, (1.0,) * 6)]
+        start = 7
+        for stop in [*range(12, 293, 10), 300]:
+            rates = tuple(0.1 ** max(0, (epoch - 20) // 4 + 1) for epoch in range(start, stop + 1))
+            phases += [Phase("joint", joint, rates), *(ending if stop < 300 else [])]
+            start = stop + 1
+        return phases
+
+    phases = [Phase("warm", warm, _cosine(params.warm_epochs))] if params.warm_epochs else []
+    rates = _cosine(params.rounds * params.joint_epochs)
+    for i in range(params.rounds):
+        part = rates[i * params.joint_epochs : (i + 1) * params.joint_epochs]
+        phases += [Phase("joint", joint, part)] if part else []
+        phases += ending
+    return phases
+
+
+def _cosine(epochs: int, floor: float = 0.02) -> tuple[float, ...]:
+    return tuple(floor + (1 - floor) * (1 + math.cos(math.pi * e / epochs)) / 2 for e in range(epochs))

@@ -1,0 +1,150 @@
+"""Push, or projection: every prototype becomes its nearest own-class training patch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from p2p.networks import ProtoNet, distance_map, similarity
+
+
+@dataclass(frozen=True)
+class Projection:
+    """Where each prototype comes from.
+
+    Attributes:
+        images: (P,) index of the source image in the set that was searched.
+        cells: (P,) int64, cell h·W + w.
+        distances: (P,) squared L2 from the prototype to that patch before the push.
+        patches: (P, D) the patch itself.
+        maps: (P, H, W) squared L2 from the patch to all cells of its own source image (zero at its cell).
+    """
+
+    images: Tensor
+    cells: Tensor
+    distances: Tensor
+    patches: Tensor
+    maps: Tensor
+
+    def boxes(self, size: int, percentile: float = 95.0) -> Tensor:
+        """(P, 4) x0, y0, x1, y1 in pixels, see `activation_boxes`."""
+        return activation_boxes(self.maps, self.cells, size, percentile)
+
+
+@torch.inference_mode()
+def find_patches(network: ProtoNet, pixels: Tensor, labels: Tensor, batch_size: int = 64) -> Projection:
+    """The nearest own-class patch of every prototype: one pass over the images, a running arg-min per prototype.
+
+    Each batch updates all prototypes at once; of equal distances the first image wins, so the batch size changes nothing.
+
+    Args:
+        network: In any mode; it is run in eval mode and left as it was.
+        pixels: (N, 3, S, S) uint8, unaugmented training images.
+        labels: (N,) class of each.
+        batch_size: Images a forward pass.
+
+    Returns:
+        The patches; `network` is not changed, see `push`.
+    """
+    mode = network.training
+    network.eval()
+    device = network.prototypes.device
+    p, d = network.prototypes.shape
+    best = torch.full((p,), float("inf"), device=device)
+    image = torch.zeros(p, dtype=torch.int64, device=device)
+    cell, patch, z_maps = torch.zeros_like(image), torch.zeros(p, d, device=device), None
+    every = torch.arange(p, device=device)
+    for start in range(0, len(pixels), batch_size):
+        stop = start + batch_size
+        z = network.addon(network.trunk(pixels[start:stop].to(device))).float()  # (B, D, H, W)
+        distances = distance_map(z, network.prototypes).flatten(2)  # (B, P, HW)
+        other = ~network.own[labels[start:stop].to(device)]  # (B, P)
+        smallest, where = distances.min(2)
+        smallest, b = smallest.masked_fill(other, float("inf")).min(0)  # (P,)
+        better = smallest < best
+        if z_maps is None:
+            z_maps = torch.zeros(p, *distances.shape[2:], device=device)
+            h, w = z.shape[2:]
+        j, bj = every[better], b[better]
+        best[j], image[j], cell[j] = smallest[better], start + bj, where[bj, j]
+        patch[j] = z.flatten(2)[bj, :, cell[j]]
+        for k in range(0, len(j), 256):  # maps of the new holders, in blocks so that memory stays small
+            own, source = j[k : k + 256], z.flatten(2)[bj[k : k + 256]]  # (b, D, HW)
+            z_maps[own] = (source - patch[own][:, :, None]).square().sum(1)
+    network.train(mode)
+    assert z_maps is not None, "no images"
+    return Projection(image, cell, best, patch, z_maps.view(p, h, w))
+
+
+def push(network: ProtoNet, pixels: Tensor, labels: Tensor, batch_size: int = 64) -> Projection:
+    """Replace every prototype by its nearest own-class training patch (ProtoPNet §2.2, projection).
+
+    Args, Returns: as `find_patches`.
+    """
+    found = find_patches(network, pixels, labels, batch_size)
+    with torch.no_grad():
+        network.prototypes.copy_(found.patches)
+    return found
+
+
+@torch.inference_mode()
+def projection_error(network: ProtoNet, pixels: Tensor, found: Projection, batch_size: int = 64) -> float:
+    """max_j ‖p_j − z(source image)[source cell]‖₂, with the network as it is now, in eval mode.
+
+    Zero up to rounding while trunk and add-on have not moved since the push; the honest test of "prototypes are
+    training patches" (design rule 3, audit A8).
+    """
+    mode = network.training
+    network.eval()
+    device, worst = network.prototypes.device, 0.0
+    for start in range(0, len(found.images), batch_size):
+        part = slice(start, start + batch_size)
+        images = pixels[found.images[part].to(pixels.device)].to(device)
+        z = network.addon(network.trunk(images)).float().flatten(2)  # (B, D, HW)
+        patch = z[torch.arange(len(z), device=device), :, found.cells[part].to(device)]
+        worst = max(worst, (network.prototypes[part] - patch).norm(dim=1).max().item())
+    network.train(mode)
+    return worst
+
+
+def activation_boxes(maps: Tensor, cells: Tensor, size: int, percentile: float = 95.0) -> Tensor:
+    """The pixels a prototype looks at: where its upsampled similarity exceeds the given percentile (ProtoPNet's figure).
+
+    Only the connected rectangle around the maximum counts: rows and columns of the peak's blob, found along the two
+    axes through the peak.
+
+    Args:
+        maps: (P, H, W) squared L2 distances.
+        cells: (P,) the nearest cell of each map.
+        size: Side of the image, pixels.
+        percentile: Of all pixels of the upsampled map.
+
+    Returns:
+        (P, 4) int64 x0, y0, x1, y1 in pixels, x1 and y1 exclusive.
+    """
+    _, h, w = maps.shape
+    boxes = []
+    for block, where in zip(maps.split(256), cells.split(256), strict=True):
+        up = interpolate(similarity(block)[:, None], size=(size, size), mode="bicubic", align_corners=False)[:, 0]
+        level = torch.quantile(up.flatten(1), percentile / 100, dim=1)
+        high = up >= level[:, None, None]  # (b, S, S)
+        y = ((where // w).float() + 0.5).mul(size / h).long()
+        x = ((where % w).float() + 0.5).mul(size / w).long()
+        n = torch.arange(len(up), device=up.device)
+        x0, x1 = _run_around(high[n, y], x)
+        y0, y1 = _run_around(high[n, :, x], y)
+        boxes.append(torch.stack([x0, y0, x1, y1], 1))
+    return torch.cat(boxes)
+
+
+def _run_around(line: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
+    """Start and end (exclusive) of the run of true values around `at` in each line (n, S)."""
+    s = line.shape[1]
+    index = torch.arange(s, device=line.device)
+    stop = ~line & (index != at[:, None])
+    left = torch.where(stop & (index < at[:, None]), index, -1).amax(1) + 1
+    right = torch.where(stop & (index > at[:, None]), index, s).amin(1)
+    return left, right

@@ -1,0 +1,75 @@
+"""Where a number comes from: parameters, commit, device, versions, cost."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import platform
+import resource
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from p2p.files import write_atomic
+from p2p.params import Strict, parameter_hash
+
+LIBRARIES = ("torch", "torchvision", "numpy", "scipy", "pandas")
+
+
+def provenance(params: Strict, device: torch.device, seconds: float, passes: int = 0) -> dict[str, Any]:
+    """The record that stands in every run and result.
+
+    Args:
+        params: Of the notebook.
+        device: The work was done on.
+        seconds: Wall time of the work itself.
+        passes: Image passes through a trunk.
+    """
+    cuda = device.type == "cuda"
+    memory = torch.cuda.max_memory_allocated(device) if cuda else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    values = params.model_dump()
+    return {
+        "study": values.get("study", ""),
+        "run": values.get("run", ""),
+        "seed": values.get("seed"),
+        "parameter_hash": parameter_hash(params),
+        "commit": _git("rev-parse", "--short=12", "HEAD") or "unknown",
+        "dirty": bool(_git("status", "--porcelain", "--untracked-files=no")),
+        "device": torch.cuda.get_device_name(device) if cuda else f"CPU, {torch.get_num_threads()} threads",
+        "python": platform.python_version(),
+        "versions": {name: importlib.metadata.version(name) for name in LIBRARIES},
+        "hours": round(seconds / 3600, 4),
+        "image_passes": passes,
+        "peak_memory_gb": round(memory / 2**30, 2),
+        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+    }
+
+
+def provenance_box(record: dict[str, Any]) -> str:
+    """The record as a box of the book (MyST)."""
+    versions = ", ".join(f"{k} {v}" for k, v in record["versions"].items())
+    dirty = " (with uncommitted changes)" if record["dirty"] else ""
+    seed = "" if record["seed"] is None else f" · seed {record['seed']}"
+    return (
+        ":::{admonition} Provenance\n:class: provenance\n"
+        f"study `{record['study']}`{seed} · parameters `{record['parameter_hash']}` · commit `{record['commit']}`{dirty} · "
+        f"{record['device']} · {record['hours']:.3f} h · {record['image_passes']:,} image passes · "
+        f"peak memory {record['peak_memory_gb']} GB · Python {record['python']}, {versions} · {record['date']}\n:::\n"
+    )
+
+
+def write_json(path: Path | str, value: Any) -> None:
+    """JSON, indented, in one step."""
+    write_atomic(path, json.dumps(value, indent=1, sort_keys=True) + "\n")
+
+
+def _git(*arguments: str) -> str:
+    here = Path(__file__).resolve().parent
+    try:
+        done = subprocess.run(["git", "-C", here, *arguments], capture_output=True, text=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""

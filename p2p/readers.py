@@ -1,0 +1,224 @@
+"""Readers of image folders: what the lists of a data set say, before any image is decoded.
+
+Three layouts are known: CUB-200-2011 as released, Stanford Cars as torchvision lays it out, and any tree of
+class folders. Each reader returns a `p2p.listing.Listing`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.io import loadmat  # type: ignore[import-untyped]
+
+from p2p.errors import UserError
+from p2p.listing import SUFFIXES, Listing, image_files, seeded_cut
+
+TEST_FRACTION = 0.25  # of each class, where a folder tree has no test folder of its own
+CARS_FILES = {"train": "devkit/cars_train_annos.mat", "test": "cars_test_annos_withlabels.mat"}
+CARS_META = "devkit/cars_meta.mat"
+
+
+def _rows(path: Path, layout: str, *kinds: Callable[[str], Any]) -> Iterator[tuple[Any, ...]]:
+    """Yield the fields of every line of a list file; the last field takes the rest of its line."""
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError as error:
+        raise UserError(
+            f"List file {path} cannot be read ({error.strerror}); restore it from the official release."
+        ) from error
+    for number, line in enumerate(lines, 1):
+        words = line.strip().split(maxsplit=len(kinds) - 1)
+        if not words:
+            continue
+        try:
+            row = tuple(kind(word) for kind, word in zip(kinds, words, strict=True))
+        except ValueError as error:
+            raise UserError(f"Line {number} of {path} reads {line[:80]!r}; expected `{layout}`.") from error
+        yield row
+
+
+def _column(path: Path, layout: str, ids: dict[int, int], *kinds: Callable[[str], Any]) -> list[Any]:
+    """Values of a list keyed by image id, in the order of images.txt."""
+    found = {row[0]: row[1:] for row in _rows(path, layout, int, *kinds)}
+    missing = ids.keys() - found.keys()
+    if missing:
+        raise UserError(
+            f"{path} has no line for image {min(missing)}, which images.txt lists; restore the complete file."
+        )
+    return [found[i] for i in ids]
+
+
+def _cub_parts(root: Path, ids: dict[int, int]) -> tuple[np.ndarray | None, tuple[str, ...]]:
+    """Part locations (N, Q, 3) and the Q part names; (None, ()) where the release has no parts folder."""
+    path = root / "parts" / "part_locs.txt"
+    if not path.is_file():
+        return None, ()
+    rows = list(_rows(path, "image_id part_id x y visible", int, int, float, float, int))
+    count = max((row[1] for row in rows), default=0)
+    names = {i: f"part {i}" for i in range(1, count + 1)}
+    if (root / "parts" / "parts.txt").is_file():
+        names = dict(_rows(root / "parts" / "parts.txt", "part_id part_name", int, str))
+    columns = {part: column for column, part in enumerate(sorted(names))}
+    parts = np.zeros((len(ids), len(names), 3))
+    for image, part, x, y, visible in rows:
+        if part not in columns:
+            raise UserError(
+                f"{path} names part {part}, which parts.txt does not list; restore both from one release."
+            )
+        if image in ids:
+            parts[ids[image], columns[part]] = (x, y, visible != 0)
+    return parts, tuple(names[part] for part in columns)
+
+
+def read_cub(root: Path) -> Listing:
+    """CUB-200-2011 in its official layout, official split, images cut to their bounding boxes.
+
+    Raises:
+        UserError: A list file is missing, a line cannot be read, or the lists contradict each other.
+    """
+    rows = list(_rows(root / "images.txt", "image_id image_name", int, str))
+    ids = {row[0]: position for position, row in enumerate(rows)}  # image id -> row
+    if len(ids) < len(rows):
+        raise UserError(
+            f"{root / 'images.txt'} lists the same image id twice; restore it from the official release."
+        )
+    names = tuple(row[1] for row in rows)
+    class_rows = dict(_rows(root / "classes.txt", "class_id class_name", int, str))
+    position = {identity: label for label, identity in enumerate(sorted(class_rows))}
+    path = root / "image_class_labels.txt"
+    identities = [row[0] for row in _column(path, "image_id class_id", ids, int)]
+    for name, identity in zip(names, identities, strict=True):
+        if identity not in position:
+            raise UserError(f"{path} gives {name} the class {identity}, which classes.txt does not list.")
+    training = [row[0] for row in _column(root / "train_test_split.txt", "image_id is_training", ids, int)]
+    path = root / "bounding_boxes.txt"
+    boxes = np.array(_column(path, "image_id x y width height", ids, float, float, float, float)).reshape(
+        -1, 4
+    )
+    wrong = ~(np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] > 0).all(axis=1))
+    if wrong.any():
+        raise UserError(
+            f"{path} gives {names[int(wrong.argmax())]} an empty bounding box; "
+            "expected `image_id x y width height`."
+        )
+    boxes[:, 2:] += boxes[:, :2]
+    parts, part_names = _cub_parts(root, ids)
+    return Listing(
+        folder=root / "images",
+        names=names,
+        labels=np.array([position[i] for i in identities], dtype=np.int64),
+        test=np.array(training) == 0,
+        classes=tuple(class_rows[i] for i in sorted(class_rows)),
+        boxes=boxes,
+        parts=parts,
+        part_names=part_names,
+        crop=True,
+    )
+
+
+def load_mat(path: Path, key: str) -> np.ndarray:
+    """Variable `key` of a MATLAB file, as a 1-d array.
+
+    Raises:
+        UserError: The file is missing, damaged, or has no such variable.
+    """
+    if not path.is_file():
+        raise UserError(
+            f"File {path} is missing; "
+            "see how to assemble the data set with `python -m p2p.download cars --root DIR`."
+        )
+    try:
+        content = loadmat(str(path), squeeze_me=True)
+    except Exception as error:  # scipy raises a dozen kinds on damaged files
+        raise UserError(
+            f"File {path} is truncated or no MATLAB file ({type(error).__name__}); copy it again."
+        ) from error
+    if key not in content:
+        raise UserError(f"File {path} has no variable `{key}`; copy the official file again.")
+    return np.atleast_1d(content[key])
+
+
+def read_cars(root: Path, crop: bool = False) -> Listing:
+    """Stanford Cars in torchvision's layout; not cropped by default, as in the published preparation.
+
+    Raises:
+        UserError: A MATLAB file is missing or damaged, or does not match the images beside it.
+    """
+    classes = tuple(str(name) for name in load_mat(root / CARS_META, "class_names"))
+    names: list[str] = []
+    labels: list[int] = []
+    boxes: list[list[float]] = []
+    for split, file in CARS_FILES.items():
+        rows = load_mat(root / file, "annotations")
+        fields = ("bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2", "class", "fname")
+        absent = set(fields) - set(rows.dtype.names or ())
+        if absent:
+            raise UserError(
+                f"File {root / file} has no field `{min(absent)}`; the file with the class labels is needed."
+            )
+        images = image_files(root / f"cars_{split}")
+        if len(images) != len(rows):
+            raise UserError(
+                f"File {root / file} has {len(rows)} annotations but cars_{split}/ has {len(images)} images; "
+                "copy the missing ones, or take both from one release."
+            )
+        for row in rows:
+            x0, y0, x1, y1, label = (int(row[field]) for field in fields[:5])
+            if not 1 <= label <= len(classes):
+                raise UserError(
+                    f"{root / file} gives {row['fname']} the class {label}; expected 1 to {len(classes)}."
+                )
+            names.append(f"cars_{split}/{row['fname']}")
+            labels.append(label - 1)
+            boxes.append([x0 - 1, y0 - 1, x1, y1])  # MATLAB counts from 1 and includes both ends
+    test = np.array([name.startswith("cars_test/") for name in names])
+    return Listing(
+        root, tuple(names), np.array(labels), test, classes, np.array(boxes, dtype=float), crop=crop
+    )
+
+
+def _subfolders(folder: Path) -> list[str]:
+    return (
+        sorted(e.name for e in os.scandir(folder) if e.is_dir() and e.name[0] != ".")
+        if folder.is_dir()
+        else []
+    )
+
+
+def read_folder(root: Path, seed: int = 0) -> Listing:
+    """Any tree root/{train,test}/<class>/<image>, or root/<class>/<image> with a seeded quarter as test.
+
+    Raises:
+        UserError: There are no class folders, or train/ and test/ have different ones, or one has no image.
+    """
+    divided = bool(_subfolders(root / "train"))  # a folder train/ of images only is a class named "train"
+    classes = _subfolders(root / "train" if divided else root)
+    if divided and (other := set(classes) ^ set(_subfolders(root / "test"))):
+        raise UserError(
+            f"Class folder {min(other)} is in only one of train/ and test/ in {root}; both need it."
+        )
+    if not classes:
+        raise UserError(
+            f"{root} has no class folders; expected train/<class>/ and test/<class>/ in it, or <class>/."
+        )
+    names: list[str] = []
+    labels: list[int] = []
+    for prefix in ("train/", "test/") if divided else ("",):
+        for label, name in enumerate(classes):
+            files = image_files(root / prefix / name)
+            if not files:
+                raise UserError(
+                    f"Class folder {root / prefix / name} has no image ({', '.join(sorted(SUFFIXES))})."
+                )
+            names += [f"{prefix}{name}/{file}" for file in files]
+            labels += [label] * len(files)
+    array = np.array(labels, dtype=np.int64)
+    if divided:
+        test = np.array([name.startswith("test/") for name in names])
+    else:
+        test = seeded_cut(names, array, classes, TEST_FRACTION, seed, "test")
+    return Listing(root, tuple(names), array, test, tuple(classes))

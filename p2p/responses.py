@@ -1,0 +1,96 @@
+"""Response tables: what a network answers to a set of images, computed once and saved."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from p2p.checkpoints import load_tensors
+from p2p.errors import UserError
+from p2p.metrics import ResponseTable
+from p2p.networks import LinearNet, ProtoNet, nearest_cells, similarity
+from p2p.params import TrainParams, check
+from p2p.projection import Projection
+from p2p.training import Network, build_network
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished run: the network, its parameters, where its prototypes come from, and its state before the push."""
+
+    params: TrainParams
+    network: Network
+    projection: Projection | None
+    prototypes_before: Tensor | None  # (P, D)
+    decision_before: Tensor | None  # (K, P)
+
+
+def load_run(folder: Path | str, device: str | torch.device = "cpu") -> Trained:
+    """Load a finished run from its folder (`run.json`, `network.safetensors`).
+
+    Raises:
+        UserError: The run is missing or damaged, in one sentence.
+    """
+    folder = Path(folder)
+    tensors, _ = load_tensors(folder / "network.safetensors", device)
+    _, meta = load_tensors(folder / "checkpoint.safetensors")
+    params = check(TrainParams, meta["params"], str(folder))
+    decision = tensors["network.decision.weight"]
+    try:
+        network = build_network(params.model_copy(update={"weights": "none"}), len(decision)).to(device)
+        network.load_state_dict({k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")})
+    except RuntimeError as error:
+        raise UserError(f"{folder} does not fit its parameters ({str(error).splitlines()[0]}); train it again.") from None
+    network.eval().requires_grad_(False)
+    if isinstance(network, LinearNet):
+        return Trained(params, network, None, None, None)
+    found = {k.removeprefix("projection."): v for k, v in tensors.items() if k.startswith("projection.")}
+    before = (tensors["before_push.prototypes"], tensors["before_push.decision.weight"])
+    return Trained(params, network, Projection(**found), *before)
+
+
+@torch.inference_mode()
+def respond(
+    network: ProtoNet, pixels: Tensor, prototypes: list[Tensor] | None = None, batch_size: int = 64
+) -> list[ResponseTable]:
+    """Response tables of a network for one or several sets of prototypes, in one pass over the images.
+
+    Args:
+        network: Run in eval mode, in float32.
+        pixels: (N, 3, S, S) uint8.
+        prototypes: Sets (P, D) to compare with the add-on maps; default: the network's own.
+        batch_size: Images a forward pass.
+
+    Returns:
+        One table (N, P) for each set.
+    """
+    network.eval()
+    sets = [network.prototypes] if prototypes is None else prototypes
+    device, grid = network.prototypes.device, (0, 0)
+    rows: list[list[tuple[Tensor, Tensor]]] = [[] for _ in sets]
+    for part in pixels.split(batch_size):
+        z = network.addon(network.trunk(part.to(device)))
+        grid = (z.shape[2], z.shape[3])
+        for row, p in zip(rows, sets, strict=True):
+            distances, cells = nearest_cells(z, p)
+            row.append((cells.to(torch.int16).cpu(), distances.cpu()))
+    return [
+        ResponseTable(torch.cat([c for c, _ in row]), torch.cat([d for _, d in row]), grid) for row in rows
+    ]
+
+
+def top1(table: ResponseTable, decision: Tensor, labels: Tensor, epsilon: float = 1e-4) -> float:
+    """Accuracy of a decision layer W (K, P) on a response table; labels (N,)."""
+    logits = similarity(table.distances, epsilon) @ decision.cpu().float().T
+    return (logits.argmax(1) == labels.cpu()).double().mean().item()
+
+
+@torch.inference_mode()
+def accuracy(network: Network, pixels: Tensor, labels: Tensor, batch_size: int = 64) -> float:
+    """Top-1 accuracy of any network; pixels (N, 3, S, S) uint8, labels (N,)."""
+    network.eval()
+    right = [network(part).logits.argmax(1) for part in pixels.split(batch_size)]
+    return (torch.cat(right) == labels).double().mean().item()

@@ -1,0 +1,523 @@
+"""Readers, decoding, splits and the image cache, on generated trees with known colours and on the shared data."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from scipy.io import savemat
+
+from p2p import birds, decode
+from p2p.data import BIRD_TEST_INDEX, ImageSet, bird_indices, load_images
+from p2p.errors import UserError
+from p2p.listing import seeded_cut
+
+SHARED = Path(os.environ.get("P2P_DATA") or Path(__file__).parents[2] / "shared" / "data")
+RED, BLUE = (250, 10, 20), (5, 30, 240)
+
+
+def parameters(reader: str, root: Path | str = "", **changed: object) -> SimpleNamespace:
+    values = {
+        "reader": reader,
+        "root": str(root),
+        "size": 32,
+        "class_step": 1,
+        "class_count": None,
+        "images_per_class": None,
+        "validation_fraction": 0.25,
+        "data_seed": 0,
+        "bird_train_per_class": 8,
+        "bird_test_per_class": 3,
+    }
+    return SimpleNamespace(**(values | changed))
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("P2P_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def paint(path: Path, box: tuple[int, int, int, int], width: int = 60, height: int = 40) -> None:
+    """A blue PNG with a red box, x0, y0, x1, y1 (ends excluded)."""
+    image = Image.new("RGB", (width, height), BLUE)
+    image.paste(RED, box)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save(path)
+
+
+@pytest.fixture
+def cub(tmp_path: Path) -> Path:
+    """Three classes of four training and two test images, each with a red box of its own; two parts."""
+    root = tmp_path / "CUB_200_2011"
+    lists: dict[str, list[str]] = {key: [] for key in ("images", "labels", "split", "boxes", "locs")}
+    number = 0
+    for label in range(3):
+        for i in range(6):
+            number += 1
+            x, y, w, h = 5 + number, 3 + i, 20 + label, 16
+            name = f"{label + 1:03d}.Bird/{i}.png"
+            paint(root / "images" / name, (x, y, x + w, y + h))
+            lists["images"].append(f"{number} {name}")
+            lists["labels"].append(f"{number} {label + 1}")
+            lists["split"].append(f"{number} {int(i < 4)}")
+            lists["boxes"].append(f"{number} {x}.0 {y}.0 {w}.0 {h}.0")
+            lists["locs"].append(
+                f"{number} 1 {x + w / 4} {y + 12.0} 1"
+            )  # a quarter across, three quarters down
+            lists["locs"].append(f"{number} 2 {x + 1.0} {y + 1.0} {int(i == 0)}")
+    (root / "parts").mkdir()
+    files = {
+        "images.txt": lists["images"],
+        "image_class_labels.txt": lists["labels"],
+        "train_test_split.txt": lists["split"],
+        "bounding_boxes.txt": lists["boxes"],
+        "classes.txt": [f"{k} {k:03d}.Bird" for k in (1, 2, 3)],
+        "parts/parts.txt": ["1 beak", "2 left eye"],
+        "parts/part_locs.txt": lists["locs"],
+    }
+    for name, lines in files.items():
+        (root / name).write_text("\n".join(lines) + "\n")
+    return root
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
+def test_cub_frames_show_the_box_and_nothing_else(cub: Path) -> None:
+    images = load_images(parameters("cub", cub))
+    assert images.pixels.shape == (18, 3, 32, 32) and images.pixels.dtype == torch.uint8
+    assert (images.pixels == torch.tensor(RED, dtype=torch.uint8)[None, :, None, None]).all()
+    assert torch.equal(images.boxes, torch.tensor([0.0, 0.0, 32.0, 32.0]).expand(18, 4))
+    assert images.labels.tolist() == [0] * 6 + [1] * 6 + [2] * 6
+    assert images.classes == ("001.Bird", "002.Bird", "003.Bird")
+    assert images.names[7] == "002.Bird/1.png"
+
+
+def test_cub_parts_are_in_frame_pixels(cub: Path) -> None:
+    images = load_images(parameters("cub", cub))
+    assert images.part_names == ("beak", "left eye")
+    assert torch.allclose(images.parts[:, 0], torch.tensor([8.0, 24.0, 1.0]).expand(18, 3))
+    assert images.parts[:, 1, 2].tolist() == [1.0, 0.0, 0.0, 0.0, 0.0, 0.0] * 3
+    assert torch.allclose(images.parts[6, 1, :2], torch.tensor([32 / 21, 2.0]))  # class 2: 21 x 16 pixels
+    assert (images.parts[1, 1] == 0).all()
+
+
+def test_a_part_outside_the_crop_is_not_visible(cub: Path) -> None:
+    edit(cub / "parts" / "part_locs.txt", "1 1 11.0 15.0 1", "1 1 2.0 15.0 1")
+    assert (load_images(parameters("cub", cub)).parts[0, 0] == 0).all()
+
+
+def test_split_is_official_and_validation_is_cut_from_each_class(cub: Path) -> None:
+    images = load_images(parameters("cub", cub))
+    for label in range(3):
+        split = images.split[images.labels == label].tolist()
+        assert split[4:] == [2, 2] and sorted(split[:4]) == [0, 0, 0, 1]
+    assert [len(images.subset(s)) for s in ("train", "validation", "test")] == [9, 3, 6]
+    assert torch.equal(load_images(parameters("cub", cub)).split, images.split)
+    others = [load_images(parameters("cub", cub, data_seed=s)).split for s in (1, 2, 3)]
+    assert any(not torch.equal(other, images.split) for other in others)
+
+
+def test_the_cut_of_a_class_does_not_depend_on_the_others_or_on_the_extension(cub: Path) -> None:
+    whole = load_images(parameters("cub", cub))
+    some = load_images(parameters("cub", cub, class_step=2))
+    split_of = dict(zip(whole.names, whole.split.tolist(), strict=True))
+    assert [split_of[name] for name in some.names] == some.split.tolist()
+    labels = np.zeros(40, dtype=int)
+    cuts = [
+        seeded_cut([f"{i}{e}" for i in range(40)], labels, "a", 0.3, 5, "test") for e in (".jpg", ".webp")
+    ]
+    assert (cuts[0] == cuts[1]).all() and cuts[0].sum() == 12
+
+
+def test_choosing_classes_and_images(cub: Path) -> None:
+    images = load_images(parameters("cub", cub, class_step=2, images_per_class=2))
+    assert images.classes == ("001.Bird", "003.Bird")
+    assert images.labels.tolist() == [0] * 4 + [1] * 4
+    assert [n for n in images.names if n.startswith("003")] == [f"003.Bird/{i}.png" for i in (0, 1, 4, 5)]
+    assert load_images(parameters("cub", cub, class_count=1)).classes == ("001.Bird",)
+
+
+def test_classes_left_out_are_never_opened(cub: Path) -> None:
+    (cub / "images" / "002.Bird" / "0.png").write_bytes(b"broken")
+    assert len(load_images(parameters("cub", cub, class_step=2))) == 12
+
+
+def test_root_may_be_the_parent_and_come_from_the_environment(
+    cub: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("P2P_DATA", str(cub.parent))
+    assert len(load_images(parameters("cub"))) == 18
+    assert len(load_images(parameters("cub", root=cub.parent))) == 18
+
+
+def test_resizing_matches_an_area_average(tmp_path: Path) -> None:
+    """Halving with an antialiased triangle filter: weights 1, 3, 3, 1 over 8 along each axis."""
+    values = np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)
+    for name in "ab":
+        (tmp_path / "tree" / name).mkdir(parents=True)
+        for i in range(3):
+            Image.fromarray(values).save(tmp_path / "tree" / name / f"{i}.png")
+    pixels = load_images(parameters("folder", tmp_path / "tree")).pixels[0, 0].numpy()
+    rows = sum(w * values[k:][0:60:2].astype(float) for k, w in enumerate((1, 3, 3, 1))) / 8
+    expected = sum(w * rows[:, k:][:, 0:60:2] for k, w in enumerate((1, 3, 3, 1))) / 8
+    assert np.abs(pixels[1:-1, 1:-1] - expected[:, :]).max() <= 1.5
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "words"),
+    [
+        ("images.txt", "3 001.Bird/2.png", "three 001.Bird/2.png", ["Line 3", "images.txt"]),
+        ("bounding_boxes.txt", "2 7.0 4.0 20.0 16.0", "2 7.0 4.0 20.0", ["Line 2", "bounding_boxes.txt"]),
+        ("bounding_boxes.txt", "2 7.0 4.0 20.0 16.0", "2 7.0 4.0 0.0 16.0", ["001.Bird/1.png", "empty"]),
+        ("bounding_boxes.txt", "2 7.0 4.0 20.0 16.0", "2 7.0 4.0 500.0 300.0", ["1.png", "60 x 40", "fit"]),
+        ("image_class_labels.txt", "2 1\n", "2 9\n", ["001.Bird/1.png", "class 9"]),
+        ("image_class_labels.txt", "5 1\n", "", ["image 5", "image_class_labels.txt"]),
+        ("train_test_split.txt", "\n18 0", "\n17 0", ["image 18", "train_test_split.txt"]),
+        ("classes.txt", "3 003.Bird", "3 003.Bird\n4 004.Bird", ["004.Bird", "no training image"]),
+        ("images.txt", "\n2 ", "\n1 ", ["images.txt", "twice"]),
+        ("images.txt", "001.Bird/2.png", "001.Bird/77.png", ["77.png", "missing"]),
+        ("parts/part_locs.txt", "1 1 11.0", "1 7 11.0", ["part_locs.txt", "part 7"]),
+    ],
+)
+def test_contradictions_are_named(cub: Path, file: str, old: str, new: str, words: list[str]) -> None:
+    edit(cub / file, old, new)
+    with pytest.raises(UserError) as caught:
+        load_images(parameters("cub", cub))
+    check_sentence(caught, words)
+
+
+def check_sentence(caught: pytest.ExceptionInfo[UserError], words: list[str]) -> None:
+    text = str(caught.value)
+    assert all(word in text for word in words), text
+    assert "\n" not in text and text.endswith(".") and ". " not in text, text
+
+
+@pytest.mark.parametrize("file", ["images.txt", "bounding_boxes.txt", "train_test_split.txt", "classes.txt"])
+def test_a_missing_list_is_named(cub: Path, file: str) -> None:
+    (cub / file).unlink()
+    with pytest.raises(UserError) as caught:
+        load_images(parameters("cub", cub))
+    check_sentence(caught, [str(cub / file)])
+
+
+def test_parts_are_optional(cub: Path) -> None:
+    (cub / "parts" / "parts.txt").unlink()
+    assert load_images(parameters("cub", cub)).part_names == ("part 1", "part 2")
+    shutil.rmtree(cub / "parts")
+    images = load_images(parameters("cub", cub))
+    assert images.parts is None and images.part_names == ()
+
+
+@pytest.mark.parametrize("damage", ["garbage", "truncated", "empty"])
+def test_a_corrupt_image_is_named_and_leaves_no_cache(cub: Path, own_cache: Path, damage: str) -> None:
+    path = cub / "images" / "002.Bird" / "3.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)).save(path)
+    content = {"garbage": b"no image", "truncated": path.read_bytes()[:3000], "empty": b""}[damage]
+    path.write_bytes(content)
+    with pytest.raises(UserError) as caught:
+        load_images(parameters("cub", cub))
+    assert "002.Bird/3.png" in str(caught.value) and "cannot be decoded" in str(caught.value)
+    assert list(own_cache.iterdir()) == []
+
+
+@pytest.mark.parametrize("reader", ["cub", "cars", "folder"])
+def test_missing_roots(reader: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("P2P_DATA", raising=False)
+    with pytest.raises(UserError) as caught:
+        load_images(parameters(reader))
+    check_sentence(caught, ["P2P_DATA", "root"])
+    with pytest.raises(UserError) as caught:
+        load_images(parameters(reader, tmp_path / "nowhere"))
+    check_sentence(caught, ["nowhere", "does not exist"])
+    if reader != "folder":
+        assert f"python -m p2p.download {reader} --root" in str(caught.value)
+
+
+def test_cache_is_read_back_and_keyed_by_the_files(
+    cub: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded: list[Path] = []
+    frame = decode._frame
+    monkeypatch.setattr(decode, "_frame", lambda path, *rest: decoded.append(path) or frame(path, *rest))
+    first = load_images(parameters("cub", cub))
+    assert len(decoded) == 18
+    again = load_images(parameters("cub", cub))
+    assert len(decoded) == 18
+    assert torch.equal(first.pixels, again.pixels) and torch.equal(first.parts, again.parts)
+    again.pixels.zero_()  # a private mapping: the file keeps its content
+    assert torch.equal(load_images(parameters("cub", cub)).pixels, first.pixels)
+    assert len(decoded) == 18
+    load_images(parameters("cub", cub, data_seed=4))  # another cut, the same pixels
+    assert len(decoded) == 18
+    load_images(parameters("cub", cub, size=16))
+    assert len(decoded) == 36
+    paint(cub / "images" / "001.Bird" / "0.png", (0, 0, 60, 40))
+    load_images(parameters("cub", cub))
+    assert len(decoded) == 54
+    edit(cub / "bounding_boxes.txt", "1 6.0 3.0 20.0", "1 6.0 3.0 10.0")
+    load_images(parameters("cub", cub))
+    assert len(decoded) == 72
+    assert all(path.suffix == ".npy" for path in own_cache.iterdir())
+
+
+@pytest.mark.parametrize("keep", [0, 50, 20_000, 55_500])
+def test_a_cut_off_cache_file_is_decoded_anew(cub: Path, own_cache: Path, keep: int) -> None:
+    first = load_images(parameters("cub", cub)).pixels.clone()
+    (path,) = own_cache.iterdir()
+    whole = path.read_bytes()
+    path.write_bytes(whole[:keep])
+    assert torch.equal(load_images(parameters("cub", cub)).pixels, first)
+    assert path.read_bytes() == whole
+
+
+@pytest.mark.parametrize("asked_first", [True, False])
+def test_full_disk(cub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked_first: bool) -> None:
+    """A disk too small for the cache, whether or not its free space is reported truly."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(disk)]
+    if os.geteuid() != 0 or shutil.which("mount") is None:
+        pytest.skip("mounting a small file system needs root")
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("this machine does not let root mount a tmpfs")
+    try:
+        monkeypatch.setenv("P2P_CACHE", str(disk))
+        if not asked_first:
+            monkeypatch.setattr(decode.shutil, "disk_usage", lambda path: SimpleNamespace(free=10**12))
+        with pytest.raises(UserError) as caught:
+            load_images(parameters("cub", cub, size=128))
+        text = str(caught.value)
+        assert str(disk) in text and "free space" in text and "\n" not in text
+        assert ("P2P_CACHE" in text) if asked_first else ("No space left on device" in text)
+        assert list(disk.iterdir()) == []
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_cache_folder_that_is_a_file(cub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("P2P_CACHE", str(tmp_path / "file"))
+    with pytest.raises(UserError) as caught:
+        load_images(parameters("cub", cub))
+    check_sentence(caught, ["P2P_CACHE"])
+
+
+# Stanford Cars ----------------------------------------------------------------------------------------------------
+
+
+def write_annotations(
+    path: Path, rows: list[tuple[int, int, int, int, int, str]], *, labelled: bool = True
+) -> None:
+    names = ["bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2", "class", "fname"]
+    array = np.array([rows], dtype=[(name, object) for name in names])
+    keep = names if labelled else [name for name in names if name != "class"]
+    savemat(path, {"annotations": array[keep].astype([(name, object) for name in keep])})
+
+
+@pytest.fixture
+def cars(tmp_path: Path) -> Path:
+    """Two classes, three training and two test images each; boxes count from 1 and include their ends."""
+    root = tmp_path / "stanford_cars"
+    (root / "devkit").mkdir(parents=True)
+    savemat(root / "devkit" / "cars_meta.mat", {"class_names": np.array([["Car A", "Car B"]], dtype=object)})
+    for split, count, file in (
+        ("train", 3, "devkit/cars_train_annos.mat"),
+        ("test", 2, "cars_test_annos_withlabels.mat"),
+    ):
+        rows = []
+        for i in range(2 * count):
+            paint(root / f"cars_{split}" / f"{i + 1:05d}.png", (15, 10, 45, 30))
+            rows.append((16, 11, 45, 30, i % 2 + 1, f"{i + 1:05d}.png"))
+        write_annotations(root / file, rows)
+    return root
+
+
+def test_cars_are_read_uncropped_with_boxes(cars: Path) -> None:
+    images = load_images(parameters("cars", cars.parent))
+    assert images.classes == ("Car A", "Car B")
+    assert images.labels.tolist() == [0, 1] * 5
+    assert (images.split == 2).tolist() == [False] * 6 + [True] * 4
+    assert torch.allclose(images.boxes, torch.tensor([8.0, 8.0, 24.0, 24.0]).expand(10, 4))
+    assert images.pixels[0, :, 16, 16].tolist() == list(RED)
+    assert images.pixels[0, :, 2, 2].tolist() == list(BLUE)
+    assert images.parts is None and images.masks is None
+
+
+def test_cars_crop_cuts_the_inclusive_box(cars: Path) -> None:
+    from p2p.readers import read_cars
+
+    pixels, windows = decode.decode(read_cars(cars, crop=True), 16, "cars")
+    assert (pixels == torch.tensor(RED, dtype=torch.uint8)[None, :, None, None]).all()
+    assert (windows == [15, 10, 45, 30]).all()
+
+
+def test_cars_mistakes(cars: Path) -> None:
+    train = cars / "devkit" / "cars_train_annos.mat"
+    test = cars / "cars_test_annos_withlabels.mat"
+    good, good_test = train.read_bytes(), test.read_bytes()
+
+    def message() -> pytest.ExceptionInfo[UserError]:
+        with pytest.raises(UserError) as caught:
+            load_images(parameters("cars", cars))
+        return caught
+
+    (cars / "cars_train" / "00004.png").rename(cars / "away.png")
+    check_sentence(message(), ["cars_train_annos.mat", "6 annotations", "5 images"])
+    (cars / "away.png").rename(cars / "cars_train" / "other.png")
+    check_sentence(message(), ["00004.png", "missing"])
+    (cars / "cars_train" / "other.png").rename(cars / "cars_train" / "00004.png")
+    for content in (good[:200], good[: len(good) - 40], b"", b"text"):
+        train.write_bytes(content)
+        check_sentence(message(), ["cars_train_annos.mat", "truncated or no MATLAB file"])
+    train.unlink()
+    check_sentence(message(), ["cars_train_annos.mat", "missing", "p2p.download cars"])
+    train.write_bytes(good)
+    write_annotations(test, [(1, 1, 9, 9, 1, f"{i + 1:05d}.png") for i in range(4)], labelled=False)
+    check_sentence(message(), ["cars_test_annos_withlabels.mat", "`class`"])
+    write_annotations(test, [(1, 1, 9, 9, 3, f"{i + 1:05d}.png") for i in range(4)])
+    check_sentence(message(), ["class 3", "1 to 2"])
+    test.write_bytes(good_test)
+    savemat(cars / "devkit" / "cars_meta.mat", {"something": 1})
+    check_sentence(message(), ["cars_meta.mat", "class_names"])
+
+
+# Folders ----------------------------------------------------------------------------------------------------------
+
+
+def test_folder_with_its_own_split(tmp_path: Path) -> None:
+    for split, count in (("train", 4), ("test", 2)):
+        for name in ("wren", "auk"):
+            for i in range(count):
+                paint(tmp_path / "t" / split / name / f"{i}.png", (0, 0, 60, 40))
+    (tmp_path / "t" / "train" / "auk" / "notes.txt").write_text("no image")
+    images = load_images(parameters("folder", tmp_path / "t"))
+    assert images.classes == ("auk", "wren") and images.boxes is None
+    assert [len(images.subset(s)) for s in ("train", "validation", "test")] == [6, 2, 4]
+    assert all(name.startswith("test/") for name in images.subset("test").names)
+    shutil.rmtree(tmp_path / "t" / "test" / "wren")
+    with pytest.raises(UserError, match="wren"):
+        load_images(parameters("folder", tmp_path / "t"))
+    (tmp_path / "t" / "test" / "wren").mkdir()
+    with pytest.raises(UserError, match="no image"):
+        load_images(parameters("folder", tmp_path / "t"))
+
+
+def test_folder_without_split_gets_a_seeded_quarter(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        for i in range(12):
+            paint(tmp_path / "t" / name / f"{i}.png", (0, 0, 60, 40))
+    images = load_images(parameters("folder", tmp_path / "t"))
+    for label in (0, 1):
+        split = images.split[images.labels == label]
+        assert [(split == k).sum().item() for k in (0, 1, 2)] == [7, 2, 3]
+    again = load_images(parameters("folder", tmp_path / "t"))
+    assert torch.equal(images.split, again.split)
+    with pytest.raises(UserError, match="no class folders"):
+        load_images(parameters("folder", tmp_path / "t" / "a"))
+
+
+def test_turned_and_odd_images(tmp_path: Path) -> None:
+    """EXIF turning, grey, palette and transparent images all become upright RGB."""
+    tall = Image.new("RGB", (40, 40), BLUE)
+    tall.paste(RED, (0, 0, 20, 40))  # red on the left
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn by 90 degrees clockwise to see it: red on top
+    (tmp_path / "t" / "a").mkdir(parents=True)
+    tall.save(tmp_path / "t" / "a" / "0.png", exif=exif)
+    for i, mode in enumerate(("L", "P", "RGBA", "LA", "1"), 1):
+        Image.new("RGB", (40, 40), (255, 255, 255)).convert(mode).save(tmp_path / "t" / "a" / f"{i}.png")
+    images = load_images(parameters("folder", tmp_path / "t"))
+    first = images.pixels[images.names.index("a/0.png")]
+    assert first[:, 4, 28].tolist() == list(RED) and first[:, 28, 4].tolist() == list(BLUE)
+    others = [i for i, name in enumerate(images.names) if name != "a/0.png"]
+    assert (images.pixels[others] == 255).all()
+
+
+# Birds and the image set -------------------------------------------------------------------------------------------
+
+
+def test_birds() -> None:
+    images = load_images(parameters("birds", class_count=3))
+    assert images.pixels.shape == (33, 3, 32, 32) and images.masks.shape == (33, 32, 32)
+    assert [len(images.subset(s)) for s in ("train", "validation", "test")] == [18, 6, 9]
+    assert torch.bincount(images.labels).tolist() == [11, 11, 11]
+    assert images.part_names == tuple(birds.PARTS) and images.parts.shape == (33, len(birds.PARTS), 3)
+    index = bird_indices(images.names)
+    assert len(set(index.tolist())) == 33
+    assert ((index >= BIRD_TEST_INDEX) == (images.split == 2)).all()
+    drawn = birds.draw(images.labels, index, birds.class_table(3, 0), 32, 0)
+    assert torch.equal(drawn.pixels, images.pixels) and torch.equal(drawn.masks, images.masks)
+    more = load_images(parameters("birds", class_count=3, bird_train_per_class=9, bird_test_per_class=4))
+    kept = [more.names.index(name) for name in images.names]
+    assert torch.equal(more.pixels[kept], images.pixels)
+    few = load_images(parameters("birds", class_count=3, images_per_class=2))
+    assert len(few) == 12
+    with pytest.raises(UserError, match="class_step"):
+        load_images(parameters("birds", class_step=2))
+
+
+def test_image_set_selects_every_field_alike() -> None:
+    images = load_images(parameters("birds", class_count=2, bird_train_per_class=4))
+    index = torch.tensor([5, 0, 9])
+    some = images.select(index)
+    assert len(some) == 3 and some.names == tuple(images.names[i] for i in (5, 0, 9))
+    for field in ("pixels", "labels", "split", "boxes", "parts", "masks"):
+        assert torch.equal(getattr(some, field), getattr(images, field)[index])
+    assert some.to("meta").pixels.device.type == "meta" and some.to("meta").masks.device.type == "meta"
+    with pytest.raises(UserError, match="train, validation, test"):
+        images.subset("valid")
+    with pytest.raises(ValueError, match="labels has 2 rows"):
+        ImageSet(torch.zeros(1, 3, 8, 8), torch.zeros(2), torch.zeros(1), ("a",), ("x",))
+
+
+def test_one_image_cannot_be_cut() -> None:
+    with pytest.raises(UserError) as caught:
+        seeded_cut(["x"], np.zeros(1, dtype=int), ["Wren"], 0.2, 0, "validation")
+    check_sentence(caught, ["Wren", "at least two"])
+
+
+# The shared photographs --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(
+    not (SHARED / "CUB_200_2011").is_dir(), reason="no CUB_200_2011 in P2P_DATA or ../shared/data"
+)
+def test_shared_cub() -> None:
+    images = load_images(parameters("cub", SHARED, class_step=100, images_per_class=6, size=48))
+    assert images.classes == ("001.Black_footed_Albatross", "101.White_Pelican")
+    assert images.pixels.shape == (24, 3, 48, 48) and images.parts.shape == (24, 15, 3)
+    base = SHARED / "CUB_200_2011"
+    rows = {line.split()[1]: line.split()[0] for line in (base / "images.txt").read_text().splitlines()}
+    split = dict(line.split() for line in (base / "train_test_split.txt").read_text().splitlines())
+    assert [split[rows[name]] == "0" for name in images.names] == (images.split == 2).tolist()
+    with Image.open(base / "images" / images.names[3]) as file:
+        width, height = file.size
+        mean = np.asarray(file.convert("RGB")).mean((0, 1))
+    assert np.abs(images.pixels[3].float().mean((1, 2)).numpy() - mean).max() < 4
+    lines = (base / "parts" / "part_locs.txt").read_text().splitlines()
+    for line in (line for line in lines if line.split()[0] == rows[images.names[3]]):
+        _, part, x, y, visible = line.split()
+        expected = [float(x) * 48 / width, float(y) * 48 / height, 1.0] if visible == "1" else [0.0, 0.0, 0.0]
+        assert images.parts[3, int(part) - 1].tolist() == pytest.approx(expected, abs=1e-3)
+
+
+@pytest.mark.skipif(
+    not (SHARED / "stanford_cars").is_dir(), reason="no stanford_cars in P2P_DATA or ../shared/data"
+)
+def test_shared_cars() -> None:
+    images = load_images(parameters("cars", SHARED, class_step=98, images_per_class=4, size=48))
+    assert len(images.classes) == 2 and images.classes[0] == "AM General Hummer SUV 2000"
+    assert torch.bincount(images.labels).tolist() == [8, 8]
+    assert torch.equal(images.boxes, torch.tensor([0.0, 0.0, 48.0, 48.0]).expand(16, 4))
