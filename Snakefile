@@ -55,7 +55,7 @@ rule data:
     output:
         f"{OUT}/01_data.ipynb",
     params:
-        json=STUDY.data_json(),
+        json=STUDY.data_params().model_dump_json(),
     shell:
         EXECUTE + " {input[0]} {output} --parameters {params.json:q}"
 

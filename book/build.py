@@ -2,9 +2,9 @@
 
     python book/build.py [--results results] [--output book] [--no-strict]
 
-The book computes nothing. It shows the prose pages of this folder and, for every folder of `--results` that has a
-`study.json` ({"study", "title", "order", "intro"}), the executed notebooks and result files in it. The pages are
-staged in `<output>/_build/src`; the book is `<output>/_build/html/index.html`.
+The book computes nothing. It shows the prose pages of this folder and, for every folder of `--results`
+that has a `study.json` ({"study", "title", "order", "intro"}), the executed notebooks and result files in it.
+The pages are staged in `<output>/_build/src`; the book is `<output>/_build/html/index.html`.
 """
 
 from __future__ import annotations
@@ -26,9 +26,20 @@ import nbformat
 import yaml
 
 BOOK = Path(__file__).resolve().parent
-FIRST = ("method", "data", "howto", "reproductions")  # prose in reading order; other pages follow in alphabet order
+FIRST = (
+    "method",
+    "data",
+    "howto",
+    "reproductions",
+)  # prose in reading order; other pages follow in alphabet order
 LAST = ("api", "bibliography")
-MAIN = ("table", "tau", "topk", "gallery", "data")  # pages of a study in reading order; others follow by number
+MAIN = (
+    "table",
+    "tau",
+    "topk",
+    "gallery",
+    "data",
+)  # pages of a study in reading order; others follow by number
 COPIED = {".csv", ".json", ".svg", ".png", ".jpg", ".md", ".txt", ".bib"}
 KINDS = {"train": "Training", "evaluate": "Evaluation"}
 NOTEBOOK = re.compile(r"(\d+)_([A-Za-z0-9]+)(?:-(.+))?")
@@ -41,7 +52,7 @@ class BookError(ValueError):
 
 @dataclass(frozen=True)
 class Study:
-    """One folder of results: `pages` are the notebooks everyone reads, `runs` one notebook a training or evaluation."""
+    """A folder of results: `pages` are the notebooks everyone reads, `runs` one a training or evaluation."""
 
     name: str
     title: str
@@ -56,7 +67,7 @@ def find_studies(results: Path) -> list[Study]:
     """The studies under `results`, by their `order` and then by name.
 
     Raises:
-        BookError: A study.json cannot be read or lacks a key, or a notebook's name is not NN_name[-run].ipynb.
+        BookError: A study.json cannot be read or lacks a key, or a notebook is not named NN_name[-run].ipynb.
     """
     studies = [read_study(path) for path in sorted(results.glob("*/study.json"))]
     return sorted(studies, key=lambda study: (study.order, study.name))
@@ -74,7 +85,9 @@ def read_study(path: Path) -> Study:
     for notebook in sorted(path.parent.glob("*.ipynb")):
         match = NOTEBOOK.fullmatch(notebook.stem)
         if match is None:
-            raise BookError(f"{notebook}: a notebook of a study is named NN_name.ipynb or NN_name-run.ipynb; rename it.")
+            raise BookError(
+                f"{notebook}: a notebook of a study is named NN_name.ipynb or NN_name-run.ipynb; rename it."
+            )
         number, kind, run = int(match[1]), match[2], match[3]
         if run or kind in KINDS:
             runs.append((number, notebook.stem))
@@ -106,23 +119,29 @@ def make_toc(prose: list[str], studies: list[Study]) -> dict[str, Any]:
     closing = [name for name in LAST if name in prose]
     parts: list[dict[str, Any]] = []
     if opening:
-        parts.append({"caption": "The study", "numbered": 1, "chapters": [{"file": name} for name in opening]})
+        parts.append(
+            {"caption": "The study", "numbered": 1, "chapters": [{"file": name} for name in opening]}
+        )
     for study in studies:
         base = f"studies/{study.name}"
-        chapters: list[dict[str, Any]] = [{"file": f"{base}/index"}]
+        chapters: list[dict[str, Any]] = [{"file": f"{base}/index", "title": "Overview"}]
         chapters += [{"file": f"{base}/{stem}"} for stem in study.pages]
         if study.runs:
             runs = [{"file": f"{base}/{stem}", "title": run_title(stem)} for stem in study.runs]
             chapters.append({"file": f"{base}/runs", "title": "All runs", "sections": runs})
         parts.append({"caption": study.title, "numbered": 1, "chapters": chapters})
     if closing:
-        parts.append({"caption": "Reference", "numbered": 1, "chapters": [{"file": name} for name in closing]})
+        parts.append(
+            {"caption": "Reference", "numbered": 1, "chapters": [{"file": name} for name in closing]}
+        )
     return {"format": "jb-book", "root": "index", "parts": parts}
 
 
 def own_labels(texts: list[str], prefix: str) -> list[str]:
     """Give the labels defined in one notebook a prefix, so that twenty runs of one source do not clash."""
-    definition = re.compile(r"(^\(|^:?(?:name|label):[ \t]*|\$\$[ \t]*\()([\w:.-]+)(?=\)=|[ \t]*$|\)[ \t]*$)", re.M)
+    definition = re.compile(
+        r"(^\(|^:?(?:name|label):[ \t]*|\$\$[ \t]*\()([\w:.-]+)(?=\)=|[ \t]*$|\)[ \t]*$)", re.M
+    )
     labels = {match[2] for text in texts for match in definition.finditer(text)}
     if not labels:
         return texts
@@ -133,9 +152,10 @@ def own_labels(texts: list[str], prefix: str) -> list[str]:
 
 
 def stage_notebook(source: Path, target: Path, prefix: str) -> None:
-    """Copy an executed notebook: code collapsed, widgets (they need a server) dropped, labels made its own."""
+    """Copy an executed notebook: code collapsed, widgets (they need a server) dropped, labels its own."""
     notebook = nbformat.read(source, as_version=4)
     notebook.metadata.pop("widgets", None)
+    notebook.metadata.setdefault("language_info", {"name": "python", "pygments_lexer": "ipython3"})
     markdown: list[tuple[Any, str]] = []
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
@@ -164,7 +184,7 @@ def fence(lines: list[str], name: str, argument: str) -> str:
 
 
 def findings(study: Study, base: str) -> str:
-    """The `{include}` of a study's findings.md, or a sentence where there is none. `base` is "" or "studies/x/"."""
+    """The `{include}` of a study's findings.md, or a sentence; `base` is "" or "studies/x/"."""
     if not (study.folder / "findings.md").exists():
         return "This study has no summary of findings yet; its pages hold what has been run.\n"
     return fence([":relative-images:", ":relative-docs: ."], "include", f"{base}findings.md")
@@ -173,7 +193,7 @@ def findings(study: Study, base: str) -> str:
 def landing_findings(studies: list[Study]) -> str:
     """The part of the landing page that quotes each study's findings."""
     if not studies:
-        return "No study has been run in this copy yet: `make study` runs the quick one and draws this book again.\n"
+        return "No study has been run in this copy yet: `make study` runs the quick one and draws the book.\n"
     found = [study for study in studies if (study.folder / "findings.md").exists()]
     parts = [
         f"### [{study.title}](studies/{study.name}/index.md)\n\n{findings(study, f'studies/{study.name}/')}"
@@ -195,22 +215,45 @@ def page_title(notebook: Path) -> str:
 
 def study_page(study: Study) -> str:
     """The index page of a study: its intro, its findings, its pages and its result files."""
-    lines = [f"# {study.title}", "", study.intro, "", "## What it finds", "", findings(study, ""), "## Pages", ""]
+    lines = [
+        f"# {study.title}",
+        "",
+        study.intro,
+        "",
+        "## What it finds",
+        "",
+        findings(study, ""),
+        "## Pages",
+        "",
+    ]
     lines += [f"- [{page_title(study.folder / f'{stem}.ipynb')}]({stem}.ipynb)" for stem in study.pages]
     if study.runs:
-        lines.append(f"- [All runs](runs.md): {len(study.runs)} executed notebooks, one a training or evaluation")
+        lines.append(
+            f"- [All runs](runs.md): {len(study.runs)} executed notebooks, one a training or evaluation"
+        )
     tables = sorted(path.name for path in study.folder.iterdir() if path.suffix == ".csv")
     tables += [name for name in ("provenance.json",) if (study.folder / name).exists()]
     if tables:
-        lines += ["", "## Result files", "", "Every number and figure of this part is drawn from these files; their"]
-        lines += ["columns are explained in [Read the result files](../../howto.md#read-the-result-files).", ""]
+        lines += [
+            "",
+            "## Result files",
+            "",
+            "Every number and figure of this part is drawn from these files; their",
+        ]
+        lines += [
+            "columns are explained in [Read the result files](../../howto.md#read-the-result-files).",
+            "",
+        ]
         lines += [f"- {{download}}`{name} <{name}>`" for name in tables]
     return "\n".join([*lines, ""])
 
 
 def runs_page(study: Study) -> str:
     lines = [f"# All runs of {study.title}", ""]
-    lines += ["One executed notebook for every network that was trained and every triple that was evaluated: the", ""]
+    lines += [
+        "One executed notebook for every network that was trained and every triple that was evaluated: the",
+        "",
+    ]
     lines[-1] = "parameters it ran with, its history, its checks. Each can be downloaded from its page."
     lines += ["", *(f"- [{run_title(stem)}]({stem}.ipynb)" for stem in study.runs), ""]
     return "\n".join(lines)
@@ -223,19 +266,23 @@ def stage(prose: Path, results: Path, source: Path) -> None:
         BookError: index.md is missing, or a study cannot be read.
     """
     if not (prose / "index.md").exists():
-        raise BookError(f"{prose}: no index.md, the landing page; give the folder that holds the book's prose.")
+        raise BookError(
+            f"{prose}: no index.md, the landing page; give the folder that holds the book's prose."
+        )
     studies = find_studies(results)
     source.mkdir(parents=True)
     pages = sorted(path for path in prose.glob("*.md") if path.name != "README.md")
     for path in [*pages, prose / "_config.yml", prose / "references.bib"]:
         shutil.copy2(path, source / path.name)
     text = (source / "index.md").read_text(encoding="utf-8")
-    (source / "index.md").write_text(text.replace("<!-- findings -->", landing_findings(studies)), encoding="utf-8")
+    (source / "index.md").write_text(
+        text.replace("<!-- findings -->", landing_findings(studies)), encoding="utf-8"
+    )
     if (prose / "images").is_dir():
         shutil.copytree(prose / "images", source / "images")
     shutil.copytree(prose / "_ext", source / "_ext", ignore=shutil.ignore_patterns("__pycache__"))
-    # jupyter-book loads every script of _static on every page, so what a page loads by itself (MathJax, the explorer)
-    # goes another way to the same place; style sheets are meant for every page.
+    # jupyter-book loads every script of _static on every page, so what a page loads by itself (MathJax) goes
+    # another way to the same place; style sheets are meant for every page.
     extra = source / "_extra"
     extra.mkdir()
     (source / "_static").mkdir()
@@ -258,7 +305,9 @@ def stage_study(study: Study, source: Path, extra: Path) -> None:
         shutil.copytree(site, extra / "studies" / study.name / site.name)
     for path in sorted(p for p in study.folder.rglob("*") if p.is_file() and p.suffix in COPIED):
         relative = path.relative_to(study.folder)
-        if any(part.startswith(".") for part in relative.parts) or any(site in path.parents for site in sites):
+        if any(part.startswith(".") for part in relative.parts) or any(
+            site in path.parents for site in sites
+        ):
             continue
         (folder / relative).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(path, folder / relative)
@@ -287,9 +336,11 @@ class Links(HTMLParser):
 
 
 def check_html(html: Path) -> list[str]:
-    """What is wrong with built pages: relative links to missing files, and anything loaded from the network."""
+    """Faults of built pages: relative links to missing files, and whatever is loaded from the network."""
     faults = []
     for page in sorted(html.rglob("*.html")):
+        if page.relative_to(html).parts[0] == "_static":  # templates that the theme leaves there, not pages
+            continue
         links = Links()
         links.feed(page.read_text(encoding="utf-8"))
         where = page.relative_to(html)
@@ -305,7 +356,7 @@ def check_html(html: Path) -> list[str]:
 
 
 def build(prose: Path, results: Path, output: Path, strict: bool = True) -> int:
-    """Stage and build the book; return jupyter-book's exit code, or 1 if the built pages have faults (strict)."""
+    """Stage and build; return jupyter-book's exit code, or 1 if the pages have faults (strict)."""
     place = output / "_build"
     source, html = place / "src", place / "html"
     for folder in (source, html, place / ".doctrees"):  # a page of a study that is gone must not stay behind
@@ -328,15 +379,25 @@ def build(prose: Path, results: Path, output: Path, strict: bool = True) -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Draw the book from the prose pages and the result files.")
-    parser.add_argument("--results", type=Path, default=BOOK.parent / "results", help="folder of result folders")
-    parser.add_argument("--output", type=Path, default=BOOK, help="the book is <output>/_build/html (default: book)")
+    parser.add_argument(
+        "--results", type=Path, default=BOOK.parent / "results", help="folder of result folders"
+    )
+    parser.add_argument(
+        "--output", type=Path, default=BOOK, help="the book is <output>/_build/html (default: book)"
+    )
     parser.add_argument("--prose", type=Path, default=BOOK, help="folder of the prose pages and _config.yml")
     parser.add_argument(
-        "-W", "--strict", action=argparse.BooleanOptionalAction, default=True, help="a warning is an error (default)"
+        "-W",
+        "--strict",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="a warning is an error (default)",
     )
     options = parser.parse_args(arguments)
     try:
-        return build(options.prose.resolve(), options.results.resolve(), options.output.resolve(), options.strict)
+        return build(
+            options.prose.resolve(), options.results.resolve(), options.output.resolve(), options.strict
+        )
     except BookError as error:
         print(f"book: {error}", file=sys.stderr)
         return 2

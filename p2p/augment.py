@@ -1,13 +1,13 @@
 """Random geometric augmentation, batched on the device: one transform and one resampling an image.
 
-The paper prepares its training set offline with Augmentor (paper.md, section 3): each original gives ten copies
-each of rotation, skew, shear and elastic distortion, then half of all copies are mirrored. Here every image of a
-batch draws one of the four by chance, so an epoch costs one image pass, not forty, and no two epochs repeat.
+The paper prepares its training set offline with Augmentor (paper.md, section 3): each original gives ten
+copies each of rotation, skew, shear and elastic distortion, then half of all copies are mirrored. Here every
+image of a batch draws one of the four by chance: an epoch is one pass, not forty, and no two epochs repeat.
 
-Augmentor crops a rotated, sheared or skewed picture to what holds no black corners and enlarges it to its old size.
-Rotation and shear zoom in here by exactly the factor that keeps every sampled point inside the frame. A skew starts
-from four corners moved inwards, so it needs no crop. Only the elastic warp can leave the frame, by its few pixels:
-border pixels are reflected there.
+Augmentor crops a rotated or sheared picture to what holds no black corners and enlarges it to its old size.
+Rotation and shear zoom in here by the least factor that keeps every sampled point inside the frame. A skew
+draws the sampled corners inwards, so it needs no crop. The elastic warp moves only nodes inside the frame.
+Border pixels are reflected, which matters to half a pixel of interpolation only.
 
 Random numbers come from a CPU generator and are moved afterwards, so a seed means the same on every device.
 """
@@ -39,7 +39,7 @@ def augment(
 
     Args:
         pixels: (B, 3, H, W) uint8, or floating point in [0, 1].
-        generator: CPU generator; it advances by an amount that depends on B only.
+        generator: CPU generator; it advances by an amount that depends on B and elastic_cells only.
 
     Returns:
         (B, 3, H, W) float32 in [0, 1], on the device of `pixels`.
@@ -84,7 +84,7 @@ def transform_grid(
     flip: float = 0.5,
     device: torch.device | str = "cpu",
 ) -> Tensor:
-    """Draw one transform an image: rotation, skew, shear or elastic (a quarter each), then a mirror image by chance.
+    """Draw one transform an image: rotation, skew, shear or elastic (a quarter each), then perhaps a mirror.
 
     Args:
         rotation_degrees: Largest angle; the angle is uniform in ±rotation_degrees.
@@ -102,11 +102,11 @@ def transform_grid(
         UserError: A strength is out of range.
     """
     _check(rotation_degrees, skew, shear_degrees, elastic_cells, elastic_pixels, flip)
-    # Every image draws the numbers of all transforms: image b's draws then do not depend on the others' choices.
+    # Every image draws the numbers of all transforms, so the generator advances the same whatever is chosen.
     kind = torch.randint(0, 4, (batch,), generator=generator)
     amount = torch.rand(batch, generator=generator) * 2 - 1  # signed strength of rotation and shear
     tilt = torch.rand(batch, generator=generator)
-    choice = torch.randint(0, 8, (batch,), generator=generator)  # which side or corner is tilted; the axis of shear
+    choice = torch.randint(0, 8, (batch,), generator=generator)  # side or corner of a skew, axis of a shear
     nodes = torch.rand(batch, 2, elastic_cells + 1, elastic_cells + 1, generator=generator) * 2 - 1
     mirrored = torch.rand(batch, generator=generator) < flip
 
@@ -151,7 +151,7 @@ def _rotations(angles: Tensor, aspect: float) -> Tensor:
 
 
 def _shears(angles: Tensor, axis: Tensor, aspect: float) -> Tensor:
-    """Matrices (B, 3, 3) that shear by `angles` (B,) in radians along x (axis 0) or y (axis 1), zoomed likewise."""
+    """Matrices (B, 3, 3) that shear by `angles` (B,) in radians along x (axis 0) or y (1), zoomed too."""
     slope, one = angles.tan(), torch.ones_like(angles)
     along_x = torch.where(axis == 0, slope / aspect, torch.zeros_like(slope))
     along_y = torch.where(axis == 1, slope * aspect, torch.zeros_like(slope))
@@ -159,10 +159,10 @@ def _shears(angles: Tensor, axis: Tensor, aspect: float) -> Tensor:
 
 
 def _zoomed(a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> Tensor:
-    """Matrices (B, 3, 3) of [[a, b], [c, d]] divided by the reach of the farthest corner, the least zoom needed."""
+    """Matrices (B, 3, 3) of [[a, b], [c, d]] over the reach of the farthest corner, the least zoom needed."""
     reach = torch.maximum(a.abs() + b.abs(), c.abs() + d.abs())
     matrix = torch.zeros(len(a), 3, 3)
-    matrix[:, 0, 0], matrix[:, 0, 1], matrix[:, 1, 0], matrix[:, 1, 1] = a / reach, b / reach, c / reach, d / reach
+    matrix[:, :2, :2] = torch.stack((a, b, c, d), 1).view(-1, 2, 2) / reach[:, None, None]
     matrix[:, 2, 2] = 1
     return matrix
 
@@ -170,14 +170,14 @@ def _zoomed(a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> Tensor:
 def _skews(tilts: Tensor, choice: Tensor) -> Tensor:
     """Perspectives (B, 3, 3) that carry the frame onto a quadrilateral inside it.
 
-    Choices 0 to 3 draw in both corners of the left, right, top or bottom side; 4 to 7 draw in one corner only.
+    Choices 0 to 3 draw in both corners of the left, right, top or bottom side; 4 to 7 one corner only.
     """
     corners = torch.tensor([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]])
-    sides = {0: ((0, 1, 1), (3, 1, -1)), 1: ((1, 1, 1), (2, 1, -1)), 2: ((0, 0, 1), (1, 0, -1)), 3: ((3, 0, 1), (2, 0, -1))}
     moves = torch.zeros(8, 4, 2)
-    for side, pair in sides.items():
-        for corner, axis, sign in pair:
-            moves[side, corner, axis] = sign
+    # Side, its two corners (clockwise from top left), and the axis along which they approach each other.
+    for side, pair, axis in ((0, (0, 3), 1), (1, (1, 2), 1), (2, (0, 1), 0), (3, (3, 2), 0)):
+        for corner in pair:
+            moves[side, corner, axis] = -corners[corner, axis]
     for corner in range(4):
         moves[4 + corner, corner] = -corners[corner]
     target = corners + moves[choice] * (2 * tilts)[:, None, None]  # (B, 4, 2)

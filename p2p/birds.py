@@ -1,9 +1,9 @@
 """Synthetic birds: images drawn in code, with a true mask for every part, and redrawable part by part.
 
-A class is one variant (a shape with its colours) of each of the six parts. Everything else is nuisance and comes
-from a hash of (seed, index, slot): pose, mirror, scale, light, background, distractors and an occluding leaf. So an
-image depends on its own arguments only, never on its batch, and a part can be removed or exchanged while every other
-pixel stays as it is. Geometry and colours are in `p2p.bird_art`, painting is in `p2p.strokes`.
+A class is one variant (a shape with its colours) of each of the six parts. Everything else is nuisance from a
+hash of (seed, index, slot): pose, mirror, scale, light, background, distractors and an occluding leaf. So an
+image depends on its own arguments only, never on its batch; a part can be removed or exchanged while every
+other pixel stays as it is. Geometry and colours are in `p2p.bird_art`, painting is in `p2p.strokes`.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ class Birds:
 
     pixels: Tensor  # (B, 3, S, S) uint8
     masks: Tensor  # (B, S, S) uint8: 0 = none, q + 1 = visible pixel of PARTS[q]
-    parts: Tensor  # (B, Q, 3) float32 x, y of the visible pixels' centroid, visible (0/1); zeros if not visible
+    parts: Tensor  # (B, Q, 3) float32 x, y of the visible pixels' centroid, visible (0/1); zeros if not
     boxes: Tensor  # (B, 4) float32 x0, y0, x1, y1 around the visible bird
 
 
 def class_table(classes: int, seed: int) -> Tensor:
     """Choose which variant of each part makes each class.
 
-    Classes are words x of a code over v variants: the sum of w_q x_q is 0 modulo v, where w = (1, -1, 1, -1, …), so
-    any two differ in at least two parts. The code holds (1, …, 1), so classes come in cycles of v that use every
-    variant of every part once; with at least four classes, every variant used is shared by at least two.
+    Classes are words x of a code over v variants: sum of w_q x_q = 0 modulo v, w = (1, -1, 1, …), so any two
+    differ in at least two parts. The code holds (1, …, 1), so classes come in cycles of v that use every
+    variant of every part once; with at least four classes, every variant used is shared by two or more.
 
     Args:
         classes: Number of classes K, from 1 to 1024.
@@ -119,7 +119,8 @@ def draw(
         raise UserError(f"Birds cannot be drawn at size {size}; choose at least 8 pixels.")
     if labels.shape != index.shape or labels.ndim != 1:
         raise UserError(
-            f"Birds need one index per label, but labels are {tuple(labels.shape)} and index is {tuple(index.shape)}."
+            f"Birds need one index per label; labels have shape {tuple(labels.shape)} and index has "
+            f"{tuple(index.shape)}, so give two vectors of one length."
         )
     if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < len(table):
         raise UserError(f"Bird labels must lie in 0 to {len(table) - 1}, the rows of the class table.")
@@ -165,7 +166,7 @@ def _draw_chunk(
 
 
 def _layers(variants: NDArray[np.int64], draws: Iterator[Floats], without: str | None) -> Iterator[Layer]:
-    """Layers of birds with variants (B, Q), back to front; takes every random number, whatever is left out."""
+    """Layers of birds with variants (B, Q), back to front; takes every random number in any case."""
     span = partial(_span, draws)
 
     def leaf(x: Floats, y: Floats, half: Floats) -> Floats:
@@ -177,7 +178,7 @@ def _layers(variants: NDArray[np.int64], draws: Iterator[Floats], without: str |
     for _ in range(2):
         leaves = [leaf(span(-1, 1), span(-1, 1), span(0.15, 0.30)) for _ in range(2)]
         yield Layer(np.concatenate(leaves, 1), _pick(art.LEAVES, next(draws)), soft=0.10, rim=0.0)
-    x, y, radius = (np.stack([span(low, high) for _ in range(2)], 1) for low, high in ((-1, 1), (-1, 1), (0.05, 0.08)))
+    x, y, radius = (np.stack([span(*ends), span(*ends)], 1) for ends in ((-1, 1), (-1, 1), (0.05, 0.08)))
     berries = np.stack([x, y, x, y, radius, radius, 0 * x, 0 * x], 2)
     yield Layer(berries, _pick(art.BERRIES, next(draws)), soft=0.05)
 
@@ -235,7 +236,7 @@ def _background(draws: Iterator[Floats], size: int) -> Tensor:
 
 
 def _uniforms(seed: int, index: NDArray[np.int64], slots: int) -> Floats:
-    """Uniform numbers in [0, 1), (B, slots): SplitMix64 (Steele et al. 2014) of seed, then index, then slot."""
+    """Uniform numbers in [0, 1), (B, slots): SplitMix64 (Steele et al. 2014) of seed, index, then slot."""
 
     def mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
         x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -256,7 +257,7 @@ def _span(draws: Iterator[Floats], low: float, high: float) -> Floats:
 
 
 def _rgb(colour: str) -> Floats:
-    """"#rrggbb" as three numbers in [0, 1]."""
+    """A colour "#rrggbb" as three numbers in [0, 1]."""
     return np.array([int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5)])
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from p2p.params import DataParams
 
 SPLITS = ("train", "validation", "test")
-BIRD_CLASSES = 20  # where the parameters name no class_count
+BIRD_CLASSES = 8  # where the parameters name no class_count
 BIRD_TEST_INDEX = 10_000_000  # test birds are numbered from here, so that no training bird can be among them
 
 

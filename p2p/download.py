@@ -24,8 +24,8 @@ CUB_COUNTS = {"classes": 200, "training images": 5994, "test images": 5794}
 CARS_COUNTS = {"train": 8144, "test": 8041}
 CARS_CLASSES = 196
 CARS_HELP = f"""\
-Stanford Cars has had no official download since 2023. Assemble this tree, which torchvision.datasets.StanfordCars
-reads too, from a copy you may use (pointers: https://github.com/pytorch/vision/issues/7545):
+Stanford Cars has had no official download since 2023. Assemble this tree, which torchvision reads too,
+from a copy you may use (pointers: https://github.com/pytorch/vision/issues/7545):
 
 DIR/stanford_cars/
   {CARS_META:<34} {CARS_CLASSES} class names
@@ -67,7 +67,7 @@ def prepare_cub(root: Path, url: str = CUB_URL, md5: str = CUB_MD5, **options: f
         ) from error
 
 
-def check_cub(root: Path) -> list[str]:
+def check_cub(root: Path | None) -> list[str]:
     """One sentence for each way in which a CUB folder is not the complete official release."""
     try:
         listing = read_cub(find_root(root, "cub"))
@@ -88,7 +88,7 @@ def check_cub(root: Path) -> list[str]:
     return problems
 
 
-def check_cars(root: Path) -> list[str]:
+def check_cars(root: Path | None) -> list[str]:
     """One sentence for each file of Stanford Cars that is missing, damaged or of the wrong length."""
     try:
         base = find_root(root, "cars")
@@ -138,14 +138,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     problems: list[str] = []
     try:
         if given.command == "cub":
-            print(f"CUB-200-2011 is in {prepare_cub(given.root.expanduser(), given.url)}")
+            print(f"CUB-200-2011 is in {prepare_cub(given.root.expanduser(), given.url, CUB_MD5)}")
     except UserError as error:
         problems.append(str(error))
     else:
         for name, check in (("cub", check_cub), ("cars", check_cars)):
             if given.command in (name, "check"):
                 found = check(given.root)
-                print(f"{name}: " + (f"{len(found)} problems" if found else "complete"))
+                print(f"{name}: " + ("not complete" if found else "complete"))
                 problems += found
     for problem in problems:
         print(problem, file=sys.stderr)

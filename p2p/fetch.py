@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import http.client
 import os
@@ -49,6 +50,7 @@ def _receive(url: str, part: Path, timeout: float) -> bool:
     except urllib.error.HTTPError as error:
         if error.code != 416:
             raise
+        error.close()
         if (error.headers.get("Content-Range") or "") == f"bytes */{start}":
             return True  # nothing is left to send
         part.unlink()  # longer than the file on the server: begin again
@@ -66,7 +68,7 @@ def _receive(url: str, part: Path, timeout: float) -> bool:
                     file.write(block)
                 except OSError as error:
                     raise UserError(
-                        f"Cannot write {part} ({error.strerror}); free space and repeat the command to resume."
+                        f"Cannot write {part} ({error.strerror}); free space, then repeat to resume."
                     ) from error
                 have += len(block)
                 if time.monotonic() - told > 10:
@@ -93,8 +95,8 @@ def fetch(
         `path`.
 
     Raises:
-        UserError: The server cannot be reached or refuses, the disk is full, or the checksum is wrong (the damaged
-            download is then removed).
+        UserError: The server cannot be reached or refuses, the disk is full, or the checksum is wrong (the
+            damaged download is then removed).
     """
     if path.exists():
         if _md5(path) != md5:
@@ -113,9 +115,10 @@ def fetch(
         try:
             complete = _receive(url, part, timeout)
         except urllib.error.HTTPError as error:
+            error.close()
             if error.code < 500 and error.code != 429:
                 raise UserError(
-                    f"Server {host} answered {error.code} {error.reason} for {url}; give another address by --url."
+                    f"Server {host} answered {error.code} {error.reason} for {url}; try another by --url."
                 ) from error
             reason = f"HTTP {error.code} {error.reason}"
         except (OSError, http.client.HTTPException) as error:
@@ -124,8 +127,8 @@ def fetch(
         failures = 0 if grown else failures + 1
         if not complete and failures >= attempts:
             raise UserError(
-                f"Cannot download {url} ({reason}); repeat the command when {host} can be reached (it resumes), or "
-                f"put the file at {path} yourself."
+                f"Cannot download {url} ({reason}); repeat the command when {host} can be reached, "
+                f"which resumes it, or put the file at {path} yourself."
             )
         if not complete:
             time.sleep(pause * 2 ** max(failures - 1, 0))
@@ -143,17 +146,20 @@ def extract(archive: Path, root: Path, folder: str) -> Path:
     """Unpack the folder `folder` of a .tgz archive to `root / folder`, all or nothing.
 
     Raises:
-        UserError: The archive is damaged, lacks the folder or holds a path outside its target, or the disk is full.
+        UserError: The archive is damaged, lacks the folder or has a path outside its target, or the disk is
+            full.
     """
     with tempfile.TemporaryDirectory(dir=root, prefix=".unpack-") as temporary:
         try:
-            with tarfile.open(archive, "r:gz") as file:
+            with gzip.open(archive) as stream, tarfile.open(fileobj=stream, mode="r:") as file:
                 file.extractall(temporary, filter="data")
+                while stream.read(BLOCK):  # to its end, where the checksum is
+                    pass
         except tarfile.FilterError as error:
             raise UserError(
                 f"Archive {archive} holds an unsafe path ({error}); nothing was unpacked."
             ) from error
-        except (tarfile.TarError, EOFError, zlib.error) as error:
+        except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise UserError(
                 f"Archive {archive} is truncated or damaged ({error}); remove it and repeat."
             ) from error

@@ -64,3 +64,9 @@ def run_lock(folder: Path | str) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def project_path(name: Path | str) -> Path:
+    """A path of the parameters: as it is if absolute, else from the repository (a notebook may run in any folder)."""
+    root = Path(__file__).resolve().parent.parent
+    return (root if (root / "Snakefile").is_file() else Path.cwd()) / name

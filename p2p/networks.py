@@ -7,12 +7,14 @@ how near each learnt prototype comes to each cell of the grid, and the *decision
 from __future__ import annotations
 
 import os
+import re
+from http.client import HTTPException
 from pathlib import Path
 from typing import NamedTuple
-from urllib.error import URLError
 
 import torch
 import torchvision
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -179,6 +181,7 @@ def _layers(name: str, weights: str) -> list[nn.Module]:
     if weights == "imagenet":
         model.load_state_dict(_imagenet_state(name))
     elif weights != "none":
+        model.fc = nn.Identity()  # a ResNet's classifier is no part of the trunk, so nobody misses its weights
         load_weights(features, weights, name)
     if name.startswith("resnet"):
         stem = nn.Sequential(model.conv1, model.bn1, model.relu, model.maxpool)
@@ -240,7 +243,10 @@ def load_weights(module: nn.Module, weights: str, name: str) -> None:
             f"Weights '{weights}' for {name} not found; expected a safetensors file at that path or in the folder "
             f"that P2P_WEIGHTS names (now {os.environ.get('P2P_WEIGHTS') or 'unset'})."
         )
-    state = {key.removeprefix("features."): value for key, value in load_file(path).items()}
+    try:
+        state = {key.removeprefix("features."): value for key, value in load_file(path).items()}
+    except SafetensorError as error:
+        raise UserError(f"Weights {path} for {name} are damaged or no safetensors file ({error}); copy it again.") from None
     own = module.state_dict()
     wrong = [key for key in own.keys() & state.keys() if own[key].shape != state[key].shape]
     if wrong or not own.keys() & state.keys():
@@ -261,15 +267,21 @@ def _imagenet_state(name: str) -> dict[str, Tensor]:
     """
     url = torchvision.models.get_model_weights(name)["IMAGENET1K_V1"].url
     mirror = os.environ.get("P2P_WEIGHTS_MIRROR")
+    if mirror and "://" not in mirror:
+        raise UserError(f"P2P_WEIGHTS_MIRROR is '{mirror}'; expected a URL that begins with https://, http:// or file://.")
     source = url.replace(WEIGHTS_HOST, mirror.rstrip("/")) if mirror else url
     try:
-        return torch.hub.load_state_dict_from_url(source, map_location="cpu", check_hash=True, weights_only=True)
-    except (URLError, OSError) as error:
+        state = torch.hub.load_state_dict_from_url(source, map_location="cpu", check_hash=True, weights_only=True)
+    except (OSError, HTTPException) as error:
         raise UserError(
             f"ImageNet weights of {name} could not be downloaded from {source} ({error}); connect once to fill torch's "
             f"cache, set P2P_WEIGHTS_MIRROR, or give a safetensors file in 'weights'."
         ) from error
-    except RuntimeError as error:  # torch.hub's word for a wrong hash
+    except Exception as error:  # a wrong hash is a RuntimeError; a damaged file in the cache raises a dozen kinds
+        reason = str(error) if "hash" in str(error) else type(error).__name__
         raise UserError(
-            f"ImageNet weights of {name} from {source} are damaged ({error}); delete the file in torch's cache and retry."
+            f"ImageNet weights of {name} from {source} are damaged ({reason}); delete {source.rsplit('/', 1)[1]} from "
+            f"torch's cache, {torch.hub.get_dir()}/checkpoints, if it is there, and retry."
         ) from error
+    # DenseNet's files were saved before dots were forbidden in module names: norm.1 is norm1 today
+    return {re.sub(r"(denselayer\d+\.(?:norm|relu|conv))\.(\d\.)", r"\1\2", key): value for key, value in state.items()}

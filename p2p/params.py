@@ -31,7 +31,7 @@ T = TypeVar("T", bound=Strict)
 
 
 class DataParams(Strict):
-    """Which images: the parameters of `notebooks/01_data.py` and a part of every other notebook's."""
+    """Which images; the same keys in every notebook that reads them."""
 
     study: str = Field("quick", pattern=r"^[a-z0-9][a-z0-9_-]*$", description="Name of the study and its folders.")
     reader: Literal["birds", "cub", "cars", "folder"] = "birds"
@@ -114,6 +114,13 @@ class TrainParams(DataParams):
         if self.schedule == "lean" and self.warm_epochs + self.joint_epochs == 0:
             raise ValueError("'warm_epochs' and 'joint_epochs' are both 0, so nothing would be learnt; raise one of them")
         return self
+
+
+class ImagesParams(DataParams):
+    """The images and networks of a study: the parameters of `notebooks/01_data.py`."""
+
+    networks: dict[str, str] = Field({"small": "none", "small_half": "none"}, description="trunk: weights.")
+    grid: int = 8
 
 
 class EvaluateParams(DataParams):
@@ -237,8 +244,15 @@ class Study(Strict):
                     )
         return out
 
-    def data_params(self) -> DataParams:
-        return check(DataParams, {**self.data, "study": self.study}, f"study '{self.study}', data")
+    def data_params(self) -> ImagesParams:
+        runs = self.runs().values()
+        values = {
+            **{k: v for k, v in self.data.items() if k not in ("networks", "grid")},
+            "study": self.study,
+            "networks": {run.network: run.weights for run in runs},
+            "grid": next(iter(runs)).grid,
+        }
+        return check(ImagesParams, values, f"study '{self.study}', data")
 
     def evaluations(self) -> dict[str, EvaluateParams]:
         """The evaluation of each triple and seed, by `<triple>-s<seed>`."""

@@ -37,7 +37,7 @@ def provenance(params: Strict, device: torch.device, seconds: float, passes: int
         "seed": values.get("seed"),
         "parameter_hash": parameter_hash(params),
         "commit": _git("rev-parse", "--short=12", "HEAD") or "unknown",
-        "dirty": bool(_git("status", "--porcelain", "--untracked-files=no")),
+        "dirty": bool(_git("status", "--porcelain", "--untracked-files=no", "--", ":/", ":!/results")),
         "device": torch.cuda.get_device_name(device) if cuda else f"CPU, {torch.get_num_threads()} threads",
         "python": platform.python_version(),
         "versions": {name: importlib.metadata.version(name) for name in LIBRARIES},
@@ -46,19 +46,6 @@ def provenance(params: Strict, device: torch.device, seconds: float, passes: int
         "peak_memory_gb": round(memory / 2**30, 2),
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     }
-
-
-def provenance_box(record: dict[str, Any]) -> str:
-    """The record as a box of the book (MyST)."""
-    versions = ", ".join(f"{k} {v}" for k, v in record["versions"].items())
-    dirty = " (with uncommitted changes)" if record["dirty"] else ""
-    seed = "" if record["seed"] is None else f" · seed {record['seed']}"
-    return (
-        ":::{admonition} Provenance\n:class: provenance\n"
-        f"study `{record['study']}`{seed} · parameters `{record['parameter_hash']}` · commit `{record['commit']}`{dirty} · "
-        f"{record['device']} · {record['hours']:.3f} h · {record['image_passes']:,} image passes · "
-        f"peak memory {record['peak_memory_gb']} GB · Python {record['python']}, {versions} · {record['date']}\n:::\n"
-    )
 
 
 def write_json(path: Path | str, value: Any) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.io import loadmat  # type: ignore[import-untyped]
+from scipy.io import loadmat
 
 from p2p.errors import UserError
 from p2p.listing import SUFFIXES, Listing, image_files, seeded_cut

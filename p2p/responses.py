@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import torch
 from torch import Tensor
 
 from p2p.checkpoints import load_tensors
+from p2p.data import ImageSet
 from p2p.errors import UserError
 from p2p.metrics import ResponseTable
 from p2p.networks import LinearNet, ProtoNet, nearest_cells, similarity
 from p2p.params import TrainParams, check
-from p2p.projection import Projection
+from p2p.projection import Projection, projection_error
 from p2p.training import Network, build_network
 
 
@@ -94,3 +97,53 @@ def accuracy(network: Network, pixels: Tensor, labels: Tensor, batch_size: int =
     network.eval()
     right = [network(part).logits.argmax(1) for part in pixels.split(batch_size)]
     return (torch.cat(right) == labels).double().mean().item()
+
+
+def finish_run(folder: Path | str, images: ImageSet) -> dict[str, Any]:
+    """Read the test set once: response tables into the run's folder, accuracies by stage, projection error.
+
+    Stages: "pre_push" and "push" with the decision layer of the joint phase, "tuned" with the solved one; a
+    `LinearNet` has only "tuned". Writes `responses.safetensors`, `responses_pre_push.safetensors`, `prototypes.csv`.
+
+    Args:
+        folder: Of the run, as `p2p.training.Trainer` leaves it.
+        images: All splits, on the device to use.
+
+    Returns:
+        top1 by stage, best validation accuracy, projection error (‖·‖₂, the largest over prototypes).
+    """
+    folder = Path(folder)
+    trained = load_run(folder, images.pixels.device)
+    batch, test, network = trained.params.batch_size, images.subset("test"), trained.network
+    _, meta = load_tensors(folder / "checkpoint.safetensors")
+    result: dict[str, Any] = {"validation": meta["best"], "parameters": sum(p.numel() for p in network.parameters())}
+    if isinstance(network, LinearNet):
+        return result | {"top1": {"tuned": accuracy(network, test.pixels, test.labels, batch)}}
+    assert trained.projection and trained.prototypes_before is not None and trained.decision_before is not None
+    before, after = respond(network, test.pixels, [trained.prototypes_before, network.prototypes], batch)
+    before.save(folder / "responses_pre_push.safetensors")
+    after.save(folder / "responses.safetensors")
+    fit = images.subset("train")
+    _prototype_table(trained, fit).to_csv(folder / "prototypes.csv", index=False)
+    return result | {
+        "top1": {
+            "pre_push": top1(before, trained.decision_before, test.labels),
+            "push": top1(after, trained.decision_before, test.labels),
+            "tuned": top1(after, network.decision.weight, test.labels),
+        },
+        "projection_error": projection_error(network, fit.pixels, trained.projection, batch),
+    }
+
+
+def _prototype_table(trained: Trained, fit: ImageSet) -> pd.DataFrame:
+    """Prototype, class, source image, cell, pixel box and the distance it moved at the push."""
+    found = trained.projection
+    assert found is not None and isinstance(trained.network, ProtoNet)
+    width, box = found.maps.shape[2], found.boxes(trained.params.size).tolist()
+    owner = trained.network.own.float().argmax(0).tolist()
+    columns = ("prototype", "class", "image", "row", "column", "x0", "y0", "x1", "y1", "distance")
+    rows = [
+        (j, fit.classes[owner[j]], fit.names[i], c // width, c % width, *box[j], d)
+        for j, (i, c, d) in enumerate(zip(found.images.tolist(), found.cells.tolist(), found.distances.tolist(), strict=True))
+    ]
+    return pd.DataFrame(rows, columns=list(columns))

@@ -1,7 +1,8 @@
 """Painting strokes: a batched, antialiased rasteriser of one shape that serves for all.
 
-A stroke runs from a to b; its radius goes from ra to rb and swells by `bulge` halfway; its axis bends sideways by
-`bend` at b. Discs, capsules, leaves, feathers and beaks are strokes. Frame units: x right, y down, -1 to 1.
+A stroke runs from a to b; its radius goes from ra to rb and swells by `bulge` halfway; its axis bends
+sideways by `bend` at b. Discs, capsules, leaves and feathers are strokes.
+Frame units: x right, y down, -1 to 1.
 """
 
 from __future__ import annotations
@@ -33,13 +34,13 @@ class Layer:
 
 
 def stroke_array(strokes: list[Stroke], count: int = 0) -> Floats:
-    """Strokes as an array (1, n, 8), the last one repeated up to `count`, which leaves their union as it is."""
+    """Strokes as an array (1, n, 8), the last repeated up to `count`, which leaves their union as it is."""
     full = [s[:2] * 2 + (s[2], s[2], 0, 0) if len(s) == 3 else s + (0,) * (8 - len(s)) for s in strokes]
     return np.array([full + full[-1:] * (count - len(full))], float)
 
 
 def move(strokes: Floats, turn: Floats, scale: Floats, shift: Floats, pivot: tuple[float, float]) -> Floats:
-    """Turn by (B,) radians and scale by (B,) strokes (B or 1, n, 8) about the pivot, then shift them by (B, 2)."""
+    """Turn by (B,) radians, scale by (B,) strokes (B or 1, n, 8) about the pivot, then shift by (B, 2)."""
     cos, sin = (scale * np.cos(turn))[:, None], (scale * np.sin(turn))[:, None]
     moved = strokes * scale[:, None, None]
     for k in (0, 2):
@@ -50,9 +51,9 @@ def move(strokes: Floats, turn: Floats, scale: Floats, shift: Floats, pivot: tup
 
 
 def paint(canvas: Tensor, mask: Tensor, base: Tensor, layer: Layer) -> None:
-    """Paint a layer over canvas (B, 3, S, S) and mask (B, S, S) in place; a base layer also fills base (B, S, S).
+    """Paint a layer over canvas (B, 3, S, S) and mask (B, S, S); a base layer fills base (B, S, S).
 
-    Only exactly rounded, unfused operations touch pixels, so that a pixel does not depend on the rest of the batch.
+    Only exactly rounded, unfused operations touch pixels, so that no pixel depends on the rest of the batch.
     """
     size, device = canvas.shape[-1], canvas.device
     window = _window(layer, size)
@@ -79,7 +80,7 @@ def paint(canvas: Tensor, mask: Tensor, base: Tensor, layer: Layer) -> None:
 
 
 def _window(layer: Layer, size: int) -> tuple:
-    """The (…, rows, columns) that hold every pixel the layer can touch in any image of the batch; may be empty."""
+    """The (…, rows, columns) that hold every pixel the layer touches in the whole batch; may be empty."""
     a, along, _, side = _axes(layer.strokes)
     ra, rb, bulge, bend = (layer.strokes[..., k, None] for k in range(4, 8))
     reach = np.maximum(ra, rb) + np.maximum(bulge, 0) + layer.soft / 2 + 2 / size
@@ -116,18 +117,19 @@ def _axes(strokes: Floats) -> tuple[Floats, Floats, Floats, Floats]:
 
 
 def _distance(strokes: Floats, xs: Tensor, ys: Tensor) -> Tensor:
-    """Distance (B, h, w), negative inside, of pixel centres xs (w,), ys (h,) to the union of strokes (B, n, 8).
+    """Distance (B, h, w), negative inside, of pixel centres xs (w,), ys (h,) to strokes (B, n, 8) united.
 
     With u along the axis from a, v across it, L its length, s = clamp(u, 0, L) and t = s / L, the distance is
-    |(u - s, v - bend t²)| - (ra + t (rb - ra) + 4 bulge t (1 - t)): exact for discs and capsules, close for the rest.
+    |(u - s, v - bend t²)| - (ra + t (rb - ra) + 4 bulge t (1 - t)): exact for discs and capsules, else close.
     """
     a, along, unit, side = _axes(strokes)
     length = np.maximum(np.linalg.norm(along, axis=-1), 1e-6)
     ra, rb, bulge, bend = (strokes[..., k] for k in range(4, 8))
-    linear, square = (rb - ra + 4 * bulge) / length, -4 * bulge / length**2  # the radius is ra + s (linear + s square)
-    terms = np.stack([*np.moveaxis(unit, -1, 0), -(unit * a).sum(-1), *np.moveaxis(side, -1, 0), -(side * a).sum(-1),
-                      length, ra, linear, square, -bend / length**2])  # fmt: skip
-    ux, uy, u0, vx, vy, v0, end, r0, r1, r2, c2 = _to_device(terms, xs.device)[..., None, None]  # each (B, n, 1, 1)
+    axes = [unit[..., 0], unit[..., 1], -(unit * a).sum(-1), side[..., 0], side[..., 1], -(side * a).sum(-1)]
+    shape = [length, ra, (rb - ra + 4 * bulge) / length, -4 * bulge / length**2, -bend / length**2]
+    # All (B, n, 1, 1); the radius is r0 + s (r1 + s r2).
+    terms = _to_device(np.stack(axes + shape), xs.device)[..., None, None]
+    ux, uy, u0, vx, vy, v0, end, r0, r1, r2, c2 = terms
     u, v = (ux * xs + u0) + uy * ys[:, None], (vx * xs + v0) + vy * ys[:, None]  # (B, n, h, w)
     s = torch.minimum(u.clamp(min=0), end)
     radius = (s * r2).add_(r1).mul_(s).add_(r0)

@@ -1,0 +1,94 @@
+"""All metrics of one triple and seed, as rows of the tidy table `metrics.csv`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import inf
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from p2p import metrics
+from p2p.metrics import TAUS, Empty, ResponseTable
+from p2p.responses import Trained, top1
+
+ALWAYS = ""  # tau of a metric that has none
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one network answered to the test images.
+
+    Attributes:
+        role: teacher, baseline, student or control.
+        variant: As in the result files.
+        run: Its outcome (`run.json`): accuracies by stage, projection error.
+        tables: Response tables by stage, "pre_push" and "tuned"; empty for a linear classifier.
+        trained: The network, for its decision layer.
+    """
+
+    role: str
+    variant: str
+    run: dict[str, Any]
+    tables: dict[str, ResponseTable]
+    trained: Trained
+
+
+Row = tuple[str, str, str, str, float | str, float]  # role, variant, stage, metric, tau, value
+
+
+def own_rows(answer: Answer) -> Iterator[Row]:
+    """What needs no teacher: accuracy by stage, validation accuracy, projection error, AAP at all τ."""
+    who = (answer.role, answer.variant)
+    for stage, value in answer.run["top1"].items():
+        yield (*who, stage, "top1", ALWAYS, value)
+    yield (*who, "tuned", "top1_validation", ALWAYS, answer.run["validation"])
+    yield (*who, "tuned", "parameters", ALWAYS, float(answer.run["parameters"]))
+    if "projection_error" in answer.run:
+        yield (*who, "tuned", "projection_error", ALWAYS, answer.run["projection_error"])
+    for stage, table in answer.tables.items():
+        for tau, value in zip(TAUS, metrics.aap(table).tolist(), strict=True):
+            yield (*who, stage, "aap", tau, value)
+
+
+def transfer_rows(answer: Answer, teacher: Answer, labels: Tensor, empty: Empty, seed: int) -> Iterator[Row]:
+    """How much of the teacher's explanation a network gives: AJS at all τ, PMS, same-index agreement, accuracy under
+    the teacher's decision layer; and the same with the images permuted (`…_permuted`), the floor of that network."""
+    reference = teacher.tables["tuned"]
+    grid = reference.grid[0] * reference.grid[1]
+    for stage, table in answer.tables.items():
+        who = (answer.role, answer.variant, stage)
+        yield from _pair(who, reference, table, "", empty)
+        if stage == "tuned":
+            shuffled = metrics.permute_images(table, torch.Generator().manual_seed(seed))
+            yield from _pair(who, reference, shuffled, "_permuted", empty)
+            a, b = metrics.aap(reference, (inf,)).item(), metrics.aap(table, (inf,)).item()
+            yield (*who, "ajs_chance", inf, metrics.ajs_chance(a, b, grid))
+            yield (*who, "pms_chance", ALWAYS, metrics.pms_chance(table.cells.shape[1], len(table.cells), grid))
+            head = teacher.trained.network.decision.weight
+            yield (*who, "top1_teacher_head", ALWAYS, top1(table, head, labels))
+
+
+def level_rows(role: str, variant: str, level: str, reference: ResponseTable, table: ResponseTable, empty: Empty) -> Iterator[Row]:
+    """Floor (a random network) or ceiling (a teacher of another seed) of AAP, AJS, PMS and agreement.
+
+    Args:
+        level: "floor" or "ceiling".
+        reference: The teacher's table.
+        table: The other network's.
+    """
+    who = (role, variant, "tuned")
+    for tau, value in zip(TAUS, metrics.aap(table).tolist(), strict=True):
+        yield (*who, f"aap_{level}", tau, value)
+    yield from _pair(who, reference, table, f"_{level}", empty)
+
+
+def _pair(
+    who: tuple[str, str, str], reference: ResponseTable, table: ResponseTable, suffix: str, empty: Empty
+) -> Iterator[Row]:
+    for tau, value in zip(TAUS, metrics.ajs(reference, table, empty=empty).tolist(), strict=True):
+        yield (*who, f"ajs{suffix}", tau, value)
+    yield (*who, f"pms{suffix}", ALWAYS, metrics.pms(reference, table).value)
+    yield (*who, f"agreement{suffix}", ALWAYS, metrics.agreement(reference, table))

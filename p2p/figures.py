@@ -1,0 +1,195 @@
+"""The figures of the book: tensors, data frames and runs in, a matplotlib `Figure` out; `save` writes SVG.
+
+Curves and dots are drawn here, images in `p2p._figure_images`; `p2p._figure_style` holds the look of both.
+All that notebooks need is at hand under this name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import inf
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from p2p import _figure_style as look
+from p2p._figure_images import (
+    augmentation_sheet,
+    choose_matches,
+    image_sheet,
+    matched_patches,
+    nearest_patches,
+    prototype_gallery,
+    top_k_comparison,
+)
+from p2p._figure_style import LEVELS, LOSSES, MARKERS, METRICS, ROLES, SHARED, WIDTH, save, style, styled, svg
+from p2p.errors import UserError
+
+__all__ = [
+    "ROLES",
+    "augmentation_sheet",
+    "choose_matches",
+    "image_sheet",
+    "matched_patches",
+    "nearest_patches",
+    "prototype_gallery",
+    "save",
+    "seed_dots",
+    "style",
+    "svg",
+    "tau_curves",
+    "top_k_comparison",
+    "training_curves",
+]
+
+
+@styled
+def tau_curves(frame: pd.DataFrame) -> Figure:
+    """AAP, left, and AJS, right, against the threshold τ (paper, figure 2): mean and band of all seeds.
+
+    Args:
+        frame: Tidy metric rows of one study, triple and stage: columns role, variant, metric, tau, value.
+            Floors and ceilings (metric `ajs_floor` …) are averaged over all rows. Taus are evenly spaced.
+
+    Raises:
+        UserError: Rows of several studies, triples or stages.
+    """
+    frame = _one_setting(frame[frame["tau"].notna()])
+    frame = frame[frame["metric"].str.match("a(ap|js)(_floor|_ceiling)?$")].astype({"tau": float})
+    taus = sorted(frame["tau"].unique())
+    x = range(len(taus))
+    figure = Figure(figsize=(WIDTH, 3.5), layout="constrained")
+    handles: dict[str, Line2D] = {}
+    for ax, metric in zip(figure.subplots(1, 2), ("aap", "ajs"), strict=True):
+        for (role, variant), rows in _by_row(frame[frame["metric"] == metric]):
+            spread = rows.groupby("tau")["value"].agg(["mean", "min", "max"]).reindex(taus)
+            marker, name = MARKERS.get(role, "d"), _row_name(role, variant)
+            colour = look.role(role)
+            (handles[name],) = ax.plot(x, spread["mean"], marker=marker, ms=4.5, color=colour, label=name)
+            ax.fill_between(x, spread["min"], spread["max"], color=colour, alpha=0.2, linewidth=0)
+        for level, dash in LEVELS.items():
+            rows = frame[frame["metric"] == f"{metric}_{level}"]
+            if len(rows):
+                mean = rows.groupby("tau")["value"].mean().reindex(taus)
+                (handles[level],) = ax.plot(x, mean, dash, color=ROLES[level], label=level)
+        ax.set_xticks(x, ["∞" if tau == inf else f"{tau:g}" for tau in taus])
+        ax.set(xlabel="threshold τ (squared L2 distance)", ylabel=METRICS[metric], ylim=(0, None))
+    look.legend(figure, list(handles.values()))
+    return figure
+
+
+@styled
+def seed_dots(
+    frame: pd.DataFrame, metrics: Sequence[str] = ("top1", "ajs", "pms"), tau: float = inf
+) -> Figure:
+    """A dot for each seed, a bar at their mean; a panel a metric, a row a role and variant.
+
+    Args:
+        frame: Tidy metric rows of one study, triple and stage, as for `tau_curves`.
+        metrics: Panels; `<metric>_floor` and `<metric>_ceiling`, where present, are lines (mean of all rows).
+        tau: The threshold at which metrics with one are taken.
+
+    Raises:
+        UserError: Rows of several studies, triples or stages, or none of the metrics.
+    """
+    frame = frame[pd.to_numeric(frame["tau"]).isin([tau]) | pd.to_numeric(frame["tau"]).isna()]
+    shown = _one_setting(frame[frame["metric"].isin(metrics)])
+    if shown.empty:
+        wanted = ", ".join(metrics)
+        raise UserError(f"There are no rows of {wanted} to draw; run the evaluation, or name other metrics.")
+    names = [key for key, _ in _by_row(shown)]
+    figure = Figure(figsize=(WIDTH, 1.3 + 0.3 * len(names)), layout="constrained")
+    axes = figure.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
+    handles: dict[str, Line2D] = {}
+    for ax, metric in zip(axes, metrics, strict=True):
+        rows = shown[shown["metric"] == metric]
+        for key, group in _by_row(rows):
+            y, values = names.index(key), group["value"]
+            ax.plot(
+                values, [y] * len(values), "o", ms=6, color=look.role(key[0]), alpha=0.6, markeredgewidth=0
+            )
+            ax.plot([values.mean()] * 2, [y - 0.28, y + 0.28], color=look.role(key[0]), linewidth=2.2)
+        for level, dash in LEVELS.items():
+            values = frame.loc[frame["metric"] == f"{metric}_{level}", "value"]
+            if len(values):
+                line = ax.axvline(values.mean(), linestyle=dash, color=ROLES[level], zorder=0, label=level)
+                handles[level] = line
+        at = f" at τ = {'∞' if tau == inf else f'{tau:g}'}" if rows["tau"].notna().any() else ""
+        ax.set(xlabel=METRICS.get(metric, metric) + at, yticks=range(len(names)))
+        ax.set_ylim(len(names) - 0.5, -0.5)
+        ax.margins(x=0.08)
+        ax.tick_params(axis="y", length=0)
+    axes[0].set_yticklabels([_row_name(*key) for key in names])
+    look.legend(figure, list(handles.values()))
+    return figure
+
+
+@styled
+def training_curves(history: pd.DataFrame, title: str = "") -> Figure:
+    """Loss parts, unweighted, and accuracies against the epoch; phases shaded, push and decision marked.
+
+    Args:
+        history: Rows of `p2p.training.history_frame`.
+        title: Of the figure.
+    """
+    learns = history["phase"].isin(["warm", "joint"])
+    x = learns.cumsum() + 0.5 * ~learns  # a push comes after the epoch before it and before the next
+    figure = Figure(figsize=(WIDTH, 3.7), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for name, (label, colour) in LOSSES.items():
+        values = history[name][learns] if name in history else pd.Series(dtype=float)
+        if (values > 0).any():
+            width = 2.2 if name == "loss" else 1.4
+            left.plot(x[learns], values.where(values > 0), color=colour, label=label, lw=width)
+    left.set(yscale="log", ylabel="loss")
+    right.plot(x[learns], history["accuracy"][learns], color="#56B4E9", label="training (augmented)")
+    right.plot(x[learns], history["validation"][learns], color="#000000", label="validation")
+    for phase, marker in (("push", "v"), ("decision", "D")):
+        at = history["phase"] == phase
+        if at.any():
+            how: dict[str, Any] = {"color": SHARED, "ms": 6, "zorder": 3, "clip_on": False}
+            fill = SHARED if phase == "push" else "white"
+            right.plot(x[at], history["validation"][at], marker, label=f"after {phase}", mfc=fill, **how)
+    right.set(ylabel="accuracy", ylim=(0, 1.02))
+    runs = (history["phase"] != history["phase"].shift())[learns].cumsum()
+    for ax in (left, right):
+        ax.xaxis.get_major_locator().set_params(integer=True)
+        ax.set(xlabel="epoch", xlim=(0.5, learns.sum() + 0.5))
+        for n, span in x[learns].groupby(runs):
+            shade = "#EDEDED" if int(str(n)) % 2 else "#F8F8F8"
+            ax.axvspan(span.min() - 0.5, span.max() + 0.5, color=shade, zorder=-2, lw=0)
+            if len(span) >= 0.12 * learns.sum():  # where there is room
+                name, where = history["phase"][span.index[0]], ax.get_xaxis_transform()
+                ax.text(span.mean(), 1.01, name, transform=where, ha="center", va="bottom", color="#4D4D4D")
+        for end in x[history["phase"] == "push"]:
+            ax.axvline(end, color=SHARED, linewidth=0.8, zorder=-1)
+        columns = 3 if ax is left else 2
+        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=columns, columnspacing=1.2)
+    if title:
+        figure.suptitle(title, x=0.01, ha="left", fontsize=10)
+    return figure
+
+
+def _one_setting(frame: pd.DataFrame) -> pd.DataFrame:
+    for column in {"study", "triple", "stage"} & set(frame):
+        found = sorted(map(str, frame[column].dropna().unique()))
+        if len(found) > 1:
+            several = ", ".join(found)
+            raise UserError(
+                f"The figure got rows of several values of '{column}' ({several}); choose one first."
+            )
+    return frame
+
+
+def _by_row(frame: pd.DataFrame) -> list[tuple[tuple[str, str], pd.DataFrame]]:
+    """Rows of each (role, variant), roles in the order of `ROLES`, variants in that of the frame."""
+    groups = [
+        ((str(key[0]), str(key[1])), rows) for key, rows in frame.groupby(["role", "variant"], sort=False)
+    ]
+    return sorted(groups, key=lambda group: list(ROLES).index(group[0][0]))
+
+
+def _row_name(role: str, variant: str) -> str:
+    return variant if role == "control" else role if variant == "paper" else f"{role}: {variant}"

@@ -1,0 +1,94 @@
+"""Shared fixtures: a handful of synthetic birds, runs that last a second, and the form of a user error."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+
+from p2p.data import ImageSet, load_images
+from p2p.errors import UserError
+from p2p.networks import ProtoNet
+from p2p.params import TrainParams
+from p2p.responses import load_run
+from p2p.training import Trainer
+
+torch.set_num_threads(1)
+
+TINY = TrainParams(
+    study="tiny",
+    run="teacher",
+    device="cpu",
+    size=32,
+    class_count=4,
+    bird_train_per_class=10,
+    bird_test_per_class=4,
+    validation_fraction=0.2,
+    network="small_half",
+    grid=4,
+    prototypes_per_class=2,
+    prototype_depth=8,
+    batch_size=12,
+    warm_epochs=2,
+    warm_copies=2,
+    joint_epochs=2,
+    rounds=2,
+    decision_iterations=20,
+)
+
+
+@pytest.fixture(scope="session")
+def tiny() -> TrainParams:
+    """A teacher of two warm epochs and two rounds of two joint epochs, push and decision."""
+    return TINY
+
+
+@pytest.fixture(scope="session")
+def tiny_student() -> TrainParams:
+    """A student of that teacher, with both losses of Proto2Proto; its head, too, starts from the teacher's."""
+    change = {"run": "student", "role": "student", "teacher_run": "teacher", "seed": 3}
+    change |= {"lambda_global": 10.0, "lambda_ppc": 10.0, "head": "teacher_joint"}
+    return TrainParams.model_validate({**TINY.model_dump(), **change})
+
+
+@pytest.fixture(scope="session")
+def birds(tiny: TrainParams) -> ImageSet:
+    """56 birds of 4 classes at 32 px: 32 to train, 8 to validate, 16 to test. Not to be changed."""
+    return load_images(tiny)
+
+
+@pytest.fixture(scope="session")
+def teacher_folder(tiny: TrainParams, birds: ImageSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the tiny teacher, trained without interruption."""
+    folder = tmp_path_factory.mktemp("teacher")
+    Trainer(tiny, birds, folder).run(progress=False)
+    return folder
+
+
+@pytest.fixture
+def teacher(teacher_folder: Path) -> ProtoNet:
+    """The tiny teacher, loaded anew for each test."""
+    network = load_run(teacher_folder).network
+    assert isinstance(network, ProtoNet)
+    return network
+
+
+@pytest.fixture(scope="session")
+def refuses() -> Callable[..., AbstractContextManager[None]]:
+    """`with refuses("word", …):` expects a UserError of one sentence in which these words occur."""
+
+    @contextmanager
+    def check(*words: str) -> Iterator[None]:
+        with pytest.raises(UserError) as caught:
+            yield
+        message = str(caught.value)
+        assert "\n" not in message and message.endswith("."), message
+        assert not re.search(r"[.!?] +[A-Z]", message), f"more than one sentence: {message}"
+        missing = [word for word in words if word not in message]
+        assert not missing, f"{missing} not in: {message}"
+
+    return check

@@ -1,0 +1,92 @@
+"""The timelines as lists of epochs (paper.md, section 3)."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from p2p.params import TrainParams
+from p2p.phases import timeline
+
+
+def params(**change) -> TrainParams:
+    return TrainParams.model_validate(change)
+
+
+def epochs(phases) -> list[tuple[str, float]]:
+    """(name, rate) of every training epoch, counted from 1 in the list's order."""
+    return [(phase.name, rate) for phase in phases for rate in phase.rates]
+
+
+def test_official_epochs_and_pushes():
+    phases = timeline(params(schedule="official"))
+    flat = epochs(phases)
+    assert [name for name, _ in flat] == ["warm"] * 6 + ["joint"] * 294
+    done, pushes, decisions = 0, [], []
+    for i, phase in enumerate(phases):
+        done += len(phase.rates)
+        if phase.name == "push":
+            pushes.append(done)
+            assert phases[i + 1].name == "decision"
+        if phase.name == "decision":
+            decisions.append(done)
+            assert phase.trains == ("decision",) and phases[i - 1].name == "push"
+    assert pushes == decisions == list(range(12, 293, 10)) and len(pushes) == 29
+
+
+def test_official_rates():
+    rates = [rate for _, rate in epochs(timeline(params(schedule="official")))]
+    factor = 1.0
+    for epoch in range(1, 301):
+        if epoch >= 20 and epoch % 4 == 0:
+            factor *= 0.1
+        assert rates[epoch - 1] == pytest.approx(factor, rel=1e-9), f"epoch {epoch}"
+    assert rates[18] == 1 and rates[19] == pytest.approx(0.1)
+    assert rates[29] == pytest.approx(1e-3)
+
+
+def test_lean_order_and_rates():
+    phases = timeline(params(warm_epochs=3, joint_epochs=4, rounds=2))
+    assert [(phase.name, len(phase.rates)) for phase in phases] == [
+        ("warm", 3),
+        ("joint", 4),
+        ("push", 0),
+        ("decision", 0),
+        ("joint", 4),
+        ("push", 0),
+        ("decision", 0),
+    ]
+    joint = [rate for name, rate in epochs(phases) if name == "joint"]
+    expected = [0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * e / 8)) for e in range(8)]
+    assert joint == pytest.approx(expected) and joint[0] == 1 and joint[-1] < 0.1
+    warm = [rate for name, rate in epochs(phases) if name == "warm"]
+    assert warm == pytest.approx([1, 0.02 + 0.98 * 0.75, 0.02 + 0.98 * 0.25])
+    assert timeline(params(warm_epochs=0))[0].name == "joint"
+    only_warm = timeline(params(warm_epochs=2, joint_epochs=0))
+    assert [phase.name for phase in only_warm] == ["warm", "push", "decision"]
+
+
+@pytest.mark.parametrize("schedule", ["lean", "official"])
+def test_what_learns(schedule):
+    def trains(**change) -> dict[str, tuple[str, ...]]:
+        return {phase.name: phase.trains for phase in timeline(params(schedule=schedule, **change))}
+
+    base = trains(warm_epochs=1)
+    assert set(base["warm"]) == {"addon", "prototypes"}
+    assert set(base["joint"]) == {"trunk", "addon", "prototypes"}
+    assert base["push"] == () and base["decision"] == ("decision",)
+    taught = {"warm_epochs": 1, "role": "student", "teacher_run": "teacher"}
+    joint = trains(**taught, head="teacher_joint")
+    assert set(joint["joint"]) == {"trunk", "addon", "prototypes", "decision"}  # A5, as coded
+    assert "decision" not in joint["warm"] and joint["decision"] == ("decision",)
+    fixed = trains(**taught, head="teacher")
+    assert fixed["decision"] == () and "decision" not in fixed["joint"]  # the teacher's head stays as it is
+
+
+@pytest.mark.parametrize("schedule", ["lean", "official"])
+def test_a_linear_model_is_never_pushed(schedule):
+    phases = timeline(params(model="linear", schedule=schedule, warm_epochs=2, joint_epochs=5, rounds=2))
+    assert {phase.name for phase in phases} == {"warm", "joint"}
+    assert {phase.trains for phase in phases} == {("decision",), ("trunk", "decision")}
+    assert len(epochs(phases)) == (300 if schedule == "official" else 12)

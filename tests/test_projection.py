@@ -1,0 +1,159 @@
+"""Projection against brute force over every own-class patch of the training images."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor
+
+from p2p.projection import activation_boxes, find_patches, projection_error, push
+from p2p.prototypes import class_patches
+from p2p.training import build_network
+
+
+@pytest.fixture
+def network(tiny):
+    """Untrained but for moving BatchNorm statistics, in training mode; as ever for its seed."""
+    network = build_network(tiny, 4)
+    network.train()
+    network(torch.rand(8, 3, 32, 32))
+    return network
+
+
+def all_patches(network, pixels: Tensor) -> Tensor:
+    """(N, HW, D) add-on vectors of each image on its own, in eval mode."""
+    network = copy.deepcopy(network).eval()
+    with torch.no_grad():
+        maps = [network(image[None]).z[0].flatten(1).T for image in pixels]
+    return torch.stack(maps)
+
+
+def test_push_stores_the_nearest_own_class_patch(network, birds):
+    train = birds.subset("train")
+    patches, before = all_patches(network, train.pixels).double(), network.prototypes.detach().double()
+    found = push(network, train.pixels, train.labels, batch_size=5)
+    for j in range(len(before)):
+        best = (float("inf"), -1, -1)
+        for n in range(len(train)):
+            if int(train.labels[n]) != j // 2:
+                continue
+            for cell in range(16):
+                d = (patches[n, cell] - before[j]).square().sum().item()
+                best = min(best, (d, n, cell))
+        nearest, image, cell = best
+        assert found.distances[j].item() == pytest.approx(nearest, rel=1e-4, abs=1e-5)
+        mine = patches[found.images[j], found.cells[j]]
+        assert train.labels[found.images[j]] == j // 2
+        assert (mine - before[j]).square().sum().item() <= nearest + 1e-5  # no own-class patch is nearer
+        assert (int(found.images[j]), int(found.cells[j])) == (image, cell)
+        torch.testing.assert_close(network.prototypes[j].double(), mine, rtol=0, atol=1e-6)
+        own_map = (patches[image] - mine).square().sum(1).view(4, 4)
+        torch.testing.assert_close(found.maps[j].double(), own_map, rtol=0, atol=1e-5)
+        assert found.maps[j].flatten()[cell] == 0
+    assert torch.equal(network.prototypes, found.patches)
+
+
+def test_batch_size_changes_nothing(network, birds):
+    train = birds.subset("train")
+    results = [find_patches(network, train.pixels, train.labels, size) for size in (1, 7, 1000)]
+    for other in results[1:]:
+        assert torch.equal(results[0].images, other.images) and torch.equal(results[0].cells, other.cells)
+        torch.testing.assert_close(results[0].patches, other.patches, rtol=0, atol=1e-6)
+        torch.testing.assert_close(results[0].maps, other.maps, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("batch_size", [2, 100])
+def test_of_equal_patches_the_first_image_wins(network, birds, batch_size):
+    train = birds.subset("train")
+    first = find_patches(network, train.pixels, train.labels, batch_size)
+    n = len(train)
+    twice = find_patches(network, train.pixels.repeat(2, 1, 1, 1), train.labels.repeat(2), batch_size)
+    assert torch.equal(first.images, twice.images) and int(twice.images.max()) < n
+
+
+def test_finding_leaves_the_network_alone(network, birds):
+    train = birds.subset("train")
+    before = {k: v.clone() for k, v in network.state_dict().items()}
+    find_patches(network, train.pixels, train.labels)
+    assert network.training and network.addon.training
+    assert all(torch.equal(before[k], v) for k, v in network.state_dict().items())
+    network.eval()
+    found = push(network, train.pixels, train.labels)
+    assert not network.training
+    changed = {k for k, v in network.state_dict().items() if not torch.equal(before[k], v)}
+    assert changed == {"prototypes"}
+    assert projection_error(network, train.pixels, found) < 1e-5
+
+
+def test_projection_error(network, birds):
+    train = birds.subset("train")
+    found = push(network, train.pixels, train.labels)
+    for batch_size in (3, 64):
+        assert projection_error(network, train.pixels, found, batch_size) < 1e-5
+    with torch.no_grad():
+        network.prototypes[5] += 0.25  # one of many: a mean would hide it
+    shift = projection_error(network, train.pixels, found)
+    assert shift == pytest.approx(0.25 * 8**0.5, rel=1e-4)
+    with torch.no_grad():
+        network.prototypes[5] -= 0.25
+        network.addon[2].bias += 0.1
+    assert projection_error(network, train.pixels, found) > 1e-3
+    assert network.training
+
+
+def test_projection_error_sees_drifting_statistics(network, birds):
+    """A8: passes in training mode after the push move BatchNorm's statistics, and prototypes are no patches any more."""
+    train = birds.subset("train")
+    found = push(network, train.pixels, train.labels)
+    network.train()
+    with torch.no_grad():
+        for _ in range(5):
+            network(train.pixels[:16])
+    assert projection_error(network, train.pixels, found) > 1e-3
+
+
+def test_boxes_hold_the_peak(network, birds):
+    train = birds.subset("train")
+    found = find_patches(network, train.pixels, train.labels)
+    for percentile in (80.0, 95.0, 99.5):
+        boxes = found.boxes(32, percentile)
+        assert boxes.shape == (8, 4) and boxes.dtype == torch.int64
+        for j, (x0, y0, x1, y1) in enumerate(boxes.tolist()):
+            y, x = divmod(int(found.cells[j]), 4)
+            assert 0 <= x0 <= (x + 0.5) * 8 < x1 <= 32
+            assert 0 <= y0 <= (y + 0.5) * 8 < y1 <= 32
+    small, large = found.boxes(32, 99.0), found.boxes(32, 70.0)
+    area = [((b[:, 2] - b[:, 0]) * (b[:, 3] - b[:, 1])).sum() for b in (small, large)]
+    assert area[0] < area[1]
+
+
+def test_a_box_covers_its_own_blob_only():
+    maps = torch.full((1, 8, 8), 5.0)
+    maps[0, 1, 1] = maps[0, 6, 6] = 0.0  # two equal peaks; the prototype's cell is the second
+    x0, y0, x1, y1 = activation_boxes(maps, torch.tensor([6 * 8 + 6]), 64)[0].tolist()
+    assert 40 <= x0 <= 52 <= x1 <= 64 and 40 <= y0 <= 52 <= y1 <= 64
+
+
+def test_class_patches_are_own_class_patches(network, birds):
+    train = birds.subset("train")
+    patches = all_patches(network, train.pixels)
+    chosen = class_patches(network, train.pixels, train.labels, seed=4)
+    assert chosen.shape == network.prototypes.shape and network.training
+    for j, row in enumerate(chosen):
+        own = patches[train.labels == j // 2].flatten(0, 1)
+        assert (own - row).norm(dim=1).min() < 1e-5
+    again = class_patches(network, train.pixels, train.labels, seed=4)
+    other = class_patches(network, train.pixels, train.labels, seed=5)
+    assert torch.equal(chosen, again) and not torch.equal(chosen, other)
+
+
+def test_class_patches_of_fewer_patches_than_prototypes(tiny, birds):
+    """A rehearsal on one image a class: some prototypes start alike, none is missing."""
+    params = tiny.model_copy(update={"prototypes_per_class": 20})
+    network = build_network(params, 4)
+    train = birds.subset("train")
+    one = torch.stack([(train.labels == k).nonzero()[0, 0] for k in range(4)])
+    chosen = class_patches(network, train.pixels[one], train.labels[one], seed=0)
+    assert chosen.shape == network.prototypes.shape

@@ -1,0 +1,432 @@
+"""Training: killed and resumed runs, selection, caches, the inert teacher, and what is written down."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import multiprocessing
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from p2p.checkpoints import load_tensors
+from p2p.data import load_images
+from p2p.errors import UserError
+from p2p.files import run_lock
+from p2p.networks import LinearNet, ProtoNet
+from p2p.params import TrainParams
+from p2p.projection import projection_error
+from p2p.responses import accuracy, load_run
+from p2p.training import Trainer, build_network, history_frame, objective
+
+# Killed runs are real processes. A fork server imports torch once, so that each costs a tenth of a second.
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload(["p2p.responses"])
+
+
+def work(values: dict[str, Any], folder: Path, teacher: Path | None) -> None:
+    """One process's run, from its parameters."""
+    torch.set_num_threads(1)
+    params = TrainParams.model_validate(values)
+    network = load_run(teacher).network if teacher else None
+    assert network is None or isinstance(network, ProtoNet)
+    with run_lock(folder):
+        Trainer(params, load_images(params), folder, network).run(progress=False)
+
+
+def hold(folder: Path, connection: Any) -> None:
+    """Hold a run's lock until told to end."""
+    with run_lock(folder):
+        connection.send("held")
+        connection.recv()
+
+
+def identity(path: Path) -> tuple[int, int] | None:
+    """Changes whenever the file is replaced."""
+    try:
+        return (path.stat().st_ino, path.stat().st_mtime_ns)
+    except FileNotFoundError:
+        return None
+
+
+def killed_and_resumed(params: TrainParams, folder: Path, teacher: Path | None) -> int:
+    """Start the run again and again, each time killed some milliseconds after a new checkpoint; the number of kills."""
+    checkpoint, delays, kills = folder / "checkpoint.safetensors", itertools.cycle([0, 0.015, 0.04, 0.005]), 0
+    while True:
+        before = identity(checkpoint)
+        process = SERVER.Process(target=work, args=(params.model_dump(), folder, teacher))
+        process.start()
+        while process.is_alive() and identity(checkpoint) == before:
+            time.sleep(0.001)
+        time.sleep(next(delays))
+        assert process.pid
+        if process.is_alive():
+            os.kill(process.pid, signal.SIGKILL)
+        process.join()
+        code = process.exitcode
+        process.close()
+        if code == 0:
+            return kills
+        assert code == -signal.SIGKILL
+        kills += 1
+        assert kills < 40
+
+
+def tensors_of(folder: Path) -> dict[str, torch.Tensor]:
+    return load_tensors(folder / "network.safetensors")[0]
+
+
+def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
+
+
+def change(params: TrainParams, **values: Any) -> TrainParams:
+    return TrainParams.model_validate({**params.model_dump(), **values})
+
+
+# ------------------------------------------------------------------------------------------------ killed and resumed
+
+
+def test_a_killed_teacher_ends_bit_identical(tiny, teacher_folder, tmp_path):
+    kills = killed_and_resumed(tiny, tmp_path, None)
+    assert kills >= 4  # warm, joint and decision phases among them
+    assert same(tensors_of(tmp_path), tensors_of(teacher_folder))
+    first, second = (
+        load_tensors(folder / "checkpoint.safetensors") for folder in (tmp_path, teacher_folder)
+    )
+    assert same(first[0], second[0])  # optimiser states too
+    for key in ("upcoming", "best", "passes" if tiny.warm_epochs == 0 else "best"):
+        assert first[1][key] == second[1][key]
+    for mine, theirs in zip(first[1]["history"], second[1]["history"], strict=True):
+        assert {**mine, "seconds": 0} == {**theirs, "seconds": 0}
+    assert not [path for path in tmp_path.glob("*.safetensors") if "part" in path.name]
+
+
+def test_a_killed_student_ends_bit_identical(tiny_student, birds, teacher_folder, teacher, tmp_path):
+    Trainer(tiny_student, birds, tmp_path / "whole", teacher).run(progress=False)
+    assert killed_and_resumed(tiny_student, tmp_path / "killed", teacher_folder) >= 4
+    assert same(tensors_of(tmp_path / "whole"), tensors_of(tmp_path / "killed"))
+
+
+def test_resume_at_every_checkpoint(tiny, birds, teacher_folder, tmp_path, monkeypatch):
+    """Without chance: stop after each saved epoch in turn, go on in a new trainer."""
+    from p2p import training
+
+    saved = []
+
+    class Stop(Exception):
+        pass
+
+    def save_and_stop(trainer, upcoming):
+        save(trainer, upcoming)
+        saved.append(upcoming)
+        raise Stop
+
+    save = training.save_checkpoint
+    monkeypatch.setattr(training, "save_checkpoint", save_and_stop)
+    for _ in range(20):
+        try:
+            Trainer(tiny, birds, tmp_path).run(progress=False)
+        except Stop:
+            continue
+        break
+    assert saved == [(0, 1), (1, 0), (1, 1), (2, 0), (4, 0), (4, 1), (5, 0), (7, 0)]
+    assert same(tensors_of(tmp_path), tensors_of(teacher_folder))
+
+
+def test_a_finished_run_is_not_trained_again(tiny, birds, tmp_path):
+    Trainer(tiny, birds, tmp_path).run(progress=False)
+    before = identity(tmp_path / "network.safetensors")
+    trainer = Trainer(tiny, birds, tmp_path)
+    trainer.run(progress=False)
+    assert identity(tmp_path / "network.safetensors") == before
+    assert len(trainer.history) == 10
+
+
+def test_changed_parameters_start_anew(tiny, birds, tmp_path, capsys):
+    short = change(tiny, rounds=1)
+    Trainer(short, birds, tmp_path / "a").run(progress=False)
+    other = change(short, lr_addon=2e-3)
+    capsys.readouterr()
+    trainer = Trainer(other, birds, tmp_path / "a")
+    trainer.run(progress=False)
+    assert "starting anew" in capsys.readouterr().out
+    Trainer(other, birds, tmp_path / "b").run(progress=False)
+    assert same(tensors_of(tmp_path / "a"), tensors_of(tmp_path / "b"))
+    assert len(trainer.history) == 6
+
+
+def test_another_teacher_starts_anew(tiny_student, birds, teacher, tmp_path, capsys):
+    """The name of the teacher's run is a parameter, its weights are not: a retrained teacher must count."""
+    short = change(tiny_student, rounds=1, warm_epochs=0, joint_epochs=1)
+    Trainer(short, birds, tmp_path / "a", teacher).run(progress=False)
+    with torch.no_grad():
+        teacher.prototypes += 0.1
+    capsys.readouterr()
+    Trainer(short, birds, tmp_path / "a", teacher).run(progress=False)
+    assert "starting anew" in capsys.readouterr().out
+    Trainer(short, birds, tmp_path / "b", teacher).run(progress=False)
+    assert same(tensors_of(tmp_path / "a"), tensors_of(tmp_path / "b"))
+
+
+def test_two_processes_in_one_folder(tmp_path, refuses):
+    here, there = SERVER.Pipe()
+    process = SERVER.Process(target=hold, args=(tmp_path, there))
+    process.start()
+    assert here.poll(30) and here.recv() == "held"
+    with refuses(str(tmp_path), "in use"), run_lock(tmp_path):
+        pass
+    here.send("end")
+    process.join()
+    process.close()
+    here.close()
+    there.close()
+    with run_lock(tmp_path):
+        pass
+
+
+# ------------------------------------------------------------------------------------------------------ a whole run
+
+
+def test_a_finished_network_has_training_patches_for_prototypes(teacher_folder, birds):
+    run = load_run(teacher_folder)
+    assert isinstance(run.network, ProtoNet) and run.projection is not None
+    train = birds.subset("train")
+    assert projection_error(run.network, train.pixels, run.projection) < 1e-4
+    owner = torch.arange(8) // 2
+    assert torch.equal(train.labels[run.projection.images], owner)
+    assert run.prototypes_before is not None and not torch.equal(run.prototypes_before, run.network.prototypes)
+    assert run.decision_before is not None and not torch.equal(run.decision_before, run.network.decision.weight)
+    assert not run.network.training and not any(p.requires_grad for p in run.network.parameters())
+
+
+def test_the_best_round_is_kept(tiny, birds, tmp_path, monkeypatch):
+    """Validation accuracies of the three rounds are set by hand: the second, once reached, is not beaten or equalled away."""
+    accuracies, states = iter([0.3, 0.6, 0.6]), []
+    decide, validate = Trainer._decide, Trainer._validate
+
+    def scripted(self, phase):
+        monkeypatch.setattr(Trainer, "_validate", lambda self: next(accuracies))
+        row = decide(self, phase)
+        monkeypatch.setattr(Trainer, "_validate", validate)
+        states.append({f"network.{k}": v.clone() for k, v in self.network.state_dict().items()})
+        return row
+
+    monkeypatch.setattr(Trainer, "_decide", scripted)
+    trainer = Trainer(change(tiny, rounds=3, joint_epochs=1, warm_epochs=0), birds, tmp_path)
+    trainer.run(progress=False)
+    kept = {k: v for k, v in tensors_of(tmp_path).items() if k.startswith("network.")}
+    assert [same(kept, state) for state in states] == [False, True, False]
+    assert trainer.best == 0.6
+
+
+def test_validation_accuracy_is_of_the_validation_split(teacher_folder, birds, tmp_path):
+    run, (_, meta) = load_run(teacher_folder), load_tensors(teacher_folder / "checkpoint.safetensors")
+    held = birds.subset("validation")
+    assert accuracy(run.network, held.pixels, held.labels) == pytest.approx(meta["best"])
+    decided = [row["validation"] for row in meta["history"] if row["phase"] == "decision"]
+    assert meta["best"] == max(decided)
+
+
+def test_linear_network_trains_and_keeps_its_best_epoch(tiny, birds, tmp_path):
+    trainer = Trainer(change(tiny, model="linear", joint_epochs=3, rounds=1), birds, tmp_path)
+    trainer.run(progress=False)
+    frame = history_frame(trainer)
+    assert list(frame["phase"]) == ["warm"] * 2 + ["joint"] * 3
+    assert frame["loss"].iloc[-1] < frame["loss"].iloc[0]
+    run = load_run(tmp_path)
+    assert isinstance(run.network, LinearNet) and run.projection is None
+    held = birds.subset("validation")
+    assert accuracy(run.network, held.pixels, held.labels) == pytest.approx(frame["validation"].max())
+
+
+def test_prototypes_may_start_at_patches(tiny, birds, tmp_path):
+    trainer = Trainer(change(tiny, prototype_init="patches"), birds, tmp_path)
+    uniform = trainer.network.prototypes.detach().clone()
+    trainer._initialise()
+    train = birds.subset("train")
+    trainer.network.eval()
+    with torch.no_grad():
+        z = trainer.network(train.pixels).z.flatten(2).transpose(1, 2).flatten(0, 1)
+    assert torch.cdist(trainer.network.prototypes.detach(), z).amin(1).max() < 1e-3
+    assert not torch.equal(trainer.network.prototypes, uniform)
+    assert trainer.network.prototypes.requires_grad
+
+
+def test_same_seed_same_start(tiny):
+    first, second = build_network(tiny, 4), build_network(tiny, 4)
+    assert same(first.state_dict(), second.state_dict())
+    assert not same(first.state_dict(), build_network(change(tiny, seed=1), 4).state_dict())
+
+
+def test_each_phase_moves_what_it_says(tiny, birds, tmp_path):
+    trainer = Trainer(tiny, birds, tmp_path)
+
+    def snapshot():
+        return {k: v.clone() for k, v in trainer.network.state_dict().items()}
+
+    def moved(before):
+        return {k.split(".")[0] for k, v in trainer.network.state_dict().items() if not torch.equal(before[k], v)}
+
+    for index, (phase, expected) in enumerate(
+        zip(
+            trainer.phases,
+            [{"addon", "prototypes"}, {"trunk", "addon", "prototypes"}, {"prototypes"}, {"decision"}],
+            strict=False,
+        )
+    ):
+        before = snapshot()
+        trainer._step(phase, index, 0)
+        assert moved(before) == expected, phase.name
+
+
+# ------------------------------------------------------------------------------------------------ teacher and student
+
+
+def test_the_teacher_is_inert(tiny_student, birds, teacher, tmp_path):
+    teacher.train().requires_grad_(True)  # whatever state it comes in
+    before = {k: v.clone() for k, v in teacher.state_dict().items()}
+    assert any("running_mean" in k for k in before)
+    Trainer(tiny_student, birds, tmp_path, teacher).run(progress=False)
+    assert same(before, teacher.state_dict())
+    assert all(p.grad is None and not p.requires_grad for p in teacher.parameters())
+    assert not any(module.training for module in teacher.modules())
+
+
+@pytest.mark.parametrize("mask_source", ["teacher", "student"])
+def test_distillation_losses_fall(mask_source, tiny_student, birds, teacher, tmp_path):
+    longer = {"warm_epochs": 4, "joint_epochs": 6, "rounds": 1, "lr_addon": 1e-2, "lr_prototypes": 1e-2}
+    trainer = Trainer(change(tiny_student, **longer, mask_source=mask_source), birds, tmp_path, teacher)
+    trainer.run(progress=False)
+    frame = history_frame(trainer)
+    frame = frame[frame["phase"].isin(["warm", "joint"])]
+    assert len(frame) == 10
+    for name in ("global", "ppc"):
+        assert frame[name].iloc[-1] < 0.8 * frame[name].iloc[0], name
+    assert frame["global"].iloc[0] == pytest.approx((8 / 6) ** 0.5, rel=0.3)  # two U[0, 1) sets, D = 8
+
+
+def test_student_heads(tiny_student, birds, teacher, tmp_path):
+    """A5: own, the teacher's and fixed, the teacher's and learning."""
+    quick = {"warm_epochs": 0, "joint_epochs": 1, "rounds": 1}
+    own = Trainer(change(tiny_student, **quick, head="own"), birds, tmp_path / "own", teacher)
+    assert sorted(own.network.decision.weight.unique().tolist()) == [-0.5, 1.0]
+    fixed = Trainer(change(tiny_student, **quick, head="teacher"), birds, tmp_path / "fixed", teacher)
+    fixed.run(progress=False)
+    assert torch.equal(fixed.network.decision.weight, teacher.decision.weight)
+    joint = Trainer(change(tiny_student, **quick, head="teacher_joint"), birds, tmp_path / "joint", teacher)
+    assert torch.equal(joint.network.decision.weight, teacher.decision.weight)
+    joint._step(joint.phases[0], 0, 0)
+    assert not torch.equal(joint.network.decision.weight, teacher.decision.weight)
+
+
+def test_warm_up_on_distillation_alone(tiny_student, birds, teacher, tmp_path):
+    """A14: with both weights at zero such a warm-up learns nothing, and its logged loss is zero."""
+    params = change(
+        tiny_student,
+        warm_losses="distillation",
+        lambda_global=0.0,
+        lambda_ppc=0.0,
+        weight_decay=0.0,
+        batch_size=32,
+    )
+    trainer = Trainer(params, birds, tmp_path, teacher)
+    before = {k: v.clone() for k, v in trainer.network.state_dict().items()}
+    assert trainer._step(trainer.phases[0], 0, 0)["loss"] == 0
+    assert same(before, trainer.network.state_dict())
+    assert trainer._step(trainer.phases[1], 1, 0)["loss"] > 0  # joint passes use all losses
+
+
+@pytest.mark.parametrize("taught", [False, True])
+def test_warm_cache_limit_changes_nothing(taught, tiny, tiny_student, birds, teacher, tmp_path):
+    base = change(tiny_student if taught else tiny, warm_epochs=5, warm_copies=2, joint_epochs=1, rounds=1)
+    passes = {}
+    for limit in (4.0, 0.0):
+        trainer = Trainer(
+            change(base, warm_cache_gb=limit), birds, tmp_path / str(limit), teacher if taught else None
+        )
+        trainer.run(progress=False)
+        passes[limit] = trainer.passes
+    assert same(tensors_of(tmp_path / "4.0"), tensors_of(tmp_path / "0.0"))
+    assert passes[0.0] - passes[4.0] == 3 * 32  # five copies drawn instead of two
+
+
+# ----------------------------------------------------------------------------------------------- what is written down
+
+
+def test_logged_values_are_means_over_images(tiny, birds, tmp_path):
+    """With learning rates of zero an epoch's row is the mean over all images, whatever the batches."""
+    params = change(tiny, lr_addon=0.0, lr_prototypes=0.0, augment=False, batch_size=12)
+    trainer = Trainer(params, birds, tmp_path)
+    row = trainer._step(trainer.phases[0], 0, 0)
+    network, train = trainer.network, birds.subset("train")
+    network.eval()
+    rows = []
+    with torch.no_grad():
+        for image, label in zip(train.pixels, train.labels, strict=True):
+            features = network.trunk(image[None]).half().float()  # cached so
+            loss, parts = objective(network.head(features), label[None], network, params, None)
+            right = (network.head(features).logits.argmax(1) == label).float()[0]
+            rows.append({"loss": loss, "accuracy": right, **parts})
+    for name in ("loss", "accuracy", "ce", "cluster", "separation", "l1"):
+        assert row[name] == pytest.approx(sum(float(r[name]) for r in rows) / 32, rel=1e-4, abs=1e-6), name
+
+
+@pytest.mark.parametrize("phase", [0, 1])
+def test_a_batch_of_one_left_out_does_not_bend_the_means(phase, tiny, birds, tmp_path):
+    """33 times the same image in batches of 8: the last, of one, is left out, and the mean is that of any image."""
+    train = birds.subset("train")
+    many = train.select(torch.zeros(33, dtype=torch.int64))
+    params = change(tiny, augment=False, batch_size=8, lr_trunk=0.0, lr_addon=0.0, lr_prototypes=0.0)
+    trainer = Trainer(params, birds, tmp_path)
+    trainer.fit = many
+    row = trainer._step(trainer.phases[phase], phase, 0)
+    assert row["l1"] == pytest.approx(0.5 * 8 * 3, rel=1e-5)  # of a decision layer of 1 and -0.5
+
+
+def test_history_and_cost(teacher_folder, tiny, birds, tmp_path):
+    _, meta = load_tensors(teacher_folder / "checkpoint.safetensors")
+    history = meta["history"]
+    names = ["warm"] * 2 + ["joint", "joint", "push", "decision"] * 2
+    assert [row["phase"] for row in history] == names
+    for row in history:
+        assert row["seconds"] > 0 and 0 <= row["validation"] <= 1
+        if row["phase"] in ("warm", "joint"):
+            expected = row["ce"] + row["cluster"] - 0.08 * row["separation"] + 1e-4 * row["l1"]
+            assert row["loss"] == pytest.approx(expected, rel=1e-4)
+            assert all(math.isfinite(row[k]) for k in ("ce", "cluster", "separation", "l1", "accuracy"))
+    n, held = 32, 8
+    assert meta["passes"] == n * (2 + 4 + 2) + (n + held) * 2  # copies, joint, push; decision on both splits
+    joint = [row["cluster"] for row in history if row["phase"] == "joint"]
+    assert joint[-1] < joint[0]
+
+
+def test_a_diverging_run_stops_and_keeps_its_checkpoint(tiny, birds, tmp_path, refuses):
+    params = change(tiny, lr_trunk=1e30)
+    with refuses("'teacher'", "joint", "not finite", "lr_trunk"):
+        Trainer(params, birds, tmp_path).run(progress=False)
+    tensors, meta = load_tensors(tmp_path / "checkpoint.safetensors")
+    assert meta["upcoming"] == [1, 0] and [row["phase"] for row in meta["history"]] == ["warm"] * 2
+    assert all(torch.isfinite(t).all() for t in tensors.values())
+    with pytest.raises(UserError):  # and it goes on from there, to the same end
+        Trainer(params, birds, tmp_path).run(progress=False)
+
+
+def test_adam_couples_the_weight_decay_and_adamw_does_not(tiny, birds, tmp_path):
+    """A6."""
+    found = {}
+    for name, kind in (("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)):
+        trainer = Trainer(change(tiny, optimizer=name), birds, tmp_path / name)
+        optimizer = trainer._optimizer(trainer.phases[1], 0.5)
+        assert type(optimizer) is kind
+        found[name] = {
+            group["name"]: (group["lr"], group["weight_decay"]) for group in optimizer.param_groups
+        }
+    assert found["adam"] == found["adamw"]
+    expected = {"trunk": (1e-4, 1e-3), "addon": (1.5e-3, 1e-3), "prototypes": (1.5e-3, 0.0)}
+    assert found["adam"] == pytest.approx(expected)
