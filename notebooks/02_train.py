@@ -38,7 +38,9 @@ weights = "none"  # none, imagenet (torchvision's), or a safetensors file (P2P_W
 grid = 8  # Side of the grid, cells; the trunk is cut where it has this grid.
 prototypes_per_class = 5
 prototype_depth = 64  # D: channels of the add-on map.
-prototype_init = "uniform"  # uniform: U[0, 1) as published; patches: own-class training patches after k-means.
+prototype_init = (
+    "uniform"  # uniform: U[0, 1) as published; patches: own-class training patches after k-means.
+)
 schedule = "lean"  # official: 300 epochs as coded, 29 pushes.
 batch_size = 32
 warm_epochs = 0  # Passes with the trunk frozen, on cached trunk outputs.
@@ -46,6 +48,7 @@ warm_copies = 10  # Augmented copies of the images that the warm passes cycle th
 warm_cache_gb = 4.0  # Memory for trunk outputs; copies beyond it are computed anew.
 joint_epochs = 20  # Passes over the images in each round, all layers learning.
 rounds = 1  # How often joint, push and decision phases follow each other.
+trunk_batchnorm = "train"  # frozen: the trunk keeps its batch-normalisation statistics in joint passes.
 augment = True  # Rotation, skew, shear, elastic distortion, flip on the fly.
 optimizer = "adam"  # A6: adam couples the weight decay, as coded.
 lr_trunk = 0.0002
@@ -124,7 +127,9 @@ with run_lock(folder):
     record = provenance(params, device, seconds, trainer.passes + len(images.subset("test")))
     with atomic_path(folder / "history.csv") as path:
         pd.DataFrame(trainer.history).to_csv(path, index=False)
-    write_json(folder / "run.json", {"provenance": record, "outcome": outcome, "parameters": params.model_dump()})
+    write_json(
+        folder / "run.json", {"provenance": record, "outcome": outcome, "parameters": params.model_dump()}
+    )
 
 # %% [markdown]
 # ## How it learnt
@@ -140,9 +145,19 @@ SVG(figures.svg(figures.training_curves(pd.DataFrame(trainer.history), params.ru
 
 # %%
 rows = [{"stage": stage, "top-1 accuracy (test)": f"{value:.3f}"} for stage, value in outcome["top1"].items()]
-display(Markdown(table(pd.DataFrame(rows), "Accuracy on the test images before the push, after it, and with the decision layer solved anew. Only the last row is a prototype network whose prototypes are training patches and whose decision layer knows it.", "tab-stages")))
+display(
+    Markdown(
+        table(
+            pd.DataFrame(rows),
+            "Accuracy on the test images before the push, after it, and with the decision layer solved anew. Only the last row is a prototype network whose prototypes are training patches and whose decision layer knows it.",
+            "tab-stages",
+        )
+    )
+)
 if "projection_error" in outcome:
-    print(f"Projection error: max over prototypes of |p - z(source patch)| = {outcome['projection_error']:.1e}")
+    print(
+        f"Projection error: max over prototypes of |p - z(source patch)| = {outcome['projection_error']:.1e}"
+    )
 
 # %% [markdown]
 # ## What this means, and what it does not

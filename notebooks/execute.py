@@ -43,7 +43,13 @@ def execute(source: Path, out: Path, parameters: dict[str, object], threads: int
     nbformat.write(notebook, plain)
     try:
         papermill.execute_notebook(
-            str(plain), str(partial), parameters, kernel_name="python3", cwd=str(ROOT), log_output=True, progress_bar=False
+            str(plain),
+            str(partial),
+            parameters,
+            kernel_name="python3",
+            cwd=str(ROOT),
+            log_output=True,
+            progress_bar=False,
         )
     except papermill.PapermillExecutionError as error:
         if error.ename == "UserError":
@@ -70,7 +76,9 @@ def summary(path: Path) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("notebook", nargs="?", type=Path)
     parser.add_argument("out", nargs="?", type=Path)
     parser.add_argument("--parameters", default="{}", type=json.loads)

@@ -42,9 +42,7 @@ def image_sheet(
     columns = columns or (6 if masks is None else 4)
     titles = [look.short(title, 16, 2) if masks is None else look.short(title, 26) for title in titles]
     lines = 1 + any("\n" in title for title in titles)
-    figure, axes = look.sheet(
-        len(pixels), columns, 1 if masks is None else 2, lines, foot=0.3 * (masks is not None)
-    )
+    figure, axes = look.sheet(len(pixels), columns, 1 if masks is None else 2, lines, foot=0.3 * (masks is not None))
     for n, ax in enumerate(axes):
         image = look.array(pixels[n])
         pictures = [image]
@@ -82,9 +80,7 @@ def augmentation_sheet(images: Tensor, copies: Tensor, titles: Sequence[str] = (
 
 
 @styled
-def prototype_gallery(
-    trained: Trained, images: ImageSet, prototypes: Sequence[int], columns: int = 3
-) -> Figure:
+def prototype_gallery(trained: Trained, images: ImageSet, prototypes: Sequence[int], columns: int = 3) -> Figure:
     """Each prototype's source image with its box, beside the similarity of all cells to the prototype.
 
     Args:
@@ -139,7 +135,7 @@ def top_k_comparison(
     side = WIDTH / (k + 2.1)
     most = int(12.5 * side)  # characters that fit above an image
     text = 0.78 if any(len(look.short(name, 99)) > most for name in classes) else 0.62
-    figure = Figure(figsize=(WIDTH, rows * (2 * side + text) + 0.55), layout="constrained")
+    figure = Figure(figsize=(WIDTH, rows * (2 * side + text) + 0.65), layout="constrained")
     parts = figure.subfigures(rows, 1, squeeze=False)[:, 0]
     first, first_boxes, first_cells = "", torch.empty(0, 4), set[int]()
     first_top: list[int] = []
@@ -208,9 +204,7 @@ def matched_patches(
     Raises:
         UserError: A run has no prototypes, or other images were searched.
     """
-    sides = [
-        (role, *_parts(trained, trains)) for role, trained in (("teacher", teacher), ("student", student))
-    ]
+    sides = [(role, *_parts(trained, trains)) for role, trained in (("teacher", teacher), ("student", student))]
     boxes = [found.boxes(trains.pixels.shape[-1]) for _, _, found in sides]
     figure, axes = look.sheet(len(matches), columns, 2, lines=2, foot=0.3)
     for (i, j, value), ax in zip(matches, axes, strict=True):

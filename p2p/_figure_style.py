@@ -51,6 +51,7 @@ LOSSES = {
 }
 PARTS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#999999")
 METRICS = {"top1": "top-1 accuracy", "aap": "AAP (cells per image)", "ajs": "AJS", "pms": "PMS"}
+PHASES = {"warm": "#FBE9D0", "joint": "#EDEDED"}
 MARKERS = {"teacher": "o", "baseline": "s", "student": "^"}
 LEVELS = {"floor": "--", "ceiling": ":"}
 WIDTH = 8.0  # inches
@@ -131,7 +132,7 @@ def legend(figure: Figure, handles: Sequence[Artist]) -> None:
 
 
 def short(name: str, most: int, lines: int = 1) -> str:
-    """A class or file name fit to print: no number in front, no underscores, cut to lines of `most` characters."""
+    """A class or file name fit to print: no number in front, no underscores, in lines of `most` letters."""
     name = re.sub(r"^\d+\.", "", name).replace("_", " ")
     return "\n".join(textwrap.wrap(name, most, max_lines=lines, placeholder="…"))
 
@@ -183,9 +184,7 @@ def strip(ax: Axes, pictures: Sequence[Pixels], title: str = "") -> None:
     ax.set_title(title, pad=3)
 
 
-def box(
-    ax: Axes, box: Tensor, colour: str = "#56B4E9", text: str = "", shift: float = 0.0, **how: Any
-) -> None:
+def box(ax: Axes, box: Tensor, colour: str = "#56B4E9", text: str = "", shift: float = 0.0, **how: Any) -> None:
     """A frame around box (4,) x0, y0, x1, y1 in pixels, dark outside so that it shows on any image."""
     x0, y0, x1, y1 = (float(value) for value in box)
     for edge, width in (("white", 3.2), (colour, 1.8)) if not how else ((colour, 1.8),):

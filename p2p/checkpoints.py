@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,10 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any] | 
     """Write tensors and JSON-able metadata in one step."""
     plain = {k: v.detach().contiguous().clone() for k, v in tensors.items()}
     with atomic_path(path) as temporary:
-        save_file(plain, temporary, {"meta": json.dumps(meta or {})})
+        try:
+            save_file(plain, temporary, {"meta": json.dumps(meta or {})})
+        except SafetensorError as error:  # its word for a full disk
+            raise OSError(str(error)) from error
 
 
 def load_tensors(path: Path, device: str | torch.device = "cpu") -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -46,6 +50,15 @@ def save_network(network: nn.Module, path: Path, extra: dict[str, Tensor]) -> No
     save_tensors(path, {**{f"network.{k}": v for k, v in network.state_dict().items()}, **extra})
 
 
+def digest(module: nn.Module) -> str:
+    """Twelve hex digits that change with any number of a network."""
+    found = hashlib.sha256()
+    for key, value in module.state_dict().items():
+        found.update(key.encode())
+        found.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return found.hexdigest()[:12]
+
+
 def save_checkpoint(trainer: Trainer, upcoming: tuple[int, int]) -> None:
     """Everything needed to go on with phase and epoch `upcoming`; random numbers depend on (seed, phase, epoch) alone."""
     tensors = {f"network.{k}": v for k, v in trainer.network.state_dict().items()}
@@ -59,17 +72,22 @@ def save_checkpoint(trainer: Trainer, upcoming: tuple[int, int]) -> None:
         "passes": trainer.passes,
         "seconds": trainer.seconds,
         "params": trainer.params.model_dump(),
+        "teacher": trainer.teacher_digest,
     }
     save_tensors(trainer.folder / "checkpoint.safetensors", tensors, meta)
 
 
 def load_checkpoint(trainer: Trainer) -> tuple[int, int]:
-    """Put a trainer where its last checkpoint was; (0, 0) where parameters have changed since, to start anew."""
+    """Put a trainer where its last checkpoint was; (0, 0), to start anew, where parameters or teacher have changed."""
     tensors, meta = load_tensors(trainer.folder / "checkpoint.safetensors", trainer.device)
-    if meta["params"] != trainer.params.model_dump():
-        print(f"{trainer.params.run}: parameters have changed since the checkpoint, starting anew.")
+    then = (meta["params"], meta.get("teacher", ""))
+    if then != (trainer.params.model_dump(), trainer.teacher_digest):
+        what = "parameters have" if then[0] != trainer.params.model_dump() else "its teacher has"
+        print(f"{trainer.params.run}: {what} changed since the checkpoint, starting anew.")
         return 0, 0
-    trainer.network.load_state_dict({k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")})
+    trainer.network.load_state_dict(
+        {k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")}
+    )
     for phase in trainer.phases:
         prefix = f"optimizer.{phase.name}."
         saved: dict[int, dict[str, Tensor]] = {}
@@ -80,6 +98,12 @@ def load_checkpoint(trainer: Trainer) -> tuple[int, int]:
         if saved and phase.name not in trainer.optimizers:
             optimizer = trainer._optimizer(phase, 1.0)
             optimizer.load_state_dict({**optimizer.state_dict(), "state": saved})
+            for parameter, state in optimizer.state.items():
+                # Files are row-major, the trunk's weights channels-last, and a fused step pairs numbers by their place
+                # in memory: moments have to lie as their parameter does.
+                for key, value in state.items():
+                    if value.shape == parameter.shape:
+                        state[key] = torch.empty_like(parameter).copy_(value)
     trainer.history, trainer.best = meta["history"], meta["best"]
     trainer.passes, trainer.seconds = meta["passes"], meta["seconds"]
     return tuple(meta["upcoming"])

@@ -66,12 +66,19 @@ def transfer_rows(answer: Answer, teacher: Answer, labels: Tensor, empty: Empty,
             yield from _pair(who, reference, shuffled, "_permuted", empty)
             a, b = metrics.aap(reference, (inf,)).item(), metrics.aap(table, (inf,)).item()
             yield (*who, "ajs_chance", inf, metrics.ajs_chance(a, b, grid))
-            yield (*who, "pms_chance", ALWAYS, metrics.pms_chance(table.cells.shape[1], len(table.cells), grid))
+            yield (
+                *who,
+                "pms_chance",
+                ALWAYS,
+                metrics.pms_chance(table.cells.shape[1], len(table.cells), grid),
+            )
             head = teacher.trained.network.decision.weight
             yield (*who, "top1_teacher_head", ALWAYS, top1(table, head, labels))
 
 
-def level_rows(role: str, variant: str, level: str, reference: ResponseTable, table: ResponseTable, empty: Empty) -> Iterator[Row]:
+def level_rows(
+    role: str, variant: str, level: str, reference: ResponseTable, table: ResponseTable, empty: Empty
+) -> Iterator[Row]:
     """Floor (a random network) or ceiling (a teacher of another seed) of AAP, AJS, PMS and agreement.
 
     Args:

@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from torch import Tensor
 
 from p2p import _figure_style as look
 from p2p._figure_images import (
@@ -24,7 +25,20 @@ from p2p._figure_images import (
     prototype_gallery,
     top_k_comparison,
 )
-from p2p._figure_style import LEVELS, LOSSES, MARKERS, METRICS, ROLES, SHARED, WIDTH, save, style, styled, svg
+from p2p._figure_style import (
+    LEVELS,
+    LOSSES,
+    MARKERS,
+    METRICS,
+    PHASES,
+    ROLES,
+    SHARED,
+    WIDTH,
+    save,
+    style,
+    styled,
+    svg,
+)
 from p2p.errors import UserError
 
 __all__ = [
@@ -34,6 +48,7 @@ __all__ = [
     "image_sheet",
     "matched_patches",
     "nearest_patches",
+    "pair_curves",
     "prototype_gallery",
     "save",
     "seed_dots",
@@ -81,9 +96,7 @@ def tau_curves(frame: pd.DataFrame) -> Figure:
 
 
 @styled
-def seed_dots(
-    frame: pd.DataFrame, metrics: Sequence[str] = ("top1", "ajs", "pms"), tau: float = inf
-) -> Figure:
+def seed_dots(frame: pd.DataFrame, metrics: Sequence[str] = ("top1", "ajs", "pms"), tau: float = inf) -> Figure:
     """A dot for each seed, a bar at their mean; a panel a metric, a row a role and variant.
 
     Args:
@@ -107,9 +120,7 @@ def seed_dots(
         rows = shown[shown["metric"] == metric]
         for key, group in _by_row(rows):
             y, values = names.index(key), group["value"]
-            ax.plot(
-                values, [y] * len(values), "o", ms=6, color=look.role(key[0]), alpha=0.6, markeredgewidth=0
-            )
+            ax.plot(values, [y] * len(values), "o", ms=6, color=look.role(key[0]), alpha=0.6, markeredgewidth=0)
             ax.plot([values.mean()] * 2, [y - 0.28, y + 0.28], color=look.role(key[0]), linewidth=2.2)
         for level, dash in LEVELS.items():
             values = frame.loc[frame["metric"] == f"{metric}_{level}", "value"]
@@ -157,14 +168,14 @@ def training_curves(history: pd.DataFrame, title: str = "") -> Figure:
     for ax in (left, right):
         ax.xaxis.get_major_locator().set_params(integer=True)
         ax.set(xlabel="epoch", xlim=(0.5, learns.sum() + 0.5))
-        for n, span in x[learns].groupby(runs):
-            shade = "#EDEDED" if int(str(n)) % 2 else "#F8F8F8"
-            ax.axvspan(span.min() - 0.5, span.max() + 0.5, color=shade, zorder=-2, lw=0)
-            if len(span) >= 0.12 * learns.sum():  # where there is room
-                name, where = history["phase"][span.index[0]], ax.get_xaxis_transform()
-                ax.text(span.mean(), 1.01, name, transform=where, ha="center", va="bottom", color="#4D4D4D")
+        named = set[str]()
+        for _, span in x[learns].groupby(runs):
+            name = str(history["phase"][span.index[0]])
+            entry = None if name in named or ax is left else f"{name} phase"
+            ax.axvspan(span.min() - 0.5, span.max() + 0.5, color=PHASES[name], zorder=-2, lw=0, label=entry)
+            named.add(name)
         for end in x[history["phase"] == "push"]:
-            ax.axvline(end, color=SHARED, linewidth=0.8, zorder=-1)
+            ax.axvline(end, color=SHARED, linewidth=0.8, alpha=0.5, zorder=-1)
         columns = 3 if ax is left else 2
         ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=columns, columnspacing=1.2)
     if title:
@@ -177,19 +188,33 @@ def _one_setting(frame: pd.DataFrame) -> pd.DataFrame:
         found = sorted(map(str, frame[column].dropna().unique()))
         if len(found) > 1:
             several = ", ".join(found)
-            raise UserError(
-                f"The figure got rows of several values of '{column}' ({several}); choose one first."
-            )
+            raise UserError(f"The figure got rows of several values of '{column}' ({several}); choose one first.")
     return frame
 
 
 def _by_row(frame: pd.DataFrame) -> list[tuple[tuple[str, str], pd.DataFrame]]:
     """Rows of each (role, variant), roles in the order of `ROLES`, variants in that of the frame."""
-    groups = [
-        ((str(key[0]), str(key[1])), rows) for key, rows in frame.groupby(["role", "variant"], sort=False)
-    ]
+    groups = [((str(key[0]), str(key[1])), rows) for key, rows in frame.groupby(["role", "variant"], sort=False)]
     return sorted(groups, key=lambda group: list(ROLES).index(group[0][0]))
 
 
 def _row_name(role: str, variant: str) -> str:
     return variant if role == "control" else role if variant == "paper" else f"{role}: {variant}"
+
+
+@styled
+def pair_curves(pairs: dict[str, Tensor], chance: float) -> Figure:
+    """Agreement of matched prototypes, sorted: how many pairs are alike, not only how alike they are on average.
+
+    Args:
+        pairs: role: (P,) share of the images in which a teacher prototype and its partner sit on the same cell.
+        chance: Share for two prototypes on independent, uniform cells: one over the number of cells.
+    """
+    figure = Figure(figsize=(WIDTH, 3.2), layout="constrained")
+    ax = figure.subplots()
+    for role, values in pairs.items():
+        ax.plot(range(1, len(values) + 1), values.cpu().numpy(), color=look.role(role), label=role, linewidth=2)
+    ax.axhline(chance, color=ROLES["floor"], linestyle="--", label="chance")
+    ax.set(xlabel="matched pair of prototypes, sorted", ylabel="share of test images\non the same cell", ylim=(0, 1))
+    ax.legend(loc="upper right")
+    return figure

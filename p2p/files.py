@@ -26,14 +26,18 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
         os.close(handle)
     except OSError as error:
-        raise UserError(f"Cannot write {path}: {error.strerror}; free space or choose another folder.") from error
+        raise UserError(
+            f"Cannot write {path}: {error.strerror}; free space or choose another folder."
+        ) from error
     temporary = Path(name)
     try:
         yield temporary
         temporary.chmod(0o644)  # mkstemp's 0600 would hide results from other users of a shared folder
         os.replace(temporary, path)
     except OSError as error:
-        raise UserError(f"Cannot write {path}: {error.strerror or error}; free space or choose another folder.") from error
+        raise UserError(
+            f"Cannot write {path}: {error.strerror or error}; free space or choose another folder."
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -67,7 +67,13 @@ class ProtoNet(nn.Module):
     """
 
     def __init__(
-        self, trunk: nn.Module, channels: int, classes: int, per_class: int = 10, depth: int = 128, epsilon: float = 1e-4
+        self,
+        trunk: nn.Module,
+        channels: int,
+        classes: int,
+        per_class: int = 10,
+        depth: int = 128,
+        epsilon: float = 1e-4,
     ) -> None:
         super().__init__()
         self.trunk, self.epsilon = trunk, epsilon
@@ -181,7 +187,9 @@ def _layers(name: str, weights: str) -> list[nn.Module]:
     if weights == "imagenet":
         model.load_state_dict(_imagenet_state(name))
     elif weights != "none":
-        model.fc = nn.Identity()  # a ResNet's classifier is no part of the trunk, so nobody misses its weights
+        model.fc = (
+            nn.Identity()
+        )  # a ResNet's classifier is no part of the trunk, so nobody misses its weights
         load_weights(features, weights, name)
     if name.startswith("resnet"):
         stem = nn.Sequential(model.conv1, model.bn1, model.relu, model.maxpool)
@@ -246,7 +254,9 @@ def load_weights(module: nn.Module, weights: str, name: str) -> None:
     try:
         state = {key.removeprefix("features."): value for key, value in load_file(path).items()}
     except SafetensorError as error:
-        raise UserError(f"Weights {path} for {name} are damaged or no safetensors file ({error}); copy it again.") from None
+        raise UserError(
+            f"Weights {path} for {name} are damaged or no safetensors file ({error}); copy it again."
+        ) from None
     own = module.state_dict()
     wrong = [key for key in own.keys() & state.keys() if own[key].shape != state[key].shape]
     if wrong or not own.keys() & state.keys():
@@ -268,20 +278,29 @@ def _imagenet_state(name: str) -> dict[str, Tensor]:
     url = torchvision.models.get_model_weights(name)["IMAGENET1K_V1"].url
     mirror = os.environ.get("P2P_WEIGHTS_MIRROR")
     if mirror and "://" not in mirror:
-        raise UserError(f"P2P_WEIGHTS_MIRROR is '{mirror}'; expected a URL that begins with https://, http:// or file://.")
+        raise UserError(
+            f"P2P_WEIGHTS_MIRROR is '{mirror}'; expected a URL that begins with https://, http:// or file://."
+        )
     source = url.replace(WEIGHTS_HOST, mirror.rstrip("/")) if mirror else url
     try:
-        state = torch.hub.load_state_dict_from_url(source, map_location="cpu", check_hash=True, weights_only=True)
-    except (OSError, HTTPException) as error:
+        state = torch.hub.load_state_dict_from_url(
+            source, map_location="cpu", check_hash=True, weights_only=True
+        )
+    except Exception as error:  # a damaged file in the cache raises a dozen kinds, a wrong hash a RuntimeError
+        known = isinstance(error, OSError | HTTPException) or "hash" in str(error)
+        reason = str(error) if known else type(error).__name__
+        cached = Path(torch.hub.get_dir(), "checkpoints", source.rsplit("/", 1)[1])
+        if cached.exists() or "hash" in reason:
+            raise UserError(
+                f"ImageNet weights of {name} from {source} are damaged ({reason}); delete {cached} from torch's cache, "
+                f"if it is there, and retry."
+            ) from error
         raise UserError(
-            f"ImageNet weights of {name} could not be downloaded from {source} ({error}); connect once to fill torch's "
+            f"ImageNet weights of {name} could not be downloaded from {source} ({reason}); connect once to fill torch's "
             f"cache, set P2P_WEIGHTS_MIRROR, or give a safetensors file in 'weights'."
         ) from error
-    except Exception as error:  # a wrong hash is a RuntimeError; a damaged file in the cache raises a dozen kinds
-        reason = str(error) if "hash" in str(error) else type(error).__name__
-        raise UserError(
-            f"ImageNet weights of {name} from {source} are damaged ({reason}); delete {source.rsplit('/', 1)[1]} from "
-            f"torch's cache, {torch.hub.get_dir()}/checkpoints, if it is there, and retry."
-        ) from error
     # DenseNet's files were saved before dots were forbidden in module names: norm.1 is norm1 today
-    return {re.sub(r"(denselayer\d+\.(?:norm|relu|conv))\.(\d\.)", r"\1\2", key): value for key, value in state.items()}
+    return {
+        re.sub(r"(denselayer\d+\.(?:norm|relu|conv))\.(\d\.)", r"\1\2", key): value
+        for key, value in state.items()
+    }

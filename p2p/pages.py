@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pandas as pd
@@ -15,7 +16,9 @@ def table(frame: pd.DataFrame, caption: str, label: str) -> str:
         caption: What to see.
         label: For references, `tab-…`.
     """
-    return f":::{{table}} {caption}\n:name: {label}\n\n{frame.to_markdown(index=False, disable_numparse=True)}\n:::\n"
+    text = frame.to_markdown(index=False, disable_numparse=True)
+    text = re.sub(r" \(([-+.\d]+–[-+.\d]+)\)", r"<br><small>\1</small>", text)  # a range over seeds goes below its mean
+    return f":::{{table}} {caption}\n:name: {label}\n\n{text}\n:::\n"
 
 
 def provenance_box(record: dict[str, Any]) -> str:
@@ -30,3 +33,13 @@ def provenance_box(record: dict[str, Any]) -> str:
         f"{record['device']} · {record['hours']:.3f} h · {passes}peak memory {record['peak_memory_gb']} GB · "
         f"Python {record['python']}, {versions} · {record['date']}\n:::\n"
     )
+
+
+def mean_range(values: pd.Series, digits: int = 3, spread: bool = True) -> str:
+    """Mean over seeds, with the lowest and highest where there are several: "0.712 (0.690–0.731)"."""
+    if not len(values):
+        return "–"
+    text = f"{values.mean():.{digits}f}"
+    if spread and len(values) > 1:
+        text += f" ({values.min():.{digits}f}–{values.max():.{digits}f})"
+    return text

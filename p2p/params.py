@@ -33,7 +33,9 @@ T = TypeVar("T", bound=Strict)
 class DataParams(Strict):
     """Which images; the same keys in every notebook that reads them."""
 
-    study: str = Field("quick", pattern=r"^[a-z0-9][a-z0-9_-]*$", description="Name of the study and its folders.")
+    study: str = Field(
+        "quick", pattern=r"^[a-z0-9][a-z0-9_-]*$", description="Name of the study and its folders."
+    )
     reader: Literal["birds", "cub", "cars", "folder"] = "birds"
     root: str = Field("", description="Folder of the data; empty: the environment variable P2P_DATA.")
     size: int = Field(64, ge=32, le=1024, description="Side of the square images, pixels.")
@@ -44,7 +46,9 @@ class DataParams(Strict):
     data_seed: int = Field(0, ge=0, description="Seed of the validation cut and of the synthetic birds.")
     bird_train_per_class: int = Field(100, ge=2, description="Synthetic birds for training and validation.")
     bird_test_per_class: int = Field(40, ge=1, description="Synthetic birds for the test.")
-    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto: a GPU where there is one.")
+    device: str = Field(
+        "auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto: a GPU where there is one."
+    )
 
     @property
     def data_root(self) -> str:
@@ -54,31 +58,53 @@ class DataParams(Strict):
 class TrainParams(DataParams):
     """One network, one seed: the parameters of `notebooks/02_train.py`."""
 
-    run: str = Field("teacher", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Name of the run and its folder.")
+    run: str = Field(
+        "teacher", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Name of the run and its folder."
+    )
     role: Role = "teacher"
     variant: str = Field("paper", description="Name of the variant, as in the result files.")
     seed: int = Field(0, ge=0)
     # network
-    model: Literal["protopnet", "linear"] = Field("protopnet", description="linear: the same trunk, ordinary classifier.")
+    model: Literal["protopnet", "linear"] = Field(
+        "protopnet", description="linear: the same trunk, ordinary classifier."
+    )
     network: str = Field("small", description="Name of the trunk, see p2p.networks.TRUNKS.")
-    weights: str = Field("none", description="none, imagenet (torchvision's), or a safetensors file (P2P_WEIGHTS).")
-    grid: int = Field(8, ge=2, le=64, description="Side of the grid, cells; the trunk is cut where it has this grid.")
+    weights: str = Field(
+        "none", description="none, imagenet (torchvision's), or a safetensors file (P2P_WEIGHTS)."
+    )
+    grid: int = Field(
+        8, ge=2, le=64, description="Side of the grid, cells; the trunk is cut where it has this grid."
+    )
     prototypes_per_class: int = Field(5, ge=1)
     prototype_depth: int = Field(64, ge=2, description="D: channels of the add-on map.")
     prototype_init: Literal["uniform", "patches"] = Field(
-        "uniform", description="uniform: U[0, 1) as published; patches: own-class training patches after k-means."
+        "uniform",
+        description="uniform: U[0, 1) as published; patches: own-class training patches after k-means.",
     )
     # schedule: an epoch is one pass over the training images, each augmented anew
-    schedule: Literal["lean", "official"] = Field("lean", description="official: 300 epochs as coded, 29 pushes.")
-    batch_size: int = Field(32, ge=1)
+    schedule: Literal["lean", "official"] = Field(
+        "lean", description="official: 300 epochs as coded, 29 pushes."
+    )
+    batch_size: int = Field(32, ge=2, description="Batch normalisation cannot train on a single image.")
     warm_epochs: int = Field(0, ge=0, description="Passes with the trunk frozen, on cached trunk outputs.")
-    warm_copies: int = Field(10, ge=1, description="Augmented copies of the images that the warm passes cycle through.")
-    warm_cache_gb: float = Field(4.0, ge=0, description="Memory for trunk outputs; copies beyond it are computed anew.")
-    joint_epochs: int = Field(20, ge=0, description="Passes over the images in each round, all layers learning.")
+    warm_copies: int = Field(
+        10, ge=1, description="Augmented copies of the images that the warm passes cycle through."
+    )
+    warm_cache_gb: float = Field(
+        4.0, ge=0, description="Memory for trunk outputs; copies beyond it are computed anew."
+    )
+    joint_epochs: int = Field(
+        20, ge=0, description="Passes over the images in each round, all layers learning."
+    )
     rounds: int = Field(1, ge=1, description="How often joint, push and decision phases follow each other.")
+    trunk_batchnorm: Literal["train", "frozen"] = Field(
+        "train", description="frozen: the trunk keeps its batch-normalisation statistics in joint passes."
+    )
     augment: bool = Field(True, description="Rotation, skew, shear, elastic distortion, flip on the fly.")
     # optimiser
-    optimizer: Literal["adam", "adamw"] = Field("adam", description="A6: adam couples the weight decay, as coded.")
+    optimizer: Literal["adam", "adamw"] = Field(
+        "adam", description="A6: adam couples the weight decay, as coded."
+    )
     lr_trunk: float = Field(2e-4, ge=0)
     lr_addon: float = Field(3e-3, ge=0)
     lr_prototypes: float = Field(3e-3, ge=0)
@@ -86,21 +112,28 @@ class TrainParams(DataParams):
     weight_decay: float = Field(1e-3, ge=0, description="Of trunk and add-on.")
     # losses
     lambda_cluster: float = Field(1.0, ge=0)
-    lambda_separation: float = Field(0.08, ge=0, description="Subtracted: far from other classes is rewarded.")
+    lambda_separation: float = Field(
+        0.08, ge=0, description="Subtracted: far from other classes is rewarded."
+    )
     lambda_l1: float = Field(1e-4, ge=0)
     decision_iterations: int = Field(200, ge=1, description="Of the solver, on cached activations.")
     # Proto2Proto (role student)
     teacher_run: str = Field("", description="Run whose network teaches; empty for none.")
     lambda_global: float = Field(0.0, ge=0, description="Global Explanation loss; published: 10.")
     lambda_ppc: float = Field(0.0, ge=0, description="Patch-Prototype Correspondence loss; published: 10.")
-    mask_source: Literal["teacher", "student"] = Field("teacher", description="A1: whose active patches PPC uses.")
+    mask_source: Literal["teacher", "student"] = Field(
+        "teacher", description="A1: whose active patches PPC uses."
+    )
     global_norm: Literal["l2", "mean_abs"] = Field("l2", description="A2.")
     tau_train: float = Field(100.0, gt=0, description="A3: threshold of active patches, squared L2.")
     ppc_norm: Literal["patch", "image", "batch"] = Field("patch", description="A4.")
     head: Literal["own", "teacher", "teacher_joint"] = Field(
-        "own", description="A5: own decision layer; the teacher's, fixed; the teacher's, learning along as coded."
+        "own",
+        description="A5: own decision layer; the teacher's, fixed; the teacher's, learning along as coded.",
     )
-    warm_losses: Literal["all", "distillation"] = Field("all", description="A14: losses of a student's warm passes.")
+    warm_losses: Literal["all", "distillation"] = Field(
+        "all", description="A14: losses of a student's warm passes."
+    )
     runs: str = Field("runs", description="Folder of the runs; this one's is <runs>/<study>/<run>.")
 
     @model_validator(mode="after")
@@ -108,11 +141,15 @@ class TrainParams(DataParams):
         if self.role == "student" and not self.teacher_run:
             raise ValueError("role 'student' needs 'teacher_run', the run that teaches it")
         if not self.teacher_run and (self.lambda_global or self.lambda_ppc or self.head != "own"):
-            raise ValueError("'lambda_global', 'lambda_ppc' and 'head' need 'teacher_run', the run that teaches")
+            raise ValueError(
+                "'lambda_global', 'lambda_ppc' and 'head' need 'teacher_run', the run that teaches"
+            )
         if self.model == "linear" and self.teacher_run:
             raise ValueError("model 'linear' has no prototypes to teach: leave 'teacher_run' empty")
         if self.schedule == "lean" and self.warm_epochs + self.joint_epochs == 0:
-            raise ValueError("'warm_epochs' and 'joint_epochs' are both 0, so nothing would be learnt; raise one of them")
+            raise ValueError(
+                "'warm_epochs' and 'joint_epochs' are both 0, so nothing would be learnt; raise one of them"
+            )
         return self
 
 
@@ -130,7 +167,9 @@ class EvaluateParams(DataParams):
     seed: int = Field(0, ge=0)
     teacher_run: str = "teacher-small-s0"
     baseline_run: str = "baseline-small_half-s0"
-    student_runs: dict[str, str] = Field({"paper": "student-small-small_half-paper-s0"}, description="variant: run.")
+    student_runs: dict[str, str] = Field(
+        {"paper": "student-small-small_half-paper-s0"}, description="variant: run."
+    )
     control_runs: dict[str, str] = Field({}, description="variant: run.")
     ceiling_run: str = Field("", description="A teacher of another seed, the ceiling; empty: none.")
     ajs_empty: Literal["zero", "skip", "one"] = Field("zero", description="A11: AJS of two empty sets.")
@@ -148,6 +187,14 @@ class PageParams(Strict):
     images: str = Field("synthetic birds", description="What the images are, as tables say it.")
     triple: str = "small-small_half"
     seed: int = Field(0, ge=0, description="The seed whose networks are pictured.")
+    networks: dict[str, str] = Field(
+        {
+            "teacher": "teacher-small-s0",
+            "baseline": "baseline-small_half-s0",
+            "student": "student-small-small_half-paper-s0",
+        },
+        description="role: run, the networks pictured.",
+    )
     variant: str = Field("paper", description="The student pictured.")
     top_k: int = Field(5, ge=1, description="Prototypes shown for an image.")
     pictures: int = Field(4, ge=1, description="Test images or classes shown.")
@@ -181,11 +228,15 @@ class Study(Strict):
     title: str
     intro: str = ""
     order: int = Field(10, description="Place in the book.")
-    images: str = Field(description="What the images are, as tables say it: synthetic, real, full or reduced set.")
+    images: str = Field(
+        description="What the images are, as tables say it: synthetic, real, full or reduced set."
+    )
     seeds: list[int] = Field(min_length=1)
     data: dict[str, Any] = Field(description="Keys of DataParams, the same for all runs.")
     recipe: dict[str, Any] = Field(description="Keys of TrainParams, the same for all runs.")
-    distillation: dict[str, Any] = Field({"lambda_global": 10.0, "lambda_ppc": 10.0}, description="Added for students.")
+    distillation: dict[str, Any] = Field(
+        {"lambda_global": 10.0, "lambda_ppc": 10.0}, description="Added for students."
+    )
     triples: list[Triple] = Field(min_length=1)
     variants: dict[str, dict[str, Any]] = Field({"paper": {}}, description="Students: name and change.")
     controls: list[Control] = []
@@ -205,7 +256,9 @@ class Study(Strict):
                         )
         return found
 
-    def _train(self, run: str, role: Role, variant: str, seed: int, where: str, *parts: dict[str, Any]) -> TrainParams:
+    def _train(
+        self, run: str, role: Role, variant: str, seed: int, where: str, *parts: dict[str, Any]
+    ) -> TrainParams:
         merged: dict[str, Any] = {**self.data, **self.recipe}
         for part in parts:
             merged.update(part)
@@ -226,7 +279,9 @@ class Study(Strict):
         ]
         for name, change in self.variants.items():
             run = f"student-{triple.name}-{name}-s{seed}"
-            out.append(self._train(run, "student", name, seed, f"{where}, variant '{name}'", s, taught, change))
+            out.append(
+                self._train(run, "student", name, seed, f"{where}, variant '{name}'", s, taught, change)
+            )
         for control in self.controls:
             parts = {"teacher": (t,), "baseline": (s,), "student": (s, taught)}[control.of]
             network = t.get("network") if control.of == "teacher" else s.get("network")
@@ -274,15 +329,19 @@ class Study(Strict):
                     "baseline_run": by["baseline"]["paper"],
                     "student_runs": by["student"],
                     "control_runs": by["control"],
-                    "ceiling_run": f"teacher-{triple.teacher.get('network')}-s{other}" if other != seed else "",
+                    "ceiling_run": f"teacher-{triple.teacher.get('network')}-s{other}"
+                    if other != seed
+                    else "",
                 }
                 out[f"{triple.name}-s{seed}"] = check(EvaluateParams, values, f"study '{self.study}'")
         return out
 
     def page(self) -> PageParams:
-        first = self.triples[0].name
-        values = {k: getattr(self, k) for k in ("study", "title", "intro", "order", "images")}
-        values |= {"triple": first, "seed": self.seeds[0], "variant": next(iter(self.variants))}
+        shown = next(iter(self.evaluations().values()))
+        variant, student = next(iter(shown.student_runs.items()))
+        networks = {"teacher": shown.teacher_run, "baseline": shown.baseline_run, "student": student}
+        values = {key: getattr(self, key) for key in ("study", "title", "intro", "order", "images")}
+        values |= {"triple": shown.triple, "seed": shown.seed, "variant": variant, "networks": networks}
         return check(PageParams, values, f"study '{self.study}'")
 
 
@@ -350,7 +409,11 @@ def schema() -> dict[str, Any]:
     result = Study.model_json_schema()
     train, data = TrainParams.model_json_schema()["properties"], DataParams.model_json_schema()["properties"]
     fixed = {"study", "run", "role", "variant", "seed", "runs", "teacher_run"}
-    recipe = {"type": "object", "additionalProperties": False, "properties": {k: v for k, v in train.items() if k not in fixed}}
+    recipe = {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {k: v for k, v in train.items() if k not in fixed},
+    }
     properties, definitions = result["properties"], result["$defs"]
     images = {k: v for k, v in data.items() if k != "study"}
     properties["data"] = {"type": "object", "additionalProperties": False, "properties": images}

@@ -128,7 +128,9 @@ def activation_boxes(maps: Tensor, cells: Tensor, size: int, percentile: float =
     _, h, w = maps.shape
     boxes = []
     for block, where in zip(maps.split(256), cells.split(256), strict=True):
-        up = interpolate(similarity(block)[:, None], size=(size, size), mode="bicubic", align_corners=False)[:, 0]
+        up = interpolate(similarity(block)[:, None], size=(size, size), mode="bicubic", align_corners=False)[
+            :, 0
+        ]
         level = torch.quantile(up.flatten(1), percentile / 100, dim=1)
         high = up >= level[:, None, None]  # (b, S, S)
         y = ((where // w).float() + 0.5).mul(size / h).long()

@@ -44,9 +44,13 @@ def load_run(folder: Path | str, device: str | torch.device = "cpu") -> Trained:
     decision = tensors["network.decision.weight"]
     try:
         network = build_network(params.model_copy(update={"weights": "none"}), len(decision)).to(device)
-        network.load_state_dict({k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")})
+        network.load_state_dict(
+            {k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")}
+        )
     except RuntimeError as error:
-        raise UserError(f"{folder} does not fit its parameters ({str(error).splitlines()[0]}); train it again.") from None
+        raise UserError(
+            f"{folder} does not fit its parameters ({str(error).splitlines()[0]}); train it again."
+        ) from None
     network.eval().requires_grad_(False)
     if isinstance(network, LinearNet):
         return Trained(params, network, None, None, None)
@@ -116,10 +120,15 @@ def finish_run(folder: Path | str, images: ImageSet) -> dict[str, Any]:
     trained = load_run(folder, images.pixels.device)
     batch, test, network = trained.params.batch_size, images.subset("test"), trained.network
     _, meta = load_tensors(folder / "checkpoint.safetensors")
-    result: dict[str, Any] = {"validation": meta["best"], "parameters": sum(p.numel() for p in network.parameters())}
+    result: dict[str, Any] = {
+        "validation": meta["best"],
+        "parameters": sum(p.numel() for p in network.parameters()),
+    }
     if isinstance(network, LinearNet):
         return result | {"top1": {"tuned": accuracy(network, test.pixels, test.labels, batch)}}
-    assert trained.projection and trained.prototypes_before is not None and trained.decision_before is not None
+    assert (
+        trained.projection and trained.prototypes_before is not None and trained.decision_before is not None
+    )
     before, after = respond(network, test.pixels, [trained.prototypes_before, network.prototypes], batch)
     before.save(folder / "responses_pre_push.safetensors")
     after.save(folder / "responses.safetensors")
@@ -144,6 +153,8 @@ def _prototype_table(trained: Trained, fit: ImageSet) -> pd.DataFrame:
     columns = ("prototype", "class", "image", "row", "column", "x0", "y0", "x1", "y1", "distance")
     rows = [
         (j, fit.classes[owner[j]], fit.names[i], c // width, c % width, *box[j], d)
-        for j, (i, c, d) in enumerate(zip(found.images.tolist(), found.cells.tolist(), found.distances.tolist(), strict=True))
+        for j, (i, c, d) in enumerate(
+            zip(found.images.tolist(), found.cells.tolist(), found.distances.tolist(), strict=True)
+        )
     ]
     return pd.DataFrame(rows, columns=list(columns))

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from p2p import losses
 from p2p.augment import augment
-from p2p.checkpoints import load_checkpoint, save_checkpoint, save_network
+from p2p.checkpoints import digest, load_checkpoint, save_checkpoint, save_network
 from p2p.data import ImageSet
 from p2p.decision import solve_decision_layer
 from p2p.errors import UserError
@@ -42,7 +42,12 @@ def build_network(params: TrainParams, classes: int) -> Network:
 
 
 def objective(
-    out: Output, labels: Tensor, network: Network, params: TrainParams, teacher: Teacher | None, distil_only: bool = False
+    out: Output,
+    labels: Tensor,
+    network: Network,
+    params: TrainParams,
+    teacher: Teacher | None,
+    distil_only: bool = False,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The loss of one batch and its parts.
 
@@ -71,10 +76,14 @@ def objective(
     )
     if teacher is not None:
         total = total * 0 if distil_only else total
-        parts["global"] = losses.global_explanation(network.prototypes, teacher.prototypes, params.global_norm)
+        parts["global"] = losses.global_explanation(
+            network.prototypes, teacher.prototypes, params.global_norm
+        )
         active = teacher.active
         if params.mask_source == "student":
-            active = losses.active_patches(out.cells, out.distances.detach(), params.tau_train, active.shape[1])
+            active = losses.active_patches(
+                out.cells, out.distances.detach(), params.tau_train, active.shape[1]
+            )
         parts["ppc"] = losses.patch_correspondence(out.z, teacher.z.float(), active, params.ppc_norm)
         total = total + params.lambda_global * parts["global"] + params.lambda_ppc * parts["ppc"]
     return total, parts
@@ -90,7 +99,9 @@ class Teacher:
 class Trainer:
     """One run in one folder."""
 
-    def __init__(self, params: TrainParams, images: ImageSet, folder: Path, teacher: ProtoNet | None = None) -> None:
+    def __init__(
+        self, params: TrainParams, images: ImageSet, folder: Path, teacher: ProtoNet | None = None
+    ) -> None:
         self.params, self.folder, self.teacher = params, folder, teacher
         self.device = images.pixels.device
         self.fit, self.held_out = images.subset("train"), images.subset("validation")
@@ -100,6 +111,7 @@ class Trainer:
         self.projection: Projection | None = None
         self.passes = 0  # image passes through the trunk, forward or forward and backward
         self.seconds = 0.0
+        self.teacher_digest = digest(teacher) if teacher is not None else ""
         self._cache: dict[int, tuple[Tensor, Tensor | None, Tensor | None]] = {}
         if teacher is not None:
             teacher.eval().requires_grad_(False)  # the teacher is inert
@@ -119,7 +131,9 @@ class Trainer:
         """
         done = load_checkpoint(self) if (self.folder / "checkpoint.safetensors").exists() else (0, 0)
         steps = sum(max(1, len(phase.rates)) for phase in self.phases)
-        bar = tqdm(total=steps, desc=self.params.run, unit="epoch", disable=not progress, mininterval=2, leave=True)
+        bar = tqdm(
+            total=steps, desc=self.params.run, unit="epoch", disable=not progress, mininterval=2, leave=True
+        )
         if done == (0, 0):
             self._initialise()
         for index, phase in enumerate(self.phases):
@@ -132,7 +146,10 @@ class Trainer:
                 seconds = time.perf_counter() - began
                 self.seconds += seconds
                 speed = len(self.fit.labels) / seconds
-                shown = {"phase": phase.name, **{k: f"{v:.3f}" for k, v in row.items() if k in ("loss", "validation")}}
+                shown = {
+                    "phase": phase.name,
+                    **{k: f"{v:.3f}" for k, v in row.items() if k in ("loss", "validation")},
+                }
                 bar.set_postfix({**shown, "images/s": f"{speed:.0f}"})
                 self.history.append({"phase": phase.name, "epoch": epoch + 1, **row, "seconds": seconds})
                 last = epoch + 1 == max(1, len(phase.rates))
@@ -146,12 +163,16 @@ class Trainer:
     def _initialise(self) -> None:
         if self.params.prototype_init == "patches" and isinstance(self.network, ProtoNet):
             self.passes += len(self.fit.labels)
-            self.network.prototypes.data = class_patches(self.network, self.fit.pixels, self.fit.labels, self.params.seed)
+            self.network.prototypes.data = class_patches(
+                self.network, self.fit.pixels, self.fit.labels, self.params.seed
+            )
 
     def _step(self, phase: Phase, index: int, epoch: int) -> dict[str, float]:
         if phase.name == "push":
             assert isinstance(self.network, ProtoNet)
-            self.before_push = {k: v.clone() for k, v in self.network.state_dict().items() if not k.startswith("trunk")}
+            self.before_push = {
+                k: v.clone() for k, v in self.network.state_dict().items() if not k.startswith("trunk")
+            }
             self.projection = push(self.network, self.fit.pixels, self.fit.labels, self.params.batch_size)
             self.passes += len(self.fit.labels)
             return {"validation": self._validate()}
@@ -170,7 +191,13 @@ class Trainer:
             own, held = self._activations(self.fit), self._activations(self.held_out)
             p = self.params
             solved = solve_decision_layer(
-                pushed, self.network.own, own, self.fit.labels, (held, self.held_out.labels), p.lambda_l1, p.decision_iterations
+                pushed,
+                self.network.own,
+                own,
+                self.fit.labels,
+                (held, self.held_out.labels),
+                p.lambda_l1,
+                p.decision_iterations,
             )
             self.network.decision.weight.data = solved
         accuracy = self._validate()
@@ -195,12 +222,13 @@ class Trainer:
         optimizer = self._optimizer(phase, phase.rates[epoch])
         frozen = "trunk" not in phase.trains
         network.train()
-        if frozen:
+        if frozen or params.trunk_batchnorm == "frozen":
             network.trunk.eval()
         for name, tensors in self._groups().items():
             for tensor in tensors:
                 tensor.requires_grad_(name in phase.trains)
         sums: dict[str, Tensor] = {}
+        seen = 0  # a last batch of one image is left out
         batches = self._cached_batches(epoch, index) if frozen else self._batches(index, epoch)
         for out, labels, teacher in batches:
             distil_only = phase.name == "warm" and params.warm_losses == "distillation"
@@ -210,8 +238,11 @@ class Trainer:
             optimizer.step()
             parts |= {"loss": loss, "accuracy": (out.logits.argmax(1) == labels).float().mean()}
             for name, value in parts.items():
-                sums[name] = sums.get(name, torch.zeros((), device=self.device)) + value.detach() * len(labels)
-        means = {name: value.item() / len(self.fit.labels) for name, value in sums.items()}
+                sums[name] = sums.get(name, torch.zeros((), device=self.device)) + value.detach() * len(
+                    labels
+                )
+            seen += len(labels)
+        means = {name: value.item() / seen for name, value in sums.items()}
         if not torch.isfinite(torch.tensor(means["loss"])):
             raise UserError(
                 f"Run '{params.run}': the loss is not finite in phase '{phase.name}', epoch {epoch + 1}; lower lr_trunk, "
@@ -305,12 +336,21 @@ class Trainer:
     def _optimizer(self, phase: Phase, rate: float) -> torch.optim.Optimizer:
         """One optimiser a kind of phase, kept across rounds; its learning rates are set for this epoch."""
         p = self.params
-        rates = {"trunk": p.lr_trunk, "addon": p.lr_addon, "prototypes": p.lr_prototypes, "decision": p.lr_decision}
+        rates = {
+            "trunk": p.lr_trunk,
+            "addon": p.lr_addon,
+            "prototypes": p.lr_prototypes,
+            "decision": p.lr_decision,
+        }
         if p.model == "linear":
             rates["decision"] = p.lr_addon  # the classifier takes the add-on's place
         if phase.name not in self.optimizers:
             groups = [
-                {"params": tensors, "name": name, "weight_decay": p.weight_decay if name in ("trunk", "addon") else 0.0}
+                {
+                    "params": tensors,
+                    "name": name,
+                    "weight_decay": p.weight_decay if name in ("trunk", "addon") else 0.0,
+                }
                 for name, tensors in self._groups().items()
                 if name in phase.trains
             ]
@@ -338,7 +378,9 @@ class Trainer:
         self.network.eval()
         right = 0.0
         for pixels, labels in zip(
-            self.held_out.pixels.split(self.params.batch_size), self.held_out.labels.split(self.params.batch_size), strict=True
+            self.held_out.pixels.split(self.params.batch_size),
+            self.held_out.labels.split(self.params.batch_size),
+            strict=True,
         ):
             with self._autocast():
                 right += (self.network(pixels).logits.argmax(1) == labels).sum().item()

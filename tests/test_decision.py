@@ -33,7 +33,7 @@ def value(weight: np.ndarray, activations: Tensor, labels: Tensor, l1: float) ->
 
 
 def reference(activations: Tensor, labels: Tensor, l1: float) -> tuple[np.ndarray, float]:
-    """L-BFGS-B on own weights (free) and others split into u - v with u, v >= 0, where the L1 norm is smooth."""
+    """L-BFGS-B on own weights (free) and others split into u - v, both >= 0, where the L1 norm is smooth."""
     a, own = activations.double().numpy(), OWN.numpy()
     target = np.eye(K)[labels.numpy()]
     free, rest = int(own.sum()), int((~own).sum())
@@ -48,9 +48,7 @@ def reference(activations: Tensor, labels: Tensor, l1: float) -> tuple[np.ndarra
         logs = log_softmax(a @ unpack(x).T, axis=1)
         gradient = (np.exp(logs) - target).T @ a / len(a)
         ce = -(logs * target).sum() / len(a)
-        return ce + l1 * x[free:].sum(), np.concatenate(
-            [gradient[own], gradient[~own] + l1, -gradient[~own] + l1]
-        )
+        return ce + l1 * x[free:].sum(), np.concatenate([gradient[own], gradient[~own] + l1, -gradient[~own] + l1])
 
     bounds = [(None, None)] * free + [(0, None)] * (2 * rest)
     options = {"maxiter": 20_000, "maxfun": 50_000, "ftol": 1e-15, "gtol": 1e-10}
@@ -78,6 +76,26 @@ def test_default_iterations_come_close_and_acceleration_helps():
         return value(solved.double().numpy(), activations, labels, 1e-2) - lowest
 
     assert reached(200) < 2e-3 < reached(5)
+
+
+@pytest.mark.parametrize("iterations", [1, 2, 3, 9])
+def test_iterates_are_those_of_fista(iterations):
+    """Beck and Teboulle 2009, section 4, in float64 with the exact Lipschitz constant; momentum from the second on."""
+    start, activations, labels = problem()
+    a, target, l1 = activations.double().numpy(), np.eye(K)[labels.numpy()], 1e-2
+    step = 1 / (1.02 * np.linalg.eigvalsh(a.T @ a)[-1] / (2 * N))
+    x, before, t = start.double().numpy(), start.double().numpy(), 1.0
+    for k in range(iterations):
+        after = (1 + np.sqrt(1 + 4 * t * t)) / 2
+        if k:
+            y, t = x + (t - 1) / after * (x - before), after
+        else:
+            y = x
+        moved = y - step * (np.exp(log_softmax(a @ y.T, axis=1)) - target).T @ a / N
+        shrunk = np.sign(moved) * np.maximum(np.abs(moved) - step * l1, 0)
+        before, x = x, np.where(OWN.numpy(), moved, shrunk)
+    solved = solve_decision_layer(start, OWN, activations, labels, l1=l1, iterations=iterations)
+    np.testing.assert_allclose(solved.numpy(), x, rtol=0, atol=1e-4)
 
 
 def test_exact_zeros_and_free_own_weights():

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from p2p import losses
-from p2p.networks import Output, ProtoNet, distance_map, nearest_cells, similarity
+from p2p.networks import ProtoNet, distance_map, nearest_cells, similarity
 from p2p.training import Teacher, objective
 
 B, K, P, D, H, W = 3, 3, 6, 5, 3, 2
@@ -24,10 +24,7 @@ def slow_map(z: Tensor, prototypes: Tensor) -> list[list[list[float]]]:
     b, d, h, w = z.shape
     zs, ps = z.double().tolist(), prototypes.double().tolist()
     return [
-        [
-            [sum((zs[i][c][y][x] - p[c]) ** 2 for c in range(d)) for y in range(h) for x in range(w)]
-            for p in ps
-        ]
+        [[sum((zs[i][c][y][x] - p[c]) ** 2 for c in range(d)) for y in range(h) for x in range(w)] for p in ps]
         for i in range(b)
     ]
 
@@ -49,7 +46,7 @@ def differences(function, *inputs: Tensor, step: float = 1e-6) -> list[Tensor]:
     return gradients
 
 
-# ------------------------------------------------------------------------------------------------------- distances
+# -------------------------------------------------------------------------------------------------- distances
 
 
 def test_distance_map_and_nearest_cells_against_loops():
@@ -123,7 +120,7 @@ def test_similarity():
     assert torch.autograd.gradcheck(similarity, x)
 
 
-# ------------------------------------------------------------------------------------------------- ProtoPNet losses
+# ------------------------------------------------------------------------------------------- ProtoPNet losses
 
 
 def own_of(labels: list[int]) -> Tensor:
@@ -156,7 +153,7 @@ def test_decision_l1_leaves_own_class_weights_alone():
     assert (weight.grad[own] == 0).all() and (weight.grad[~own].abs() == 1).all()
 
 
-# ----------------------------------------------------------------------------------------------- Proto2Proto losses
+# ----------------------------------------------------------------------------------------- Proto2Proto losses
 
 
 @pytest.mark.parametrize("norm", ["l2", "mean_abs"])
@@ -244,9 +241,7 @@ def test_patch_correspondence(norm):
     value = losses.patch_correspondence(student, teacher, active, norm)
     assert value.item() == pytest.approx(expected[norm], rel=1e-12)
     student.requires_grad_()
-    assert torch.autograd.gradcheck(
-        lambda s: losses.patch_correspondence(s, teacher, active, norm), student
-    )
+    assert torch.autograd.gradcheck(lambda s: losses.patch_correspondence(s, teacher, active, norm), student)
     losses.patch_correspondence(student, teacher, active, norm).backward()
     moved = student.grad.abs().sum(1).flatten(1) > 0
     assert torch.equal(moved, active)  # other patches are free
@@ -254,7 +249,7 @@ def test_patch_correspondence(norm):
     assert losses.patch_correspondence(student, teacher, none, norm).item() == 0
 
 
-# ------------------------------------------------------------------------------------- their sum, and its switches
+# -------------------------------------------------------------------------------- their sum, and its switches
 
 
 @pytest.fixture

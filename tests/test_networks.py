@@ -29,7 +29,7 @@ from p2p.networks import (
 TORCHVISION = [name for name in TRUNKS if not name.startswith("small")]
 
 
-# ------------------------------------------------------------------------------------------------------------ grids
+# ------------------------------------------------------------------------------------------------------ grids
 
 
 @pytest.mark.parametrize("name", TRUNKS)
@@ -103,7 +103,7 @@ def test_normalise():
     torch.testing.assert_close(Normalise()(images), Normalise()(images.float() / 255))
 
 
-# ------------------------------------------------------------------------------------------------------------ heads
+# ------------------------------------------------------------------------------------------------------ heads
 
 
 def test_protonet_start():
@@ -114,7 +114,7 @@ def test_protonet_start():
             assert network.own[k, j] == (j // 4 == k)
             assert network.decision.weight[k, j] == (1.0 if j // 4 == k else -0.5)
     assert network.prototypes.shape == (12, 64)
-    assert 0 <= network.prototypes.min() and network.prototypes.max() < 1
+    assert network.prototypes.min() >= 0 and network.prototypes.max() < 1
     assert network.prototypes.mean().item() == pytest.approx(0.5, abs=0.05)
     for layer in (network.addon[0], network.addon[2]):
         assert (layer.bias == 0).all()
@@ -125,7 +125,7 @@ def test_protonet_output_follows_its_definition():
     torch.manual_seed(0)
     network = ProtoNet(torch.nn.Identity(), 6, classes=2, per_class=2, depth=5)
     out = network(torch.randn(3, 6, 2, 3))
-    assert out.z.shape == (3, 5, 2, 3) and 0 < out.z.min() and out.z.max() < 1
+    assert out.z.shape == (3, 5, 2, 3) and out.z.min() > 0 and out.z.max() < 1
     for b in range(3):
         evidence = []
         for j in range(4):
@@ -150,7 +150,7 @@ def test_linear_net_pools_and_classifies():
     assert out.distances.numel() == out.cells.numel() == out.z.numel() == 0
 
 
-# --------------------------------------------------------------------------------------------- weights from a file
+# ---------------------------------------------------------------------------------------- weights from a file
 
 
 @pytest.fixture
@@ -222,7 +222,11 @@ def test_wrong_weights(tmp_path, monkeypatch, refuses, squeezenet_state):
         build_trunk("squeezenet1_1", 64, 2, str(path))
 
 
-REAL = [("mobilenet_v2", "mobilenet_v2"), ("squeezenet1_1", "squeezenet1_1"), ("resnet18", "resnet18_to_layer3")]
+REAL = [
+    ("mobilenet_v2", "mobilenet_v2"),
+    ("squeezenet1_1", "squeezenet1_1"),
+    ("resnet18", "resnet18_to_layer3"),
+]
 
 
 @pytest.mark.parametrize(("name", "file"), REAL)
@@ -243,7 +247,7 @@ def test_real_weights_load_completely(name, file, monkeypatch, capsys):
     assert sum(round(s, 6) in mine for s in sums) >= len(sums) - (1 if name == "squeezenet1_1" else 0)
 
 
-# ---------------------------------------------------------------------------------------------- weights by download
+# ---------------------------------------------------------------------------------------- weights by download
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -311,7 +315,7 @@ def test_damaged_cache(mirror, monkeypatch, refuses, squeezenet_state, tmp_path)
     path = publish(squeezenet_state, "squeezenet1_1", mirror, monkeypatch)
     cached = tmp_path / "torch" / "hub" / "checkpoints" / path.name
     cached.parent.mkdir(parents=True)
-    for content in (b"no weights", path.read_bytes()[:5000]):
+    for content in (b"", b"no weights", path.read_bytes()[:5000]):
         cached.write_bytes(content)
         with refuses("squeezenet1_1", "damaged", "cache"):
             build_trunk("squeezenet1_1", 64, 2, "imagenet")

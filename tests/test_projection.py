@@ -104,7 +104,7 @@ def test_projection_error(network, birds):
 
 
 def test_projection_error_sees_drifting_statistics(network, birds):
-    """A8: passes in training mode after the push move BatchNorm's statistics, and prototypes are no patches any more."""
+    """A8: passes in training mode move BatchNorm's statistics, and prototypes are no patches any more."""
     train = birds.subset("train")
     found = push(network, train.pixels, train.labels)
     network.train()

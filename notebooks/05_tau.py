@@ -1,0 +1,102 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation: {extension: .py, format_name: percent}
+#   kernelspec: {display_name: Python 3, language: python, name: python3}
+# ---
+
+# %% [markdown]
+# # Active patches against the threshold
+#
+# **Question.** How do the number of active patches and their overlap depend on τ, the distance below which a prototype
+# counts as active? This is the paper's Figure 2.
+
+# %% [markdown]
+# ## Parameters
+
+# %% tags=["parameters"]
+study = "quick"
+title = "Quick study"
+intro = ""
+order = 1
+images = "synthetic birds"  # What the images are, as tables say it.
+triple = "small-small_half"
+seed = 0  # The seed whose networks are pictured.
+networks = {
+    "teacher": "teacher-small-s0",
+    "baseline": "baseline-small_half-s0",
+    "student": "student-small-small_half-paper-s0",
+}  # role: run, the networks pictured.
+variant = "paper"  # The student pictured.
+top_k = 5  # Prototypes shown for an image.
+pictures = 4  # Test images or classes shown.
+runs = "runs"
+results = "results"
+
+# %%
+import json
+
+import pandas as pd
+from IPython.display import SVG, Markdown, display
+
+from p2p import figures
+from p2p.files import project_path
+from p2p.metrics import TAUS
+from p2p.pages import mean_range, provenance_box, table
+from p2p.params import PageParams, from_namespace
+
+params = from_namespace(PageParams, globals())
+out = project_path(params.results) / params.study
+files = sorted((out / "evaluations").glob(f"{params.triple}-s*.csv"))
+frame = pd.concat([pd.read_csv(file) for file in files], ignore_index=True)
+tuned = frame[
+    (frame.stage == "tuned") & (frame.role != "control") | frame.metric.str.contains("_floor|_ceiling")
+]
+
+# %% [markdown]
+# ## Method
+#
+# $A(\tau)$ is the set of cells that are nearest to some prototype at a squared distance of at most $\tau$. At small $\tau$
+# hardly any cell is active, at $\tau = \infty$ every nearest cell is. An image in which neither network has an active
+# cell counts as 0 in AJS, as in the released code, so AJS falls to 0 with AAP.
+
+# %% [markdown]
+# ## Result
+
+# %% mystnb={"figure": {"caption": "AAP (left) and AJS with the teacher (right) against τ: mean over seeds, shaded from the lowest to the highest seed. Dotted and dashed grey: the floor, a random student, and the ceiling, a teacher of another seed. At large τ floor and networks draw near: there AJS says little.", "name": "fig-tau"}, "image": {"alt": "Two panels of curves: AAP and AJS against tau for teacher, baseline and student."}}
+SVG(figures.svg(figures.tau_curves(tuned)))
+
+# %%
+rows = []
+for role, metric, name in (
+    ("teacher", "aap", "AAP, teacher"),
+    ("baseline", "aap", "AAP, baseline"),
+    ("student", "aap", "AAP, student"),
+    ("baseline", "ajs", "AJS, baseline"),
+    ("student", "ajs", "AJS, student"),
+    ("baseline", "ajs_permuted", "AJS, baseline, images permuted"),
+    ("student", "ajs_permuted", "AJS, student, images permuted"),
+    ("control", "ajs_floor", "AJS, floor"),
+    ("teacher", "ajs_ceiling", "AJS, ceiling"),
+):
+    part = frame[(frame.stage == "tuned") & (frame.role == role) & (frame.metric == metric)]
+    part = part[part.variant.isin(["paper", params.variant, "random", "other seed"])]
+    digits = 1 if metric == "aap" else 2
+    values = {
+        f"τ = {tau:g}".replace("inf", "∞"): mean_range(
+            part.loc[part.tau == tau, "value"], digits, spread=False
+        )
+        for tau in TAUS
+    }
+    rows.append({"": name, **values})
+display(Markdown(table(pd.DataFrame(rows), "The values behind the curves: means over seeds.", "tab-tau")))
+
+# %% [markdown]
+# ## What this means, and what it does not
+#
+# Two networks whose distances live on different scales are compared at different points of their own curves when τ is
+# the same for both; a published AJS without its τ cannot be placed on this figure. Compare a curve with the floor *at the
+# same τ*.
+
+# %% tags=["remove-input"]
+display(Markdown(provenance_box(json.loads(files[0].with_suffix(".json").read_text()))))

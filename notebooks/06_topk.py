@@ -1,0 +1,123 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation: {extension: .py, format_name: percent}
+#   kernelspec: {display_name: Python 3, language: python, name: python3}
+# ---
+
+# %% [markdown]
+# # The most activated prototypes of a test image
+#
+# **Question.** Shown the same image, do teacher and student point at the same places and the same prototypes? This is
+# the paper's Figure 1.
+
+# %% [markdown]
+# ## Parameters
+
+# %% tags=["parameters"]
+study = "quick"
+title = "Quick study"
+intro = ""
+order = 1
+images = "synthetic birds"  # What the images are, as tables say it.
+triple = "small-small_half"
+seed = 0  # The seed whose networks are pictured.
+networks = {
+    "teacher": "teacher-small-s0",
+    "baseline": "baseline-small_half-s0",
+    "student": "student-small-small_half-paper-s0",
+}  # role: run, the networks pictured.
+variant = "paper"  # The student pictured.
+top_k = 5  # Prototypes shown for an image.
+pictures = 4  # Test images or classes shown.
+runs = "runs"
+results = "results"
+
+# %%
+import json
+
+import torch
+from IPython.display import SVG, Markdown, display
+
+from p2p import figures
+from p2p.data import load_images
+from p2p.device import choose_device
+from p2p.files import project_path
+from p2p.metrics import ResponseTable
+from p2p.networks import similarity
+from p2p.pages import provenance_box, table
+from p2p.params import PageParams, from_namespace
+from p2p.responses import load_run
+
+params = from_namespace(PageParams, globals())
+place = project_path(params.runs) / params.study
+choose_device("cpu")
+
+networks = {role: load_run(place / run) for role, run in params.networks.items()}
+images = load_images(networks["teacher"].params, "cpu")
+train, test = images.subset("train"), images.subset("test")
+tables = {
+    role: ResponseTable.load(place / run / "responses.safetensors") for role, run in params.networks.items()
+}
+
+# %% [markdown]
+# ## Method
+#
+# The similarity of a prototype to an image is $\log\frac{d+1}{d+\epsilon}$ at its nearest cell. For each network the
+# prototypes with the largest similarity are shown: the training image each comes from, and the place in the test image
+# where it was found. Test images are not chosen by hand: they are the first ones of evenly spaced classes.
+
+# %% [markdown]
+# ## Result
+
+# %%
+classes = torch.linspace(0, len(images.classes) - 1, params.pictures).round().long().unique()
+chosen = [int((test.labels == k).nonzero()[0, 0]) for k in classes]
+for n in chosen:
+    name = images.classes[test.labels[n]]
+    drawn = figures.top_k_comparison(
+        networks, train, test.pixels[n], int(test.labels[n]), images.classes, params.top_k
+    )
+    display(Markdown(f"**Test image of class {name}**"), SVG(figures.svg(drawn)))
+display(
+    Markdown(
+        "Each block: the test image, then for teacher, baseline and student the most activated prototypes, strongest first, "
+        "with their similarity. A frame marks prototypes whose number is also among the teacher's."
+    )
+)
+
+# %% [markdown]
+# ## Over all test images
+#
+# A few images show what is meant; the share over all of them shows whether it is typical.
+
+# %%
+k = params.top_k
+tops = {role: similarity(t.distances).topk(k, dim=1).indices for role, t in tables.items()}
+rows = []
+for role in ("baseline", "student"):
+    same = (tops["teacher"][:, :, None] == tops[role][:, None, :]).any(2).double().mean().item()
+    places_t = tables["teacher"].cells.gather(1, tops["teacher"]).long()
+    places = tables[role].cells.gather(1, tops[role]).long()
+    place_shared = (places_t[:, :, None] == places[:, None, :]).any(2).double().mean().item()
+    rows.append(
+        {
+            "network": role,
+            f"same prototype number in both top {k}": f"{same:.3f}",
+            "teacher's top place also a top place": f"{place_shared:.3f}",
+        }
+    )
+import pandas as pd
+
+caption = f"Of the teacher's {k} most activated prototypes, how many are also among the network's {k} (by number), and at how many of their cells the network has one of its own {k}; all test images, seed {params.seed}. For a baseline numbers agree by class only."
+display(Markdown(table(pd.DataFrame(rows), caption, "tab-topk")))
+
+# %% [markdown]
+# ## What this means, and what it does not
+#
+# The pictures are of one seed. A place is a cell of the grid, and a cell sees more of the image than its own square: that
+# a box lies on a beak does not prove that the beak was what counted.
+
+# %% tags=["remove-input"]
+record = json.loads((place / params.networks["student"] / "run.json").read_text())["provenance"]
+display(Markdown(provenance_box(record)))

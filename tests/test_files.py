@@ -1,0 +1,153 @@
+"""Writing in one step, locking, tensors on disk, and a disk that is full."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from p2p.checkpoints import digest, load_tensors, save_tensors
+from p2p.files import atomic_path, run_lock, write_atomic
+from p2p.provenance import provenance, write_json
+from p2p.responses import load_run
+from p2p.training import Trainer
+
+
+def test_write_atomic(tmp_path):
+    path = tmp_path / "new" / "a.txt"
+    write_atomic(path, "eins\n")
+    assert path.read_text() == "eins\n" and path.stat().st_mode & 0o777 == 0o644
+    write_atomic(path, b"zwei")
+    assert path.read_bytes() == b"zwei" and os.listdir(path.parent) == ["a.txt"]
+
+
+def test_an_error_keeps_the_previous_file(tmp_path):
+    path = tmp_path / "a.txt"
+    write_atomic(path, "before")
+    with pytest.raises(RuntimeError), atomic_path(path) as temporary:
+        temporary.write_text("half of the")
+        assert path.read_text() == "before"  # nothing is seen until all is written
+        raise RuntimeError
+    assert path.read_text() == "before" and os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_no_folder_can_be_made(tmp_path, refuses):
+    (tmp_path / "file").write_text("")
+    with refuses(str(tmp_path / "file" / "a.txt")):
+        write_atomic(tmp_path / "file" / "a.txt", "x")
+
+
+def test_run_lock(tmp_path, refuses):
+    """Two processes are in test_training.py; one process must not enter twice either."""
+    folder = tmp_path / "run"
+    with run_lock(folder):
+        with refuses(str(folder), "in use"), run_lock(folder):
+            pass
+        with run_lock(tmp_path / "other"):
+            pass
+    with pytest.raises(KeyError), run_lock(folder):
+        raise KeyError
+    with run_lock(folder):  # an error frees it
+        pass
+
+
+def test_tensors_round_trip(tmp_path):
+    tensors = {
+        "a": torch.rand(2, 3, 4, 5).to(memory_format=torch.channels_last),
+        "b": torch.tensor(3, dtype=torch.int64),
+        "c": torch.rand(4, 6).T.requires_grad_(),
+        "d": torch.zeros(0, dtype=torch.bool),
+    }
+    save_tensors(tmp_path / "t.safetensors", tensors, {"list": [1, "x"], "none": None})
+    found, meta = load_tensors(tmp_path / "t.safetensors")
+    assert found.keys() == tensors.keys() and meta == {"list": [1, "x"], "none": None}
+    assert all(torch.equal(found[k], tensors[k]) and found[k].dtype == tensors[k].dtype for k in tensors)
+
+
+def test_missing_or_damaged_tensors(tmp_path, refuses):
+    path = tmp_path / "t.safetensors"
+    with refuses(str(path), "not found"):
+        load_tensors(path)
+    with refuses(str(tmp_path), "not found"):
+        load_run(tmp_path)
+    save_tensors(path, {"a": torch.rand(1000)})
+    whole = path.read_bytes()
+    for content in (b"", b"x" * 50, whole[:-100]):
+        path.write_bytes(content)
+        with refuses(str(path), "damaged"):
+            load_tensors(path)
+
+
+def test_digest():
+    def layer(seed: int) -> torch.nn.Module:
+        torch.manual_seed(seed)
+        return torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
+
+    first = layer(0)
+    assert digest(first) == digest(layer(0).to(memory_format=torch.channels_last)) != digest(layer(1))
+    before = digest(first)
+    first[1].num_batches_tracked += 1
+    assert digest(first) != before
+
+
+# -------------------------------------------------------------------------------------------------- full disk
+
+
+@pytest.fixture
+def small_disk(tmp_path) -> Iterator[Path]:
+    """A file system of 64 KiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(folder)]
+    try:
+        done = subprocess.run(mount, capture_output=True, check=False)
+    except OSError:
+        pytest.skip("no mount command here")
+    if done.returncode:
+        pytest.skip("a small file system can be mounted by root only")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_full_disk(small_disk, refuses):
+    path = small_disk / "a.txt"
+    write_atomic(path, "before")
+    for content in ("x" * 200_000, b"x" * 200_000):
+        with refuses(str(path), "space"):
+            write_atomic(path, content)
+        assert path.read_text() == "before" and os.listdir(small_disk) == ["a.txt"]
+    write_atomic(path, "after")  # there is room again
+    assert path.read_text() == "after"
+
+
+def test_full_disk_under_tensors(small_disk, refuses):
+    path = small_disk / "t.safetensors"
+    save_tensors(path, {"a": torch.arange(100)})
+    with refuses(str(path), "space"):
+        save_tensors(path, {"a": torch.rand(100_000)})
+    assert os.listdir(small_disk) == ["t.safetensors"]
+    assert torch.equal(load_tensors(path)[0]["a"], torch.arange(100))
+
+
+def test_full_disk_under_a_run(small_disk, tiny, birds, refuses):
+    with refuses(str(small_disk / "run"), "space"):
+        Trainer(tiny, birds, small_disk / "run").run(progress=False)
+    assert not [name for name in os.listdir(small_disk / "run") if name.endswith(".part")]
+
+
+# ------------------------------------------------------------------------------------------------- provenance
+
+
+def test_provenance(tiny, tmp_path):
+    record = provenance(tiny, torch.device("cpu"), seconds=7200, passes=12)
+    assert record["study"] == "tiny" and record["run"] == "teacher" and record["seed"] == tiny.seed
+    assert record["hours"] == 2 and record["image_passes"] == 12
+    assert record["versions"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
+    assert record["peak_memory_gb"] > 0 and len(record["parameter_hash"]) == 12
+    assert isinstance(record["dirty"], bool) and "CPU" in record["device"]
+    write_json(tmp_path / "p.json", record)
+    assert (tmp_path / "p.json").read_text().endswith("}\n")
