@@ -40,7 +40,7 @@ lock: setup ## renew requirements.lock (needs uv)
 	uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --no-header --no-annotate -q -o requirements.lock
 
 schema: setup ## renew the JSON schema that editors complete study files with
-	$(BIN)/python -m p2p.params > params/study.schema.json
+	$(BIN)/python -m p2p.study > params/study.schema.json
 
 clean: ## remove what can be made again: runs, built book, environment (results stay)
 	rm -rf runs book/_build .snakemake .venv build *.egg-info

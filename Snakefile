@@ -7,7 +7,7 @@ from pathlib import Path
 
 sys.path.insert(0, workflow.basedir)
 from p2p.errors import UserError
-from p2p.params import load_study
+from p2p.study import load_study
 
 NAME = config.get("study", "quick")
 try:

@@ -119,9 +119,7 @@ def make_toc(prose: list[str], studies: list[Study]) -> dict[str, Any]:
     closing = [name for name in LAST if name in prose]
     parts: list[dict[str, Any]] = []
     if opening:
-        parts.append(
-            {"caption": "The study", "numbered": 1, "chapters": [{"file": name} for name in opening]}
-        )
+        parts.append({"caption": "The study", "numbered": 1, "chapters": [{"file": name} for name in opening]})
     for study in studies:
         base = f"studies/{study.name}"
         chapters: list[dict[str, Any]] = [{"file": f"{base}/index", "title": "Overview"}]
@@ -131,17 +129,13 @@ def make_toc(prose: list[str], studies: list[Study]) -> dict[str, Any]:
             chapters.append({"file": f"{base}/runs", "title": "All runs", "sections": runs})
         parts.append({"caption": study.title, "numbered": 1, "chapters": chapters})
     if closing:
-        parts.append(
-            {"caption": "Reference", "numbered": 1, "chapters": [{"file": name} for name in closing]}
-        )
+        parts.append({"caption": "Reference", "numbered": 1, "chapters": [{"file": name} for name in closing]})
     return {"format": "jb-book", "root": "index", "parts": parts}
 
 
 def own_labels(texts: list[str], prefix: str) -> list[str]:
     """Give the labels defined in one notebook a prefix, so that twenty runs of one source do not clash."""
-    definition = re.compile(
-        r"(^\(|^:?(?:name|label):[ \t]*|\$\$[ \t]*\()([\w:.-]+)(?=\)=|[ \t]*$|\)[ \t]*$)", re.M
-    )
+    definition = re.compile(r"(^\(|^:?(?:name|label):[ \t]*|\$\$[ \t]*\()([\w:.-]+)(?=\)=|[ \t]*$|\)[ \t]*$)", re.M)
     labels = {match[2] for text in texts for match in definition.finditer(text)}
     if not labels:
         return texts
@@ -228,9 +222,7 @@ def study_page(study: Study) -> str:
     ]
     lines += [f"- [{page_title(study.folder / f'{stem}.ipynb')}]({stem}.ipynb)" for stem in study.pages]
     if study.runs:
-        lines.append(
-            f"- [All runs](runs.md): {len(study.runs)} executed notebooks, one a training or evaluation"
-        )
+        lines.append(f"- [All runs](runs.md): {len(study.runs)} executed notebooks, one a training or evaluation")
     tables = sorted(path.name for path in study.folder.iterdir() if path.suffix == ".csv")
     tables += [name for name in ("provenance.json",) if (study.folder / name).exists()]
     if tables:
@@ -266,18 +258,14 @@ def stage(prose: Path, results: Path, source: Path) -> None:
         BookError: index.md is missing, or a study cannot be read.
     """
     if not (prose / "index.md").exists():
-        raise BookError(
-            f"{prose}: no index.md, the landing page; give the folder that holds the book's prose."
-        )
+        raise BookError(f"{prose}: no index.md, the landing page; give the folder that holds the book's prose.")
     studies = find_studies(results)
     source.mkdir(parents=True)
     pages = sorted(path for path in prose.glob("*.md") if path.name != "README.md")
     for path in [*pages, prose / "_config.yml", prose / "references.bib"]:
         shutil.copy2(path, source / path.name)
     text = (source / "index.md").read_text(encoding="utf-8")
-    (source / "index.md").write_text(
-        text.replace("<!-- findings -->", landing_findings(studies)), encoding="utf-8"
-    )
+    (source / "index.md").write_text(text.replace("<!-- findings -->", landing_findings(studies)), encoding="utf-8")
     if (prose / "images").is_dir():
         shutil.copytree(prose / "images", source / "images")
     shutil.copytree(prose / "_ext", source / "_ext", ignore=shutil.ignore_patterns("__pycache__"))
@@ -305,9 +293,7 @@ def stage_study(study: Study, source: Path, extra: Path) -> None:
         shutil.copytree(site, extra / "studies" / study.name / site.name)
     for path in sorted(p for p in study.folder.rglob("*") if p.is_file() and p.suffix in COPIED):
         relative = path.relative_to(study.folder)
-        if any(part.startswith(".") for part in relative.parts) or any(
-            site in path.parents for site in sites
-        ):
+        if any(part.startswith(".") for part in relative.parts) or any(site in path.parents for site in sites):
             continue
         (folder / relative).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(path, folder / relative)
@@ -379,12 +365,8 @@ def build(prose: Path, results: Path, output: Path, strict: bool = True) -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Draw the book from the prose pages and the result files.")
-    parser.add_argument(
-        "--results", type=Path, default=BOOK.parent / "results", help="folder of result folders"
-    )
-    parser.add_argument(
-        "--output", type=Path, default=BOOK, help="the book is <output>/_build/html (default: book)"
-    )
+    parser.add_argument("--results", type=Path, default=BOOK.parent / "results", help="folder of result folders")
+    parser.add_argument("--output", type=Path, default=BOOK, help="the book is <output>/_build/html (default: book)")
     parser.add_argument("--prose", type=Path, default=BOOK, help="folder of the prose pages and _config.yml")
     parser.add_argument(
         "-W",
@@ -395,9 +377,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     try:
-        return build(
-            options.prose.resolve(), options.results.resolve(), options.output.resolve(), options.strict
-        )
+        return build(options.prose.resolve(), options.results.resolve(), options.output.resolve(), options.strict)
     except BookError as error:
         print(f"book: {error}", file=sys.stderr)
         return 2

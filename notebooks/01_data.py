@@ -77,6 +77,59 @@ counts = pd.DataFrame(
 known = [name for name in ("boxes", "parts", "masks") if getattr(images, name) is not None]
 text = f"{len(images)} images of {params.size} × {params.size} pixels, {len(images.classes)} classes, read in {seconds:.1f} s"
 display(Markdown(f"{text}; known besides the class: {', '.join(known) or 'nothing'}."))
+display(
+    Markdown(
+        table(
+            counts,
+            "Images of each split, and for the classes the smallest and largest number of images in one class.",
+            "tab-splits",
+        )
+    )
+)
+
+# %% [markdown]
+# ## What they look like
+
+# %% mystnb={"figure": {"caption": "Two training images of some of the classes, as the networks get them. Where the masks of the parts are known they stand beside it: each colour is one part, and only its visible pixels count.", "name": "fig-sheet"}, "image": {"alt": "Grid of training images with their class names."}}
+train = images.subset("train")
+shown = torch.cat([(train.labels == k).nonzero()[:2, 0] for k in range(min(6, len(images.classes)))])
+titles = [images.classes[k] for k in train.labels[shown].tolist()]
+masks = None if train.masks is None else train.masks[shown]
+SVG(figures.svg(figures.image_sheet(train.pixels[shown], titles, masks, images.part_names)))
+
+# %% [markdown]
+# ## How training varies them
+#
+# The paper prepares its training images in advance: forty copies of each, ten rotated by up to 15°, ten skewed by up to
+# 0.2, ten sheared by up to 10°, ten distorted elastically, each mirrored with probability one half. Here every image
+# draws one of the four transforms anew each time it is used, for a whole batch at once and with a single resampling, so
+# one pass over the images is one epoch and no two epochs repeat an image.
+
+# %% mystnb={"figure": {"caption": "Training images (top row) and four random variations of each, as `p2p.augment.augment` makes them: they turn, lean, stretch, warp and mirror, and no border is left empty.", "name": "fig-augment"}, "image": {"alt": "Columns of one original image above four augmented copies."}}
+some = train.pixels[shown[::2][:6]]
+generator = torch.Generator().manual_seed(params.data_seed)
+copies = torch.stack([augment(some, generator) for _ in range(4)])
+SVG(figures.svg(figures.augmentation_sheet(some, copies)))
+
+# %% [markdown]
+# ## The networks that will see them
+#
+# A trunk is cut at its deepest layer with the wanted grid, so that teacher and student describe an image by the same
+# number of cells and can be compared cell by cell. This is checked here, before anything is trained.
+
+# %%
+rows = []
+for name, weights in params.networks.items():
+    trunk, channels = build_trunk(name, params.size, params.grid, weights)
+    rows.append(
+        {
+            "trunk": name,
+            "weights": weights,
+            "grid": f"{params.grid} × {params.grid}",
+            "channels": channels,
+            "parameters": f"{sum(p.numel() for p in trunk.parameters()):,}",
+        }
+    )
 display(Markdown(table(pd.DataFrame(rows), "The trunks of this study.", "tab-trunks")))
 
 # %% [markdown]

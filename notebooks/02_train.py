@@ -38,9 +38,7 @@ weights = "none"  # none, imagenet (torchvision's), or a safetensors file (P2P_W
 grid = 8  # Side of the grid, cells; the trunk is cut where it has this grid.
 prototypes_per_class = 5
 prototype_depth = 64  # D: channels of the add-on map.
-prototype_init = (
-    "uniform"  # uniform: U[0, 1) as published; patches: own-class training patches after k-means.
-)
+prototype_init = "uniform"  # uniform: U[0, 1) as published; patches: own-class training patches after k-means.
 schedule = "lean"  # official: 300 epochs as coded, 29 pushes.
 batch_size = 32
 warm_epochs = 0  # Passes with the trunk frozen, on cached trunk outputs.
@@ -54,6 +52,7 @@ optimizer = "adam"  # A6: adam couples the weight decay, as coded.
 lr_trunk = 0.0002
 lr_addon = 0.003
 lr_prototypes = 0.003
+joint_factor = 1.0  # On lr_addon and lr_prototypes in joint passes.
 lr_decision = 0.0001  # Where the decision layer learns in joint passes.
 weight_decay = 0.001  # Of trunk and add-on.
 lambda_cluster = 1.0
@@ -75,7 +74,6 @@ runs = "runs"  # Folder of the runs; this one's is <runs>/<study>/<run>.
 import time
 
 import pandas as pd
-import torch
 from IPython.display import SVG, Markdown, display
 
 from p2p import figures
@@ -124,12 +122,10 @@ with run_lock(folder):
     began = time.perf_counter()
     outcome = finish_run(folder, images)
     seconds = trainer.seconds + time.perf_counter() - began
-    record = provenance(params, device, seconds, trainer.passes + len(images.subset("test")))
+    record = provenance(params, device, seconds, trainer.batches.passes + len(images.subset("test")))
     with atomic_path(folder / "history.csv") as path:
         pd.DataFrame(trainer.history).to_csv(path, index=False)
-    write_json(
-        folder / "run.json", {"provenance": record, "outcome": outcome, "parameters": params.model_dump()}
-    )
+    write_json(folder / "run.json", {"provenance": record, "outcome": outcome, "parameters": params.model_dump()})
 
 # %% [markdown]
 # ## How it learnt
@@ -155,9 +151,7 @@ display(
     )
 )
 if "projection_error" in outcome:
-    print(
-        f"Projection error: max over prototypes of |p - z(source patch)| = {outcome['projection_error']:.1e}"
-    )
+    print(f"Projection error: max over prototypes of |p - z(source patch)| = {outcome['projection_error']:.1e}")
 
 # %% [markdown]
 # ## What this means, and what it does not

@@ -72,9 +72,7 @@ def answer(role: str, variant: str, run: str) -> Answer:
     """A finished run and its response tables."""
     folder = place / run
     if not (folder / "run.json").is_file():
-        raise UserError(
-            f"Run '{run}' of study '{params.study}' is not finished; train it first (make study)."
-        )
+        raise UserError(f"Run '{run}' of study '{params.study}' is not finished; train it first (make study).")
     outcome = json.loads((folder / "run.json").read_text())["outcome"]
     files = {"pre_push": "responses_pre_push.safetensors", "tuned": "responses.safetensors"}
     tables = {s: ResponseTable.load(folder / f) for s, f in files.items() if (folder / f).is_file()}
@@ -142,9 +140,7 @@ wide = top.pivot_table(index=["role", "variant"], columns="metric", values="valu
 columns = ["top1", "aap", "ajs", "ajs_permuted", "pms", "pms_permuted", "agreement", "top1_teacher_head"]
 wide = wide.loc[wide["top1"].notna(), [c for c in columns if c in wide]].reset_index()
 shown = wide.map(lambda v: v if isinstance(v, str) else "–" if pd.isna(v) else f"{v:.3f}")
-caption = (
-    "Accuracy, AAP, AJS (τ = ∞) and PMS of every network of this seed. A dash: the metric does not apply."
-)
+caption = "Accuracy, AAP, AJS (τ = ∞) and PMS of every network of this seed. A dash: the metric does not apply."
 display(Markdown(table(shown, caption, "tab-triple")))
 levels = top[top.metric.str.contains("_floor|_ceiling")]
 levels = levels.assign(level=levels.metric.str.split("_").str[1], metric=levels.metric.str.split("_").str[0])
@@ -173,9 +169,7 @@ for other in others[:2]:
     match = metrics.pms(teacher.tables["tuned"], other.tables["tuned"]).matching[-1]
     pairs[other.role] = counts.gather(1, match[:, None])[:, 0].sort(descending=True).values / len(images)
     own = (match == torch.arange(len(match))).double().mean()
-    print(
-        f"{other.role}: {own:.0%} of the teacher's prototypes are matched with the prototype of the same number"
-    )
+    print(f"{other.role}: {own:.0%} of the teacher's prototypes are matched with the prototype of the same number")
 grid = teacher.tables["tuned"].grid
 SVG(figures.svg(figures.pair_curves(pairs, 1 / (grid[0] * grid[1]))))
 

@@ -59,9 +59,7 @@ for file in sorted((project_path(params.runs) / params.study).glob("*/run.json")
 with atomic_path(out / "metrics.csv") as path:
     frame.to_csv(path, index=False)
 write_json(out / "provenance.json", {"runs": runs, "evaluations": records})
-write_json(
-    out / "study.json", {k: getattr(params, k) for k in ("study", "title", "order", "intro", "images")}
-)
+write_json(out / "study.json", {k: getattr(params, k) for k in ("study", "title", "order", "intro", "images")})
 seeds = sorted(frame.seed.unique().tolist())
 
 # %% [markdown]
@@ -122,8 +120,7 @@ for i, (triple, content) in enumerate(tables.items()):
     shown.append(table(content, caption, f"tab-main-{i}"))
     display(Markdown(shown[-1]))
 text = "\n\n".join(
-    f"{triple} ({params.images}, seeds {seeds})\n\n{c.to_markdown(index=False)}"
-    for triple, c in tables.items()
+    f"{triple} ({params.images}, seeds {seeds})\n\n{c.to_markdown(index=False)}" for triple, c in tables.items()
 )
 write_atomic(out / "table.md", text + "\n")
 
@@ -151,9 +148,7 @@ for (triple, network), group in stages.groupby(["triple", "network"], sort=False
         for name, stage in (("before push", "pre_push"), ("after push", "push"), ("tuned", "tuned"))
     }
     error = frame[(frame.triple == triple) & (frame.metric == "projection_error")]
-    error = error[
-        (error.role + error.variant.map(lambda v: "" if v == "paper" else f": {v}")) == network
-    ].value
+    error = error[(error.role + error.variant.map(lambda v: "" if v == "paper" else f": {v}")) == network].value
     rows.append(
         {
             "triple": triple,
@@ -177,9 +172,7 @@ with atomic_path(out / "claims.csv") as path:
     result.to_csv(path, index=False, float_format="%.6g")
 pretty = result.assign(
     difference=result.difference.map("{:+.3f}".format),
-    interval=[
-        f"{a:+.3f} to {b:+.3f}" if a == a else "–" for a, b in zip(result.low, result.high, strict=True)
-    ],
+    interval=[f"{a:+.3f} to {b:+.3f}" if a == a else "–" for a, b in zip(result.low, result.high, strict=True)],
     p=result.p.map(lambda v: f"{v:.3f}" if v == v else "–"),
 ).rename(columns={"n_seeds": "seeds", "setting": "triple", "interval": "95 % interval"})
 caption = "Student against baseline; positive where the claim holds. The last claim: the student under the teacher's decision layer against its own, two points allowed."

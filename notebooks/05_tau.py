@@ -49,9 +49,7 @@ params = from_namespace(PageParams, globals())
 out = project_path(params.results) / params.study
 files = sorted((out / "evaluations").glob(f"{params.triple}-s*.csv"))
 frame = pd.concat([pd.read_csv(file) for file in files], ignore_index=True)
-tuned = frame[
-    (frame.stage == "tuned") & (frame.role != "control") | frame.metric.str.contains("_floor|_ceiling")
-]
+tuned = frame[(frame.stage == "tuned") & (frame.role != "control") | frame.metric.str.contains("_floor|_ceiling")]
 
 # %% [markdown]
 # ## Method
@@ -83,9 +81,7 @@ for role, metric, name in (
     part = part[part.variant.isin(["paper", params.variant, "random", "other seed"])]
     digits = 1 if metric == "aap" else 2
     values = {
-        f"τ = {tau:g}".replace("inf", "∞"): mean_range(
-            part.loc[part.tau == tau, "value"], digits, spread=False
-        )
+        f"τ = {tau:g}".replace("inf", "∞"): mean_range(part.loc[part.tau == tau, "value"], digits, spread=False)
         for tau in TAUS
     }
     rows.append({"": name, **values})

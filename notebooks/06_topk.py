@@ -56,9 +56,7 @@ choose_device("cpu")
 networks = {role: load_run(place / run) for role, run in params.networks.items()}
 images = load_images(networks["teacher"].params, "cpu")
 train, test = images.subset("train"), images.subset("test")
-tables = {
-    role: ResponseTable.load(place / run / "responses.safetensors") for role, run in params.networks.items()
-}
+tables = {role: ResponseTable.load(place / run / "responses.safetensors") for role, run in params.networks.items()}
 
 # %% [markdown]
 # ## Method
@@ -75,9 +73,7 @@ classes = torch.linspace(0, len(images.classes) - 1, params.pictures).round().lo
 chosen = [int((test.labels == k).nonzero()[0, 0]) for k in classes]
 for n in chosen:
     name = images.classes[test.labels[n]]
-    drawn = figures.top_k_comparison(
-        networks, train, test.pixels[n], int(test.labels[n]), images.classes, params.top_k
-    )
+    drawn = figures.top_k_comparison(networks, train, test.pixels[n], int(test.labels[n]), images.classes, params.top_k)
     display(Markdown(f"**Test image of class {name}**"), SVG(figures.svg(drawn)))
 display(
     Markdown(

@@ -52,9 +52,7 @@ place = project_path(params.runs) / params.study
 choose_device("cpu")
 
 networks = {role: load_run(place / run) for role, run in params.networks.items()}
-tables = {
-    role: ResponseTable.load(place / run / "responses.safetensors") for role, run in params.networks.items()
-}
+tables = {role: ResponseTable.load(place / run / "responses.safetensors") for role, run in params.networks.items()}
 images = load_images(networks["teacher"].params, "cpu")
 train, test = images.subset("train"), images.subset("test")
 
@@ -86,9 +84,7 @@ SVG(figures.svg(figures.prototype_gallery(networks["student"], train, shown)))
 
 # %% mystnb={"figure": {"caption": "Teacher prototypes and the student prototypes matched with them: the best, the middle and the worst pairs, with the share of test images in which both sit on the same cell.", "name": "fig-pairs"}, "image": {"alt": "Pairs of teacher and student prototypes."}}
 match = pms(tables["teacher"], tables["student"]).matching[-1]
-share = coincidences(tables["teacher"], tables["student"]).gather(1, match[:, None])[:, 0].double() / len(
-    test
-)
+share = coincidences(tables["teacher"], tables["student"]).gather(1, match[:, None])[:, 0].double() / len(test)
 pairs = [(i, int(match[i]), float(share[i])) for i in range(len(match))]
 best = figures.choose_matches(pairs)
 SVG(figures.svg(figures.matched_patches(networks["teacher"], networks["student"], train, best)))

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from p2p.errors import UserError
 from p2p.files import atomic_path
-from p2p.params import load_study
+from p2p.study import load_study
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -76,9 +76,7 @@ def summary(path: Path) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("notebook", nargs="?", type=Path)
     parser.add_argument("out", nargs="?", type=Path)
     parser.add_argument("--parameters", default="{}", type=json.loads)

@@ -18,6 +18,11 @@ from p2p.files import atomic_path
 if TYPE_CHECKING:
     from p2p.training import Trainer
 
+TRAINING_MODULES = (
+    *("training", "batches", "phases", "losses", "networks", "projection", "prototypes", "decision", "augment"),
+    *("data", "decode", "readers", "birds", "bird_art", "strokes"),
+)
+
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any] | None = None) -> None:
     """Write tensors and JSON-able metadata in one step."""
@@ -59,8 +64,16 @@ def digest(module: nn.Module) -> str:
     return found.hexdigest()[:12]
 
 
+def code_digest() -> str:
+    """Twelve hex digits that change with any module a training run depends on: resumed code is the same code."""
+    found = hashlib.sha256()
+    for name in TRAINING_MODULES:
+        found.update((Path(__file__).parent / f"{name}.py").read_bytes())
+    return found.hexdigest()[:12]
+
+
 def save_checkpoint(trainer: Trainer, upcoming: tuple[int, int]) -> None:
-    """Everything needed to go on with phase and epoch `upcoming`; random numbers depend on (seed, phase, epoch) alone."""
+    """All that is needed to go on with phase and epoch `upcoming`; chance depends on (seed, phase, epoch) alone."""
     tensors = {f"network.{k}": v for k, v in trainer.network.state_dict().items()}
     for name, optimizer in trainer.optimizers.items():
         for i, state in optimizer.state_dict()["state"].items():
@@ -69,10 +82,11 @@ def save_checkpoint(trainer: Trainer, upcoming: tuple[int, int]) -> None:
         "upcoming": upcoming,
         "history": trainer.history,
         "best": trainer.best,
-        "passes": trainer.passes,
+        "passes": trainer.batches.passes,
         "seconds": trainer.seconds,
         "params": trainer.params.model_dump(),
         "teacher": trainer.teacher_digest,
+        "code": code_digest(),
     }
     save_tensors(trainer.folder / "checkpoint.safetensors", tensors, meta)
 
@@ -80,10 +94,10 @@ def save_checkpoint(trainer: Trainer, upcoming: tuple[int, int]) -> None:
 def load_checkpoint(trainer: Trainer) -> tuple[int, int]:
     """Put a trainer where its last checkpoint was; (0, 0), to start anew, where parameters or teacher have changed."""
     tensors, meta = load_tensors(trainer.folder / "checkpoint.safetensors", trainer.device)
-    then = (meta["params"], meta.get("teacher", ""))
-    if then != (trainer.params.model_dump(), trainer.teacher_digest):
-        what = "parameters have" if then[0] != trainer.params.model_dump() else "its teacher has"
-        print(f"{trainer.params.run}: {what} changed since the checkpoint, starting anew.")
+    now = {"params": trainer.params.model_dump(), "teacher": trainer.teacher_digest, "code": code_digest()}
+    changed = [name for name, value in now.items() if meta.get(name) != value]
+    if changed:
+        print(f"{trainer.params.run}: {' and '.join(changed)} changed since the checkpoint, starting anew.")
         return 0, 0
     trainer.network.load_state_dict(
         {k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")}
@@ -105,5 +119,5 @@ def load_checkpoint(trainer: Trainer) -> tuple[int, int]:
                     if value.shape == parameter.shape:
                         state[key] = torch.empty_like(parameter).copy_(value)
     trainer.history, trainer.best = meta["history"], meta["best"]
-    trainer.passes, trainer.seconds = meta["passes"], meta["seconds"]
+    trainer.batches.passes, trainer.seconds = meta["passes"], meta["seconds"]
     return tuple(meta["upcoming"])

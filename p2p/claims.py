@@ -67,11 +67,9 @@ def claims(frame: pd.DataFrame, variant: str = "paper") -> pd.DataFrame:
         variant: Of the student.
 
     Returns:
-        claim, setting, metric, n_seeds, difference, low, high, p, verdict; differences are positive where the claim holds.
+        claim, setting, metric, n_seeds, difference, low, high, p, verdict; a positive difference speaks for the claim.
     """
-    tuned = frame[
-        (frame.stage == "tuned") & pd.to_numeric(frame.tau).isin([inf]) | pd.to_numeric(frame.tau).isna()
-    ]
+    tuned = frame[(frame.stage == "tuned") & pd.to_numeric(frame.tau).isin([inf]) | pd.to_numeric(frame.tau).isna()]
     tuned = tuned[tuned.stage == "tuned"]
     rows = []
     for triple, part in tuned.groupby("triple", sort=False):
@@ -81,17 +79,13 @@ def claims(frame: pd.DataFrame, variant: str = "paper") -> pd.DataFrame:
                 difference = student - _by_seed(part, "student", variant, "top1")
             elif metric == "aap":
                 teacher = _by_seed(part, "teacher", "paper", metric)
-                difference = (_by_seed(part, "baseline", "paper", metric) - teacher).abs() - (
-                    student - teacher
-                ).abs()
+                difference = (_by_seed(part, "baseline", "paper", metric) - teacher).abs() - (student - teacher).abs()
             else:
                 difference = student - _by_seed(part, "baseline", "paper", metric)
             values = difference.dropna().to_numpy(dtype=float)
             result = paired(values)
             said = verdict(result, values, MARGIN if metric == "top1_teacher_head" else 0.0)
-            rows.append(
-                (claim, triple, metric, result.n, result.mean, result.low, result.high, result.p, said)
-            )
+            rows.append((claim, triple, metric, result.n, result.mean, result.low, result.high, result.p, said))
     columns = ["claim", "setting", "metric", "n_seeds", "difference", "low", "high", "p", "verdict"]
     return pd.DataFrame(rows, columns=columns)
 

@@ -120,9 +120,7 @@ def bird_indices(names: tuple[str, ...]) -> Tensor:
 def _draw_birds(params: DataParams) -> ImageSet:
     """Draw the birds; image j of class c has index j * K + c, so more images leave the first unchanged."""
     if params.class_step != 1:
-        raise UserError(
-            "Parameter class_step chooses among classes on disk; for reader 'birds' set class_count only."
-        )
+        raise UserError("Parameter class_step chooses among classes on disk; for reader 'birds' set class_count only.")
     classes = params.class_count or BIRD_CLASSES
     train, test = (
         min(count, params.images_per_class or count)

@@ -48,9 +48,7 @@ def decode(listing: Listing, size: int, reader: str) -> tuple[Tensor, np.ndarray
     try:
         stats = [os.stat(listing.folder / name) for name in listing.names]
     except OSError as error:
-        raise UserError(
-            f"Image {error.filename} is listed but missing; restore it from the release."
-        ) from error
+        raise UserError(f"Image {error.filename} is listed but missing; restore it from the release.") from error
     files = [(name, s.st_size, s.st_mtime_ns) for name, s in zip(listing.names, stats, strict=True)]
     boxes = None if listing.boxes is None else listing.boxes.tolist()
     source = json.dumps([files, boxes, listing.crop, reader, size, CROP_VERSION])
@@ -61,9 +59,7 @@ def decode(listing: Listing, size: int, reader: str) -> tuple[Tensor, np.ndarray
         _write_cache(path, shape, listing)
         cached = _read_cache(path, shape)
     if cached is None:
-        raise UserError(
-            f"Cache file {path} was written but cannot be read back; delete it and check the disk."
-        )
+        raise UserError(f"Cache file {path} was written but cannot be read back; delete it and check the disk.")
     return torch.from_numpy(cached[0]), cached[1]
 
 

@@ -25,9 +25,7 @@ def choose_device(name: str = "auto") -> torch.device:
     wanted = name if name != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
     device = torch.device(wanted)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UserError(
-            f"Device '{name}' is not there ({torch.cuda.device_count()} GPUs found); use 'auto' or 'cpu'."
-        )
+        raise UserError(f"Device '{name}' is not there ({torch.cuda.device_count()} GPUs found); use 'auto' or 'cpu'.")
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
     if device.type == "cpu" and sys.platform == "linux":

@@ -58,13 +58,9 @@ def prepare_cub(root: Path, url: str = CUB_URL, md5: str = CUB_MD5, **options: f
             archive = fetch(url, root / "CUB_200_2011.tgz", md5, **options)  # type: ignore[arg-type]
             return extract(archive, root, "CUB_200_2011")
     except Timeout as error:
-        raise UserError(
-            f"Another process downloads into {root}; wait for it, or choose another --root."
-        ) from error
+        raise UserError(f"Another process downloads into {root}; wait for it, or choose another --root.") from error
     except OSError as error:
-        raise UserError(
-            f"Cannot write to {root} ({error.strerror}); free space or choose another --root."
-        ) from error
+        raise UserError(f"Cannot write to {root} ({error.strerror}); free space or choose another --root.") from error
 
 
 def check_cub(root: Path | None) -> list[str]:
@@ -82,9 +78,7 @@ def check_cub(root: Path | None) -> list[str]:
     ]
     missing = [name for name in listing.names if not (listing.folder / name).is_file()]
     if missing:
-        problems.append(
-            f"{len(missing)} listed images are missing in {listing.folder}, the first is {missing[0]}."
-        )
+        problems.append(f"{len(missing)} listed images are missing in {listing.folder}, the first is {missing[0]}.")
     return problems
 
 
@@ -121,9 +115,7 @@ def check_cars(root: Path | None) -> list[str]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line; returns the exit status: 0 complete, 1 something is wrong."""
-    parser = argparse.ArgumentParser(
-        prog="python -m p2p.download", description="Get and check the photographs."
-    )
+    parser = argparse.ArgumentParser(prog="python -m p2p.download", description="Get and check the photographs.")
     commands = parser.add_subparsers(dest="command", required=True)
     for name, text in (
         ("cub", "download, verify and unpack CUB-200-2011"),

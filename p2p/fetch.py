@@ -56,9 +56,7 @@ def _receive(url: str, part: Path, timeout: float) -> bool:
         part.unlink()  # longer than the file on the server: begin again
         return False
     with response:
-        if response.status != 206 or not response.headers.get("Content-Range", "").startswith(
-            f"bytes {start}-"
-        ):
+        if response.status != 206 or not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
             start = 0  # the server sends the file from its beginning
         total = _expected(response, start)
         have, told = start, time.monotonic()
@@ -78,9 +76,7 @@ def _receive(url: str, part: Path, timeout: float) -> bool:
     return total is None or have >= total
 
 
-def fetch(
-    url: str, path: Path, md5: str, attempts: int = 5, pause: float = 2.0, timeout: float = 60.0
-) -> Path:
+def fetch(url: str, path: Path, md5: str, attempts: int = 5, pause: float = 2.0, timeout: float = 60.0) -> Path:
     """Download a file, resuming `path`.part where an earlier or a cut connection left it.
 
     Args:
@@ -104,9 +100,7 @@ def fetch(
         return path
     host = urlsplit(url).hostname
     if urlsplit(url).scheme not in ("http", "https") or not host:
-        raise UserError(
-            f"Address {url!r} cannot be downloaded; give one that starts with https:// or http://."
-        )
+        raise UserError(f"Address {url!r} cannot be downloaded; give one that starts with https:// or http://.")
     part = path.with_name(path.name + ".part")
     failures, complete = 0, False
     while not complete:
@@ -135,9 +129,7 @@ def fetch(
     found = _md5(part)
     if found != md5:
         part.unlink()
-        raise UserError(
-            f"{url} gave a file of MD5 {found}, expected {md5}; it was removed, repeat the command."
-        )
+        raise UserError(f"{url} gave a file of MD5 {found}, expected {md5}; it was removed, repeat the command.")
     os.replace(part, path)
     return path
 
@@ -156,13 +148,9 @@ def extract(archive: Path, root: Path, folder: str) -> Path:
                 while stream.read(BLOCK):  # to its end, where the checksum is
                     pass
         except tarfile.FilterError as error:
-            raise UserError(
-                f"Archive {archive} holds an unsafe path ({error}); nothing was unpacked."
-            ) from error
+            raise UserError(f"Archive {archive} holds an unsafe path ({error}); nothing was unpacked.") from error
         except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise UserError(
-                f"Archive {archive} is truncated or damaged ({error}); remove it and repeat."
-            ) from error
+            raise UserError(f"Archive {archive} is truncated or damaged ({error}); remove it and repeat.") from error
         except OSError as error:
             raise UserError(
                 f"Cannot unpack {archive} to {root} ({error.strerror or error}); check disk and archive."

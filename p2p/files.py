@@ -26,9 +26,7 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
         os.close(handle)
     except OSError as error:
-        raise UserError(
-            f"Cannot write {path}: {error.strerror}; free space or choose another folder."
-        ) from error
+        raise UserError(f"Cannot write {path}: {error.strerror}; free space or choose another folder.") from error
     temporary = Path(name)
     try:
         yield temporary

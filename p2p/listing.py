@@ -142,6 +142,4 @@ def image_files(folder: Path) -> list[str]:
     """Sorted names of the image files directly in a folder (hidden files left out)."""
     if not folder.is_dir():
         return []
-    return sorted(
-        e.name for e in os.scandir(folder) if e.name[0] != "." and Path(e.name).suffix.lower() in SUFFIXES
-    )
+    return sorted(e.name for e in os.scandir(folder) if e.name[0] != "." and Path(e.name).suffix.lower() in SUFFIXES)

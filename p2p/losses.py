@@ -56,9 +56,7 @@ def global_explanation(student: Tensor, teacher: Tensor, norm: GlobalNorm = "l2"
         norm: "l2" as stated. "mean_abs" (A2) is what the released code computes under torch ≥ 1.10: its pairwise
             distance runs over the trailing axis of (P, D, 1, 1), so the "norm" of every single number is averaged.
     """
-    difference = (
-        student - teacher + 1e-6
-    )  # the constant of torch's pairwise distance: keeps the gradient finite at 0
+    difference = student - teacher + 1e-6  # the constant of torch's pairwise distance: keeps the gradient finite at 0
     if norm == "mean_abs":
         return difference.abs().mean()
     return difference.norm(dim=1).mean()

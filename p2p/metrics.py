@@ -71,9 +71,7 @@ class ResponseTable:
         except FileNotFoundError as error:
             raise UserError(f"No response table at {path}; run the evaluation that writes it.") from error
         except (SafetensorError, OSError, KeyError, TypeError) as error:
-            raise UserError(
-                f"{path} is not a response table; delete it and run the evaluation again."
-            ) from error
+            raise UserError(f"{path} is not a response table; delete it and run the evaluation again.") from error
 
 
 @dataclass(frozen=True)
@@ -109,9 +107,7 @@ def aap(table: ResponseTable, taus: Sequence[float] = TAUS) -> Tensor:
     return torch.stack([_active(minima, tau).sum(1).cpu().double().mean() for tau in taus])
 
 
-def ajs(
-    table_t: ResponseTable, table_s: ResponseTable, taus: Sequence[float] = TAUS, empty: Empty = "zero"
-) -> Tensor:
+def ajs(table_t: ResponseTable, table_s: ResponseTable, taus: Sequence[float] = TAUS, empty: Empty = "zero") -> Tensor:
     """Average Jaccard similarity of active patches: mean over images of |A_t & A_s| / |A_t | A_s|.
 
     Args:
@@ -290,8 +286,6 @@ def _check_pair(table_t: ResponseTable, table_s: ResponseTable, prototypes: bool
     (n_t, p_t), (n_s, p_s) = table_t.cells.shape, table_s.cells.shape
     for what, of_t, of_s in (("images", n_t, n_s), ("grid", table_t.grid, table_s.grid)):
         if of_t != of_s:
-            raise UserError(
-                f"Response tables differ in {what}: {of_t} and {of_s}; make both from the same test set."
-            )
+            raise UserError(f"Response tables differ in {what}: {of_t} and {of_s}; make both from the same test set.")
     if prototypes and p_t != p_s:
         raise UserError(f"Response tables have {p_t} and {p_s} prototypes; this metric needs equal numbers.")

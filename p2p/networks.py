@@ -10,7 +10,7 @@ import os
 import re
 from http.client import HTTPException
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torchvision
@@ -42,6 +42,9 @@ class Output(NamedTuple):
 class Normalise(nn.Module):
     """Images to the trunk's input: uint8 or float in [0, 1] to ImageNet-normalised float32."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
@@ -66,6 +69,8 @@ class ProtoNet(nn.Module):
         epsilon: ε of the similarity.
     """
 
+    own: Tensor  # (K, P) bool, prototype j belongs to class k
+
     def __init__(
         self,
         trunk: nn.Module,
@@ -77,11 +82,9 @@ class ProtoNet(nn.Module):
     ) -> None:
         super().__init__()
         self.trunk, self.epsilon = trunk, epsilon
-        self.addon = nn.Sequential(
-            nn.Conv2d(channels, depth, 1), nn.ReLU(), nn.Conv2d(depth, depth, 1), nn.Sigmoid()
-        )
+        self.addon = nn.Sequential(nn.Conv2d(channels, depth, 1), nn.ReLU(), nn.Conv2d(depth, depth, 1), nn.Sigmoid())
         for layer in self.addon:
-            if isinstance(layer, nn.Conv2d):
+            if isinstance(layer, nn.Conv2d) and layer.bias is not None:
                 nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
                 nn.init.zeros_(layer.bias)
         self.prototypes = nn.Parameter(torch.rand(classes * per_class, depth))  # (P, D)
@@ -91,16 +94,17 @@ class ProtoNet(nn.Module):
         self.decision.weight.data = torch.where(own, 1.0, -0.5)
 
     def head(self, features: Tensor) -> Output:  # (B, C, H, W) trunk output
-        z = self.addon(features)
-        distances, cells = nearest_cells(z, self.prototypes)
-        return Output(self.decision(similarity(distances, self.epsilon)), distances, cells, z)
+        z = self.addon(features).float()
+        with torch.autocast(z.device.type, enabled=False):  # ε = 1e-4 leaves no room for half precision
+            distances, cells = nearest_cells(z, self.prototypes)
+            return Output(self.decision(similarity(distances, self.epsilon)), distances, cells, z)
 
     def forward(self, images: Tensor) -> Output:
         return self.head(self.trunk(images))
 
 
 class LinearNet(nn.Module):
-    """The same trunk with an ordinary classifier (global average pool, one linear layer): what interpretability costs."""
+    """The same trunk with an ordinary classifier (average pool, one linear layer): what interpretability costs."""
 
     def __init__(self, trunk: nn.Module, channels: int, classes: int) -> None:
         super().__init__()
@@ -163,12 +167,12 @@ def similarity(distances: Tensor, epsilon: float = 1e-4) -> Tensor:
 
 
 def _small(width: int) -> list[nn.Module]:
-    """A trunk of four stages for 64 px images and a study of minutes; each stage halves the resolution but the first."""
+    """A trunk for 64 px images and a study of minutes: three halvings, then a stage at the same resolution."""
 
     def block(cin: int, cout: int, stride: int) -> list[nn.Module]:
         return [nn.Conv2d(cin, cout, 3, stride, 1, bias=False), nn.BatchNorm2d(cout), nn.ReLU(inplace=True)]
 
-    layers = [nn.Sequential(*block(3, width, 2))]
+    layers: list[nn.Module] = [nn.Sequential(*block(3, width, 2))]
     for i, stride in enumerate((2, 2, 1)):
         c = width * 2**i
         layers.append(nn.Sequential(*block(c, 2 * c, stride), *block(2 * c, 2 * c, 1)))
@@ -182,14 +186,12 @@ def _layers(name: str, weights: str) -> list[nn.Module]:
         if weights != "none":
             load_weights(nn.Sequential(*layers), weights, name)
         return layers
-    model = torchvision.models.get_model(name, weights=None)
+    model: Any = torchvision.models.get_model(name, weights=None)
     features = model.features if hasattr(model, "features") else model
     if weights == "imagenet":
         model.load_state_dict(_imagenet_state(name))
     elif weights != "none":
-        model.fc = (
-            nn.Identity()
-        )  # a ResNet's classifier is no part of the trunk, so nobody misses its weights
+        model.fc = nn.Identity()  # a ResNet's classifier is no part of the trunk, so nobody misses its weights
         load_weights(features, weights, name)
     if name.startswith("resnet"):
         stem = nn.Sequential(model.conv1, model.bn1, model.relu, model.maxpool)
@@ -283,9 +285,7 @@ def _imagenet_state(name: str) -> dict[str, Tensor]:
         )
     source = url.replace(WEIGHTS_HOST, mirror.rstrip("/")) if mirror else url
     try:
-        state = torch.hub.load_state_dict_from_url(
-            source, map_location="cpu", check_hash=True, weights_only=True
-        )
+        state = torch.hub.load_state_dict_from_url(source, map_location="cpu", check_hash=True, weights_only=True)
     except Exception as error:  # a damaged file in the cache raises a dozen kinds, a wrong hash a RuntimeError
         known = isinstance(error, OSError | HTTPException) or "hash" in str(error)
         reason = str(error) if known else type(error).__name__
@@ -296,11 +296,8 @@ def _imagenet_state(name: str) -> dict[str, Tensor]:
                 f"if it is there, and retry."
             ) from error
         raise UserError(
-            f"ImageNet weights of {name} could not be downloaded from {source} ({reason}); connect once to fill torch's "
-            f"cache, set P2P_WEIGHTS_MIRROR, or give a safetensors file in 'weights'."
+            f"ImageNet weights of {name} could not be downloaded from {source} ({reason}); connect once to fill "
+            f"torch's cache, set P2P_WEIGHTS_MIRROR, or give a safetensors file in 'weights'."
         ) from error
     # DenseNet's files were saved before dots were forbidden in module names: norm.1 is norm1 today
-    return {
-        re.sub(r"(denselayer\d+\.(?:norm|relu|conv))\.(\d\.)", r"\1\2", key): value
-        for key, value in state.items()
-    }
+    return {re.sub(r"(denselayer\d+\.(?:norm|relu|conv))\.(\d\.)", r"\1\2", key): value for key, value in state.items()}

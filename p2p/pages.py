@@ -29,8 +29,9 @@ def provenance_box(record: dict[str, Any]) -> str:
     passes = f"{record['image_passes']:,} image passes · " if record["image_passes"] else ""
     return (
         ":::{admonition} Provenance\n:class: provenance\n"
-        f"study `{record['study']}`{seed} · parameters `{record['parameter_hash']}` · commit `{record['commit']}`{dirty} · "
-        f"{record['device']} · {record['hours']:.3f} h · {passes}peak memory {record['peak_memory_gb']} GB · "
+        f"study `{record['study']}`{seed} · parameters `{record['parameter_hash']}` · "
+        f"commit `{record['commit']}`{dirty} · {record['device']} · "
+        f"{record['hours']:.3f} h · {passes}peak memory {record['peak_memory_gb']} GB · "
         f"Python {record['python']}, {versions} · {record['date']}\n:::\n"
     )
 

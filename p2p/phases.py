@@ -32,6 +32,8 @@ def timeline(params: TrainParams) -> list[Phase]:
     292, the joint rate a tenth at 20, 24, 28, ….
     """
     head = () if params.head == "teacher" else ("decision",)
+    warm: tuple[str, ...]
+    joint: tuple[str, ...]
     if params.model == "linear":
         warm, joint = ("decision",), ("trunk", "decision")
     else:

@@ -38,7 +38,7 @@ class Projection:
 def find_patches(network: ProtoNet, pixels: Tensor, labels: Tensor, batch_size: int = 64) -> Projection:
     """The nearest own-class patch of every prototype: one pass over the images, a running arg-min per prototype.
 
-    Each batch updates all prototypes at once; of equal distances the first image wins, so the batch size changes nothing.
+    Each batch updates all prototypes at once; of equal distances the first image wins, whatever the batch size.
 
     Args:
         network: In any mode; it is run in eval mode and left as it was.
@@ -111,7 +111,7 @@ def projection_error(network: ProtoNet, pixels: Tensor, found: Projection, batch
 
 
 def activation_boxes(maps: Tensor, cells: Tensor, size: int, percentile: float = 95.0) -> Tensor:
-    """The pixels a prototype looks at: where its upsampled similarity exceeds the given percentile (ProtoPNet's figure).
+    """The pixels a prototype looks at: where its upsampled similarity exceeds a percentile (as ProtoPNet draws it).
 
     Only the connected rectangle around the maximum counts: rows and columns of the peak's blob, found along the two
     axes through the peak.
@@ -128,9 +128,7 @@ def activation_boxes(maps: Tensor, cells: Tensor, size: int, percentile: float =
     _, h, w = maps.shape
     boxes = []
     for block, where in zip(maps.split(256), cells.split(256), strict=True):
-        up = interpolate(similarity(block)[:, None], size=(size, size), mode="bicubic", align_corners=False)[
-            :, 0
-        ]
+        up = interpolate(similarity(block)[:, None], size=(size, size), mode="bicubic", align_corners=False)[:, 0]
         level = torch.quantile(up.flatten(1), percentile / 100, dim=1)
         high = up >= level[:, None, None]  # (b, S, S)
         y = ((where // w).float() + 0.5).mul(size / h).long()

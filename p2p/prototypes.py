@@ -33,9 +33,7 @@ def class_patches(network: ProtoNet, pixels: Tensor, labels: Tensor, seed: int, 
         z = network.addon(network.trunk(pixels[own].to(device))).float()
         patches = z.flatten(2).transpose(1, 2).flatten(0, 1)  # (n·HW, D)
         order = torch.randperm(len(patches), generator=generator)
-        centres = patches[
-            order[torch.arange(per_class) % len(order)].to(device)
-        ]  # repeated where patches are few
+        centres = patches[order[torch.arange(per_class) % len(order)].to(device)]  # repeated where patches are few
         for _ in range(10):
             nearest = torch.cdist(patches, centres).argmin(1)
             total = torch.zeros_like(centres).index_add_(0, nearest, patches)

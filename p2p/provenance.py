@@ -30,9 +30,7 @@ def provenance(params: Strict, device: torch.device, seconds: float, passes: int
     """
     cuda = device.type == "cuda"
     memory = (
-        torch.cuda.max_memory_allocated(device)
-        if cuda
-        else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        torch.cuda.max_memory_allocated(device) if cuda else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     )
     values = params.model_dump()
     return {
@@ -60,9 +58,7 @@ def write_json(path: Path | str, value: Any) -> None:
 def _git(*arguments: str) -> str:
     here = Path(__file__).resolve().parent
     try:
-        done = subprocess.run(
-            ["git", "-C", here, *arguments], capture_output=True, text=True, timeout=20, check=False
-        )
+        done = subprocess.run(["git", "-C", here, *arguments], capture_output=True, text=True, timeout=20, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""

@@ -66,9 +66,7 @@ def _cub_parts(root: Path, ids: dict[int, int]) -> tuple[np.ndarray | None, tupl
     parts = np.zeros((len(ids), len(names), 3))
     for image, part, x, y, visible in rows:
         if part not in columns:
-            raise UserError(
-                f"{path} names part {part}, which parts.txt does not list; restore both from one release."
-            )
+            raise UserError(f"{path} names part {part}, which parts.txt does not list; restore both from one release.")
         if image in ids:
             parts[ids[image], columns[part]] = (x, y, visible != 0)
     return parts, tuple(names[part] for part in columns)
@@ -83,9 +81,7 @@ def read_cub(root: Path) -> Listing:
     rows = list(_rows(root / "images.txt", "image_id image_name", int, str))
     ids = {row[0]: position for position, row in enumerate(rows)}  # image id -> row
     if len(ids) < len(rows):
-        raise UserError(
-            f"{root / 'images.txt'} lists the same image id twice; restore it from the official release."
-        )
+        raise UserError(f"{root / 'images.txt'} lists the same image id twice; restore it from the official release.")
     names = tuple(row[1] for row in rows)
     class_rows = dict(_rows(root / "classes.txt", "class_id class_name", int, str))
     position = {identity: label for label, identity in enumerate(sorted(class_rows))}
@@ -96,14 +92,11 @@ def read_cub(root: Path) -> Listing:
             raise UserError(f"{path} gives {name} the class {identity}, which classes.txt does not list.")
     training = [row[0] for row in _column(root / "train_test_split.txt", "image_id is_training", ids, int)]
     path = root / "bounding_boxes.txt"
-    boxes = np.array(_column(path, "image_id x y width height", ids, float, float, float, float)).reshape(
-        -1, 4
-    )
+    boxes = np.array(_column(path, "image_id x y width height", ids, float, float, float, float)).reshape(-1, 4)
     wrong = ~(np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] > 0).all(axis=1))
     if wrong.any():
         raise UserError(
-            f"{path} gives {names[int(wrong.argmax())]} an empty bounding box; "
-            "expected `image_id x y width height`."
+            f"{path} gives {names[int(wrong.argmax())]} an empty bounding box; expected `image_id x y width height`."
         )
     boxes[:, 2:] += boxes[:, :2]
     parts, part_names = _cub_parts(root, ids)
@@ -128,8 +121,7 @@ def load_mat(path: Path, key: str) -> np.ndarray:
     """
     if not path.is_file():
         raise UserError(
-            f"File {path} is missing; "
-            "see how to assemble the data set with `python -m p2p.download cars --root DIR`."
+            f"File {path} is missing; see how to assemble the data set with `python -m p2p.download cars --root DIR`."
         )
     try:
         content = loadmat(str(path), squeeze_me=True)
@@ -169,24 +161,16 @@ def read_cars(root: Path, crop: bool = False) -> Listing:
         for row in rows:
             x0, y0, x1, y1, label = (int(row[field]) for field in fields[:5])
             if not 1 <= label <= len(classes):
-                raise UserError(
-                    f"{root / file} gives {row['fname']} the class {label}; expected 1 to {len(classes)}."
-                )
+                raise UserError(f"{root / file} gives {row['fname']} the class {label}; expected 1 to {len(classes)}.")
             names.append(f"cars_{split}/{row['fname']}")
             labels.append(label - 1)
             boxes.append([x0 - 1, y0 - 1, x1, y1])  # MATLAB counts from 1 and includes both ends
     test = np.array([name.startswith("cars_test/") for name in names])
-    return Listing(
-        root, tuple(names), np.array(labels), test, classes, np.array(boxes, dtype=float), crop=crop
-    )
+    return Listing(root, tuple(names), np.array(labels), test, classes, np.array(boxes, dtype=float), crop=crop)
 
 
 def _subfolders(folder: Path) -> list[str]:
-    return (
-        sorted(e.name for e in os.scandir(folder) if e.is_dir() and e.name[0] != ".")
-        if folder.is_dir()
-        else []
-    )
+    return sorted(e.name for e in os.scandir(folder) if e.is_dir() and e.name[0] != ".") if folder.is_dir() else []
 
 
 def read_folder(root: Path, seed: int = 0) -> Listing:
@@ -198,22 +182,16 @@ def read_folder(root: Path, seed: int = 0) -> Listing:
     divided = bool(_subfolders(root / "train"))  # a folder train/ of images only is a class named "train"
     classes = _subfolders(root / "train" if divided else root)
     if divided and (other := set(classes) ^ set(_subfolders(root / "test"))):
-        raise UserError(
-            f"Class folder {min(other)} is in only one of train/ and test/ in {root}; both need it."
-        )
+        raise UserError(f"Class folder {min(other)} is in only one of train/ and test/ in {root}; both need it.")
     if not classes:
-        raise UserError(
-            f"{root} has no class folders; expected train/<class>/ and test/<class>/ in it, or <class>/."
-        )
+        raise UserError(f"{root} has no class folders; expected train/<class>/ and test/<class>/ in it, or <class>/.")
     names: list[str] = []
     labels: list[int] = []
     for prefix in ("train/", "test/") if divided else ("",):
         for label, name in enumerate(classes):
             files = image_files(root / prefix / name)
             if not files:
-                raise UserError(
-                    f"Class folder {root / prefix / name} has no image ({', '.join(sorted(SUFFIXES))})."
-                )
+                raise UserError(f"Class folder {root / prefix / name} has no image ({', '.join(sorted(SUFFIXES))}).")
             names += [f"{prefix}{name}/{file}" for file in files]
             labels += [label] * len(files)
     array = np.array(labels, dtype=np.int64)

@@ -44,9 +44,7 @@ def load_run(folder: Path | str, device: str | torch.device = "cpu") -> Trained:
     decision = tensors["network.decision.weight"]
     try:
         network = build_network(params.model_copy(update={"weights": "none"}), len(decision)).to(device)
-        network.load_state_dict(
-            {k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")}
-        )
+        network.load_state_dict({k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")})
     except RuntimeError as error:
         raise UserError(
             f"{folder} does not fit its parameters ({str(error).splitlines()[0]}); train it again."
@@ -84,9 +82,7 @@ def respond(
         for row, p in zip(rows, sets, strict=True):
             distances, cells = nearest_cells(z, p)
             row.append((cells.to(torch.int16).cpu(), distances.cpu()))
-    return [
-        ResponseTable(torch.cat([c for c, _ in row]), torch.cat([d for _, d in row]), grid) for row in rows
-    ]
+    return [ResponseTable(torch.cat([c for c, _ in row]), torch.cat([d for _, d in row]), grid) for row in rows]
 
 
 def top1(table: ResponseTable, decision: Tensor, labels: Tensor, epsilon: float = 1e-4) -> float:
@@ -126,9 +122,7 @@ def finish_run(folder: Path | str, images: ImageSet) -> dict[str, Any]:
     }
     if isinstance(network, LinearNet):
         return result | {"top1": {"tuned": accuracy(network, test.pixels, test.labels, batch)}}
-    assert (
-        trained.projection and trained.prototypes_before is not None and trained.decision_before is not None
-    )
+    assert trained.projection and trained.prototypes_before is not None and trained.decision_before is not None
     before, after = respond(network, test.pixels, [trained.prototypes_before, network.prototypes], batch)
     before.save(folder / "responses_pre_push.safetensors")
     after.save(folder / "responses.safetensors")

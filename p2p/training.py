@@ -8,17 +8,16 @@ killed at any moment goes on from its last epoch and ends with the same weights,
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-import pandas as pd
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
 from p2p import losses
-from p2p.augment import augment
+from p2p.batches import Batches, Teacher, autocast
 from p2p.checkpoints import digest, load_checkpoint, save_checkpoint, save_network
 from p2p.data import ImageSet
 from p2p.decision import solve_decision_layer
@@ -76,43 +75,31 @@ def objective(
     )
     if teacher is not None:
         total = total * 0 if distil_only else total
-        parts["global"] = losses.global_explanation(
-            network.prototypes, teacher.prototypes, params.global_norm
-        )
+        parts["global"] = losses.global_explanation(network.prototypes, teacher.prototypes, params.global_norm)
         active = teacher.active
         if params.mask_source == "student":
-            active = losses.active_patches(
-                out.cells, out.distances.detach(), params.tau_train, active.shape[1]
-            )
-        parts["ppc"] = losses.patch_correspondence(out.z, teacher.z.float(), active, params.ppc_norm)
+            active = losses.active_patches(out.cells, out.distances.detach(), params.tau_train, active.shape[1])
+        parts["ppc"] = losses.patch_correspondence(out.z, teacher.z, active, params.ppc_norm)
         total = total + params.lambda_global * parts["global"] + params.lambda_ppc * parts["ppc"]
     return total, parts
-
-
-class Teacher:
-    """A teacher's answer to one batch: add-on map (B, D, H, W), active patches (B, H·W), prototypes (P, D)."""
-
-    def __init__(self, z: Tensor, active: Tensor, prototypes: Tensor) -> None:
-        self.z, self.active, self.prototypes = z, active, prototypes
 
 
 class Trainer:
     """One run in one folder."""
 
-    def __init__(
-        self, params: TrainParams, images: ImageSet, folder: Path, teacher: ProtoNet | None = None
-    ) -> None:
+    def __init__(self, params: TrainParams, images: ImageSet, folder: Path, teacher: ProtoNet | None = None) -> None:
         self.params, self.folder, self.teacher = params, folder, teacher
         self.device = images.pixels.device
         self.fit, self.held_out = images.subset("train"), images.subset("validation")
         self.network = build_network(params, len(images.classes)).to(self.device)
-        self.phases, self.history, self.best = timeline(params), [], -1.0
+        self.phases, self.best = timeline(params), -1.0
+        self.history: list[dict[str, Any]] = []
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
         self.projection: Projection | None = None
-        self.passes = 0  # image passes through the trunk, forward or forward and backward
         self.seconds = 0.0
+        self._held_features: list[Tensor] = []
         self.teacher_digest = digest(teacher) if teacher is not None else ""
-        self._cache: dict[int, tuple[Tensor, Tensor | None, Tensor | None]] = {}
+        self.batches = Batches(params, self.fit, self.network.trunk, teacher)
         if teacher is not None:
             teacher.eval().requires_grad_(False)  # the teacher is inert
             if params.head != "own":
@@ -131,9 +118,7 @@ class Trainer:
         """
         done = load_checkpoint(self) if (self.folder / "checkpoint.safetensors").exists() else (0, 0)
         steps = sum(max(1, len(phase.rates)) for phase in self.phases)
-        bar = tqdm(
-            total=steps, desc=self.params.run, unit="epoch", disable=not progress, mininterval=2, leave=True
-        )
+        bar = tqdm(total=steps, desc=self.params.run, unit="epoch", disable=not progress, mininterval=2, leave=True)
         if done == (0, 0):
             self._initialise()
         for index, phase in enumerate(self.phases):
@@ -157,12 +142,12 @@ class Trainer:
                     continue  # saved with the decision phase behind it: a push alone is no resting place
                 save_checkpoint(self, (index + 1, 0) if last else (index, epoch + 1))
         bar.close()
-        self._cache.clear()
+        self.batches.forget()
         return self.network
 
     def _initialise(self) -> None:
         if self.params.prototype_init == "patches" and isinstance(self.network, ProtoNet):
-            self.passes += len(self.fit.labels)
+            self.batches.passes += len(self.fit.labels)
             self.network.prototypes.data = class_patches(
                 self.network, self.fit.pixels, self.fit.labels, self.params.seed
             )
@@ -170,16 +155,14 @@ class Trainer:
     def _step(self, phase: Phase, index: int, epoch: int) -> dict[str, float]:
         if phase.name == "push":
             assert isinstance(self.network, ProtoNet)
-            self.before_push = {
-                k: v.clone() for k, v in self.network.state_dict().items() if not k.startswith("trunk")
-            }
+            self.before_push = {k: v.clone() for k, v in self.network.state_dict().items() if not k.startswith("trunk")}
             self.projection = push(self.network, self.fit.pixels, self.fit.labels, self.params.batch_size)
-            self.passes += len(self.fit.labels)
+            self.batches.passes += len(self.fit.labels)
             return {"validation": self._validate()}
         if phase.name == "decision":
             return self._decide(phase)
         row = self._epoch(phase, index, epoch)
-        row["validation"] = self._validate()
+        row["validation"] = self._validate(frozen="trunk" not in phase.trains)
         if self.params.model == "linear":
             self._keep(row["validation"])
         return row
@@ -229,8 +212,10 @@ class Trainer:
                 tensor.requires_grad_(name in phase.trains)
         sums: dict[str, Tensor] = {}
         seen = 0  # a last batch of one image is left out
-        batches = self._cached_batches(epoch, index) if frozen else self._batches(index, epoch)
-        for out, labels, teacher in batches:
+        batches = self.batches.cached(index, epoch) if frozen else self.batches.fresh(index, epoch)
+        for inputs, labels, teacher in batches:
+            with autocast(self.device):
+                out = network.head(inputs) if frozen else network(inputs)
             distil_only = phase.name == "warm" and params.warm_losses == "distillation"
             loss, parts = objective(out, labels, network, params, teacher, distil_only)
             optimizer.zero_grad(set_to_none=True)
@@ -238,95 +223,19 @@ class Trainer:
             optimizer.step()
             parts |= {"loss": loss, "accuracy": (out.logits.argmax(1) == labels).float().mean()}
             for name, value in parts.items():
-                sums[name] = sums.get(name, torch.zeros((), device=self.device)) + value.detach() * len(
-                    labels
-                )
+                sums[name] = sums.get(name, torch.zeros((), device=self.device)) + value.detach() * len(labels)
             seen += len(labels)
         means = {name: value.item() / seen for name, value in sums.items()}
         if not torch.isfinite(torch.tensor(means["loss"])):
             raise UserError(
-                f"Run '{params.run}': the loss is not finite in phase '{phase.name}', epoch {epoch + 1}; lower lr_trunk, "
-                f"lr_addon or lr_prototypes (the last good epoch is kept in {self.folder})."
+                f"Run '{params.run}': the loss is not finite in phase '{phase.name}', epoch {epoch + 1}; "
+                f"lower lr_trunk, lr_addon or lr_prototypes (the last good epoch is kept in {self.folder})."
             )
         return means
 
-    def _generator(self, index: int, epoch: int) -> torch.Generator:
-        return torch.Generator().manual_seed((self.params.seed * 1009 + index) * 100_003 + epoch)
-
-    def _order(self, generator: torch.Generator) -> Iterator[Tensor]:
-        order = torch.randperm(len(self.fit.labels), generator=generator)
-        for part in order.split(self.params.batch_size):
-            if len(part) > 1 or len(order) == 1:  # batch normalisation cannot train on a single image
-                yield part.to(self.device)
-
-    def _batches(self, index: int, epoch: int) -> Iterator[tuple[Output, Tensor, Teacher | None]]:
-        """Outputs on freshly augmented images."""
-        generator = self._generator(index, epoch)
-        for part in self._order(generator):
-            images = self._augmented(self.fit.pixels[part], generator)
-            teacher = self._ask(images)
-            self.passes += len(part)
-            with self._autocast():
-                out = self.network(images)
-            yield out, self.fit.labels[part], teacher
-
-    def _cached_batches(self, epoch: int, index: int) -> Iterator[tuple[Output, Tensor, Teacher | None]]:
-        """Outputs on cached trunk outputs of one augmented copy of all images; copies take turns."""
-        copy = epoch % self.params.warm_copies
-        if copy not in self._cache:
-            entry = self._copy(copy, index)
-            size = sum(t.nbytes for t in entry if t is not None)
-            if size * (len(self._cache) + 1) <= self.params.warm_cache_gb * 2**30:
-                self._cache[copy] = entry
-        else:
-            entry = self._cache[copy]
-        features, z, active = entry
-        for part in self._order(self._generator(index, epoch)):
-            with self._autocast():
-                out = self.network.head(features[part].float())
-            teacher = None
-            if self.teacher is not None and z is not None and active is not None:
-                teacher = Teacher(z[part], active[part], self.teacher.prototypes)
-            yield out, self.fit.labels[part], teacher
-
-    @torch.no_grad()
-    def _copy(self, copy: int, index: int) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """Trunk outputs (N, C, H, W) and the teacher's z and active patches for one augmented copy, in half precision."""
-        generator = self._generator(index, 50_000 + copy)
-        features, zs, actives = [], [], []
-        for part in torch.arange(len(self.fit.labels), device=self.device).split(self.params.batch_size):
-            images = self._augmented(self.fit.pixels[part], generator)
-            with self._autocast():
-                features.append(self.network.trunk(images).half())
-            teacher = self._ask(images)
-            if teacher is not None:
-                zs.append(teacher.z.half())
-                actives.append(teacher.active)
-        self.passes += len(self.fit.labels)
-        return torch.cat(features), torch.cat(zs) if zs else None, torch.cat(actives) if actives else None
-
-    def _augmented(self, pixels: Tensor, generator: torch.Generator) -> Tensor:
-        return augment(pixels, generator) if self.params.augment else pixels.float() / 255
-
-    @torch.no_grad()
-    def _ask(self, images: Tensor) -> Teacher | None:
-        """The teacher's answer, computed once per batch and without a graph (A12)."""
-        if self.teacher is None:
-            return None
-        with self._autocast():
-            out = self.teacher(images)
-        cells = out.z.shape[2] * out.z.shape[3]
-        active = losses.active_patches(out.cells, out.distances, self.params.tau_train, cells)
-        return Teacher(out.z, active, self.teacher.prototypes)
-
-    def _autocast(self) -> torch.autocast:
-        """bfloat16 where a GPU has the units; never on a CPU, where it can be ten times slower than float32."""
-        usable = self.device.type == "cuda" and torch.cuda.is_bf16_supported()
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=usable)
-
     # ---------------------------------------------------------------------------------------------------- helpers
 
-    def _groups(self) -> dict[str, list[Tensor]]:
+    def _groups(self) -> dict[str, list[nn.Parameter]]:
         n = self.network
         groups = {"trunk": list(n.trunk.parameters()), "decision": list(n.decision.parameters())}
         if isinstance(n, ProtoNet):
@@ -336,14 +245,9 @@ class Trainer:
     def _optimizer(self, phase: Phase, rate: float) -> torch.optim.Optimizer:
         """One optimiser a kind of phase, kept across rounds; its learning rates are set for this epoch."""
         p = self.params
-        rates = {
-            "trunk": p.lr_trunk,
-            "addon": p.lr_addon,
-            "prototypes": p.lr_prototypes,
-            "decision": p.lr_decision,
-        }
-        if p.model == "linear":
-            rates["decision"] = p.lr_addon  # the classifier takes the add-on's place
+        factor = p.joint_factor if phase.name == "joint" else 1.0
+        rates = {"addon": p.lr_addon * factor, "prototypes": p.lr_prototypes * factor, "trunk": p.lr_trunk}
+        rates["decision"] = rates["addon"] if p.model == "linear" else p.lr_decision  # it takes the add-on's place
         if phase.name not in self.optimizers:
             groups = [
                 {
@@ -369,24 +273,19 @@ class Trainer:
             similarity(self.network(pixels).distances, self.network.epsilon)
             for pixels in images.pixels.split(self.params.batch_size)
         ]
-        self.passes += len(images.labels)
+        self.batches.passes += len(images.labels)
         return torch.cat(parts)
 
     @torch.inference_mode()
-    def _validate(self) -> float:
-        """Accuracy on the validation split."""
-        self.network.eval()
-        right = 0.0
-        for pixels, labels in zip(
-            self.held_out.pixels.split(self.params.batch_size),
-            self.held_out.labels.split(self.params.batch_size),
-            strict=True,
-        ):
-            with self._autocast():
-                right += (self.network(pixels).logits.argmax(1) == labels).sum().item()
-        return right / len(self.held_out.labels)
-
-
-def history_frame(trainer: Trainer) -> pd.DataFrame:
-    """One row an epoch: phase, epoch, losses, training and validation accuracy, seconds."""
-    return pd.DataFrame(trainer.history)
+    def _validate(self, frozen: bool = False) -> float:
+        """Accuracy on the validation split; while the trunk is frozen its outputs are computed only once."""
+        network, held = self.network.eval(), self.held_out
+        if frozen and not self._held_features:
+            self._held_features = [network.trunk(pixels) for pixels in held.pixels.split(self.params.batch_size)]
+        inputs = self._held_features if frozen else held.pixels.split(self.params.batch_size)
+        right = torch.zeros((), device=self.device)
+        for part, labels in zip(inputs, held.labels.split(self.params.batch_size), strict=True):
+            with autocast(self.device):
+                out = network.head(part) if frozen else network(part)
+            right += (out.logits.argmax(1) == labels).sum()
+        return right.item() / len(held)

@@ -21,9 +21,7 @@ def photos(batch=8, height=32, width=32, seed=0):
 
 def identity(height, width):
     """(H, W, 2) pixel centres, written out slowly."""
-    rows = [
-        [[(2 * j + 1) / width - 1, (2 * i + 1) / height - 1] for j in range(width)] for i in range(height)
-    ]
+    rows = [[[(2 * j + 1) / width - 1, (2 * i + 1) / height - 1] for j in range(width)] for i in range(height)]
     return torch.tensor(rows)
 
 
@@ -156,9 +154,7 @@ def test_elastic_moves_nodes_within_the_limit_and_scales_with_the_image():
         grid = grid[bent(grid)]
         moves = (grid - identity(size, size)) * size / 2  # pixels
         assert 0.9 * 5 * size / 224 < moves.abs().max() <= 5 * size / 224 + 1e-3
-        assert (
-            moves[:, [0, -1]].abs().max() < 1e-3 and moves[:, :, [0, -1]].abs().max() < 1e-3
-        )  # frame is fixed
+        assert moves[:, [0, -1]].abs().max() < 1e-3 and moves[:, :, [0, -1]].abs().max() < 1e-3  # frame is fixed
         assert moves.std((1, 2)).min() > 0.1 * size / 224  # not a mere shift
 
 

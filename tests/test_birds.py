@@ -200,9 +200,7 @@ def test_mirror_and_occlusion_happen_as_often_as_they_should():
     assert both.float().mean() > 0.9
     assert 0.4 < (beak[both, 0] > tail[both, 0]).float().mean() < 0.6
     *_, leaf = _layers(TABLE[[0] * 400].numpy(), iter(_uniforms(0, np.arange(400), 96).T), None)
-    assert (
-        0.2 < (leaf.strokes[:, 0, 0] < 2).mean() < 0.3
-    )  # the leaf in front of the bird, where it is in the frame
+    assert 0.2 < (leaf.strokes[:, 0, 0] < 2).mean() < 0.3  # the leaf in front of the bird, where it is in the frame
     assert leaf.code == 0
 
 

@@ -125,9 +125,7 @@ def test_staged_notebook_has_own_labels_collapsed_code_and_no_widgets(results: P
 
 
 def test_labels_of_prose_are_left_alone() -> None:
-    texts = [
-        "(a)=\n# A\n\n{ref}`a`, {ref}`here <a>`, [](#a), {ref}`b`, a word\n\n$$ x $$ (eq-1)\n\n{eq}`eq-1`"
-    ]
+    texts = ["(a)=\n# A\n\n{ref}`a`, {ref}`here <a>`, [](#a), {ref}`b`, a word\n\n$$ x $$ (eq-1)\n\n{eq}`eq-1`"]
     expected = "(p-a)=\n# A\n\n{ref}`p-a`, {ref}`here <p-a>`, [](#p-a), {ref}`b`, a word\n\n"
     expected += "$$ x $$ (p-eq-1)\n\n{eq}`p-eq-1`"
     assert build.own_labels(texts, "p") == [expected]
@@ -153,12 +151,7 @@ def test_docstrings_are_read_as_plain_text() -> None:
 def test_tiny_book_builds_without_a_warning_and_every_link_leads_somewhere(
     prose: Path, results: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert (
-        build.main(
-            ["-W", "--prose", str(prose), "--results", str(results), "--output", str(tmp_path / "out")]
-        )
-        == 0
-    )
+    assert build.main(["-W", "--prose", str(prose), "--results", str(results), "--output", str(tmp_path / "out")]) == 0
     html = tmp_path / "out" / "_build" / "html"
     assert str(html / "index.html") in capfd.readouterr().out
     landing = (html / "index.html").read_text()
@@ -171,9 +164,7 @@ def test_tiny_book_builds_without_a_warning_and_every_link_leads_somewhere(
     assert list((html / "_downloads").rglob("metrics.csv"))
     assert build.check_html(html) == []
     # the check itself must be able to fail
-    (html / "bad.html").write_text(
-        '<a href="gone.html">x</a><script src="https://example.org/a.js"></script>'
-    )
+    (html / "bad.html").write_text('<a href="gone.html">x</a><script src="https://example.org/a.js"></script>')
     assert build.check_html(html) == [
         "bad.html: gone.html does not exist",
         "bad.html: loads https://example.org/a.js from the network",
@@ -183,10 +174,7 @@ def test_tiny_book_builds_without_a_warning_and_every_link_leads_somewhere(
 def test_warning_fails_a_strict_build(prose: Path, tmp_path: Path) -> None:
     (prose / "howto.md").write_text("# How to\n\n{ref}`nowhere`\n")
     assert (
-        build.main(
-            ["--prose", str(prose), "--results", str(tmp_path / "none"), "--output", str(tmp_path / "out")]
-        )
-        == 1
+        build.main(["--prose", str(prose), "--results", str(tmp_path / "none"), "--output", str(tmp_path / "out")]) == 1
     )
 
 

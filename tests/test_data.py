@@ -69,9 +69,7 @@ def cub(tmp_path: Path) -> Path:
             lists["labels"].append(f"{number} {label + 1}")
             lists["split"].append(f"{number} {int(i < 4)}")
             lists["boxes"].append(f"{number} {x}.0 {y}.0 {w}.0 {h}.0")
-            lists["locs"].append(
-                f"{number} 1 {x + w / 4} {y + 12.0} 1"
-            )  # a quarter across, three quarters down
+            lists["locs"].append(f"{number} 1 {x + w / 4} {y + 12.0} 1")  # a quarter across, three quarters down
             lists["locs"].append(f"{number} 2 {x + 1.0} {y + 1.0} {int(i == 0)}")
     (root / "parts").mkdir()
     files = {
@@ -135,9 +133,7 @@ def test_the_cut_of_a_class_does_not_depend_on_the_others_or_on_the_extension(cu
     split_of = dict(zip(whole.names, whole.split.tolist(), strict=True))
     assert [split_of[name] for name in some.names] == some.split.tolist()
     labels = np.zeros(40, dtype=int)
-    cuts = [
-        seeded_cut([f"{i}{e}" for i in range(40)], labels, "a", 0.3, 5, "test") for e in (".jpg", ".webp")
-    ]
+    cuts = [seeded_cut([f"{i}{e}" for i in range(40)], labels, "a", 0.3, 5, "test") for e in (".jpg", ".webp")]
     assert (cuts[0] == cuts[1]).all() and cuts[0].sum() == 12
 
 
@@ -154,9 +150,7 @@ def test_classes_left_out_are_never_opened(cub: Path) -> None:
     assert len(load_images(parameters("cub", cub, class_step=2))) == 12
 
 
-def test_root_may_be_the_parent_and_come_from_the_environment(
-    cub: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_root_may_be_the_parent_and_come_from_the_environment(cub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("P2P_DATA", str(cub.parent))
     assert len(load_images(parameters("cub"))) == 18
     assert len(load_images(parameters("cub", root=cub.parent))) == 18
@@ -245,9 +239,7 @@ def test_missing_roots(reader: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         assert f"python -m p2p.download {reader} --root" in str(caught.value)
 
 
-def test_cache_is_read_back_and_keyed_by_the_files(
-    cub: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_cache_is_read_back_and_keyed_by_the_files(cub: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     decoded: list[Path] = []
     frame = decode._frame
     monkeypatch.setattr(decode, "_frame", lambda path, *rest: decoded.append(path) or frame(path, *rest))
@@ -321,9 +313,7 @@ def test_a_cache_folder_that_is_a_file(cub: Path, tmp_path: Path, monkeypatch: p
 # Stanford Cars
 
 
-def write_annotations(
-    path: Path, rows: list[tuple[int, int, int, int, int, str]], *, labelled: bool = True
-) -> None:
+def write_annotations(path: Path, rows: list[tuple[int, int, int, int, int, str]], *, labelled: bool = True) -> None:
     names = ["bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2", "class", "fname"]
     array = np.array([rows], dtype=[(name, object) for name in names])
     keep = names if labelled else [name for name in names if name != "class"]
@@ -495,9 +485,7 @@ def test_one_image_cannot_be_cut() -> None:
 # The shared photographs
 
 
-@pytest.mark.skipif(
-    not (SHARED / "CUB_200_2011").is_dir(), reason="no CUB_200_2011 in P2P_DATA or ../shared/data"
-)
+@pytest.mark.skipif(not (SHARED / "CUB_200_2011").is_dir(), reason="no CUB_200_2011 in P2P_DATA or ../shared/data")
 def test_shared_cub() -> None:
     images = load_images(parameters("cub", SHARED, class_step=100, images_per_class=6, size=48))
     assert images.classes == ("001.Black_footed_Albatross", "101.White_Pelican")
@@ -517,9 +505,7 @@ def test_shared_cub() -> None:
         assert images.parts[3, int(part) - 1].tolist() == pytest.approx(expected, abs=1e-3)
 
 
-@pytest.mark.skipif(
-    not (SHARED / "stanford_cars").is_dir(), reason="no stanford_cars in P2P_DATA or ../shared/data"
-)
+@pytest.mark.skipif(not (SHARED / "stanford_cars").is_dir(), reason="no stanford_cars in P2P_DATA or ../shared/data")
 def test_shared_cars() -> None:
     images = load_images(parameters("cars", SHARED, class_step=98, images_per_class=4, size=48))
     assert len(images.classes) == 2 and images.classes[0] == "AM General Hummer SUV 2000"

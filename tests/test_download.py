@@ -98,9 +98,7 @@ def archive(members: dict[str, bytes], link: str | None = None) -> bytes:
 
 
 RANDOM = np.random.default_rng(0).bytes(300_000)
-GOOD = archive(
-    {"attributes.txt": b"1 a", "CUB_200_2011/images.txt": b"1 a.jpg\n", "CUB_200_2011/x.bin": RANDOM}
-)
+GOOD = archive({"attributes.txt": b"1 a", "CUB_200_2011/images.txt": b"1 a.jpg\n", "CUB_200_2011/x.bin": RANDOM})
 
 
 def sentence(caught: pytest.ExceptionInfo[UserError], *words: str) -> None:
@@ -191,9 +189,7 @@ def test_wrong_checksum(server: Server, tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
         fetch(server.url, tmp_path / "file", md5(RANDOM))
     sentence(caught, md5(RANDOM), "remove it")
-    assert (
-        tmp_path / "file"
-    ).read_bytes() == b"put here by hand"  # the user's own file is not ours to delete
+    assert (tmp_path / "file").read_bytes() == b"put here by hand"  # the user's own file is not ours to delete
 
 
 def test_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

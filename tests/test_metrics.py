@@ -53,12 +53,8 @@ def slow_pms(table_t, table_s):
     images, size = len(table_t.cells), len(sets_t)
     totals = []
     for tenth in range(1, 11):
-        matrix = [
-            [min(1.0, len(a & b) / min(len(a | b), tenth * images / 10)) for b in sets_s] for a in sets_t
-        ]
-        totals.append(
-            max(sum(matrix[i][order[i]] for i in range(size)) for order in permutations(range(size)))
-        )
+        matrix = [[min(1.0, len(a & b) / min(len(a | b), tenth * images / 10)) for b in sets_s] for a in sets_t]
+        totals.append(max(sum(matrix[i][order[i]] for i in range(size)) for order in permutations(range(size))))
     return [total / size for total in totals]
 
 
@@ -101,9 +97,7 @@ def test_levelling_keeps_the_best_matching():
     levelled = _levelled(counts, 50)
     shift = levelled - counts
     assert not torch.allclose(shift, torch.zeros_like(shift))
-    residue = (
-        shift - shift[:1] - shift[:, :1] + shift[0, 0]
-    )  # zero exactly when shift is row + column constants
+    residue = shift - shift[:1] - shift[:, :1] + shift[0, 0]  # zero exactly when shift is row + column constants
     assert residue.abs().max() < 1e-9
     best = counts[linear_sum_assignment(-counts.numpy())].sum()
     assert counts[linear_sum_assignment(-levelled.numpy())].sum() == pytest.approx(float(best))
@@ -200,9 +194,7 @@ def test_ajs_with_every_set_empty():
 def test_agreement():
     t, s = make(50, 8, seed=1), make(50, 8, seed=2)
     expected = sum(
-        int(a == b)
-        for x, y in zip(t.cells.tolist(), s.cells.tolist(), strict=True)
-        for a, b in zip(x, y, strict=True)
+        int(a == b) for x, y in zip(t.cells.tolist(), s.cells.tolist(), strict=True) for a, b in zip(x, y, strict=True)
     )
     assert agreement(t, s) == pytest.approx(expected / 400)
     assert agreement(t, t) == 1
@@ -226,9 +218,7 @@ def test_save_and_load(tmp_path):
     path = tmp_path / "deep" / "table.safetensors"
     t.save(path)
     back = ResponseTable.load(path)
-    assert (
-        torch.equal(back.cells, t.cells) and torch.equal(back.distances, t.distances) and back.grid == (2, 5)
-    )
+    assert torch.equal(back.cells, t.cells) and torch.equal(back.distances, t.distances) and back.grid == (2, 5)
     assert [file.name for file in path.parent.iterdir()] == ["table.safetensors"]
     with pytest.raises(UserError, match="No response table"):
         ResponseTable.load(tmp_path / "none.safetensors")

@@ -12,17 +12,8 @@ import yaml
 
 from p2p.errors import UserError
 from p2p.networks import TRUNKS
-from p2p.params import (
-    DataParams,
-    EvaluateParams,
-    Study,
-    TrainParams,
-    check,
-    from_namespace,
-    load_study,
-    parameter_hash,
-    schema,
-)
+from p2p.params import DataParams, EvaluateParams, TrainParams, check, from_namespace, parameter_hash
+from p2p.study import Study, load_study, schema
 
 STUDIES = sorted((Path(__file__).parents[1] / "params").glob("*.yaml"))
 

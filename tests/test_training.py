@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pandas as pd
 import torch
 
 from p2p.checkpoints import load_tensors
@@ -22,7 +23,7 @@ from p2p.networks import LinearNet, ProtoNet
 from p2p.params import TrainParams
 from p2p.projection import projection_error
 from p2p.responses import accuracy, load_run
-from p2p.training import Trainer, build_network, history_frame, objective
+from p2p.training import Trainer, build_network, objective
 
 # Killed runs are real processes. A fork server imports torch once, so that each costs a tenth of a second.
 SERVER = multiprocessing.get_context("forkserver")
@@ -238,7 +239,7 @@ def test_validation_accuracy_is_of_the_validation_split(teacher_folder, birds, t
 def test_linear_network_trains_and_keeps_its_best_epoch(tiny, birds, tmp_path):
     trainer = Trainer(change(tiny, model="linear", joint_epochs=3, rounds=1), birds, tmp_path)
     trainer.run(progress=False)
-    frame = history_frame(trainer)
+    frame = pd.DataFrame(trainer.history)
     assert list(frame["phase"]) == ["warm"] * 2 + ["joint"] * 3
     assert frame["loss"].iloc[-1] < frame["loss"].iloc[0]
     run = load_run(tmp_path)
@@ -315,7 +316,7 @@ def test_distillation_losses_fall(mask_source, tiny_student, birds, teacher, tmp
         teacher.addon[2].weight *= 6  # a teacher with something to tell: its map is far from flat
     trainer = Trainer(change(tiny_student, **longer, mask_source=mask_source), birds, tmp_path, teacher)
     trainer.run(progress=False)
-    frame = history_frame(trainer)
+    frame = pd.DataFrame(trainer.history)
     frame = frame[frame["phase"].isin(["warm", "joint"])]
     assert len(frame) == 10
     for name in ("global", "ppc"):
@@ -361,7 +362,7 @@ def test_warm_cache_limit_changes_nothing(taught, tiny, tiny_student, birds, tea
     for limit in (4.0, 0.0):
         trainer = Trainer(change(base, warm_cache_gb=limit), birds, tmp_path / str(limit), teacher if taught else None)
         trainer.run(progress=False)
-        passes[limit] = trainer.passes
+        passes[limit] = trainer.batches.passes
     assert same(tensors_of(tmp_path / "4.0"), tensors_of(tmp_path / "0.0"))
     assert passes[0.0] - passes[4.0] == 3 * 32  # five copies drawn instead of two
 

@@ -1,0 +1,202 @@
+"""A study file of `params/`: the networks, variants, controls and seeds of an experiment, and the runs they make.
+
+The JSON schema by which editors complete such a file: `python -m p2p.study > params/study.schema.json`.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import Field, model_validator
+
+from p2p.errors import UserError
+from p2p.params import DataParams, EvaluateParams, ImagesParams, PageParams, Role, Strict, TrainParams, check
+
+
+class Triple(Strict):
+    """Teacher and student of one comparison; each a set of `TrainParams` keys."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    teacher: dict[str, Any]
+    student: dict[str, Any]
+
+    @model_validator(mode="after")
+    def _named(self) -> Self:
+        for part, keys in (("teacher", self.teacher), ("student", self.student)):
+            if not isinstance(keys["network"], str):
+                raise ValueError(f"the {part} of triple '{self.name}' needs 'network', the name of its trunk")
+        return self
+
+
+class Control(Strict):
+    """Another way to train: a role's parameters with a change."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    of: Literal["teacher", "baseline", "student"]
+    change: dict[str, Any]
+
+
+class Study(Strict):
+    """A file of `params/`: everything an experiment needs, no code."""
+
+    study: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    title: str
+    intro: str = ""
+    order: int = Field(10, description="Place in the book.")
+    images: str = Field(description="What the images are, as tables say it: synthetic, real, full or reduced set.")
+    seeds: list[int] = Field(min_length=1)
+    data: dict[str, Any] = Field(description="Keys of DataParams, the same for all runs.")
+    recipe: dict[str, Any] = Field(description="Keys of TrainParams, the same for all runs.")
+    distillation: dict[str, Any] = Field({"lambda_global": 10.0, "lambda_ppc": 10.0}, description="Added for students.")
+    triples: list[Triple] = Field(min_length=1)
+    variants: dict[str, dict[str, Any]] = Field({"paper": {}}, description="Students: name and change.")
+    controls: list[Control] = []
+    threads: int = Field(1, ge=1, description="CPU threads of one run; runs share the cores.")
+    gpus: int = Field(0, ge=0, description="GPUs of one run.")
+
+    def runs(self) -> dict[str, TrainParams]:
+        """Every run by its name, each teacher and baseline once."""
+        found: dict[str, TrainParams] = {}
+        for seed in self.seeds:
+            for triple in self.triples:
+                for run in self._triple_runs(triple, seed):
+                    if found.setdefault(run.run, run) != run:
+                        raise UserError(
+                            f"Study '{self.study}': two different runs would be called '{run.run}'; give the networks "
+                            f"of triple '{triple.name}' the same keys in all triples, or use another study file."
+                        )
+        return found
+
+    def _train(self, run: str, role: Role, variant: str, seed: int, where: str, *parts: dict[str, Any]) -> TrainParams:
+        merged: dict[str, Any] = {**self.data, **self.recipe}
+        for part in parts:
+            merged.update(part)
+        fixed = {"study": self.study, "run": run, "role": role, "variant": variant, "seed": seed}
+        return check(TrainParams, {**merged, **fixed}, f"study '{self.study}', {where}")
+
+    def _triple_runs(self, triple: Triple, seed: int) -> list[TrainParams]:
+        t, s = triple.teacher, triple.student
+        names = {
+            "teacher": f"teacher-{t['network']}-s{seed}",
+            "baseline": f"baseline-{s['network']}-s{seed}",
+        }
+        taught = {**self.distillation, "teacher_run": names["teacher"]}
+        where = f"triple '{triple.name}'"
+        out = [
+            self._train(names["teacher"], "teacher", "paper", seed, where, t),
+            self._train(names["baseline"], "baseline", "paper", seed, where, s),
+        ]
+        for name, change in self.variants.items():
+            run = f"student-{triple.name}-{name}-s{seed}"
+            out.append(self._train(run, "student", name, seed, f"{where}, variant '{name}'", s, taught, change))
+        for control in self.controls:
+            parts = {"teacher": (t,), "baseline": (s,), "student": (s, taught)}[control.of]
+            network = t["network"] if control.of == "teacher" else s["network"]
+            middle = triple.name if control.of == "student" else network
+            run = f"control-{control.name}-{middle}-s{seed}"
+            there = f"{where}, control '{control.name}'"
+            out.append(self._train(run, "control", control.name, seed, there, *parts, control.change))
+        for taught_run in out:
+            for key in ("grid", "prototypes_per_class", "prototype_depth"):
+                mine, theirs = getattr(taught_run, key), getattr(out[0], key)
+                if taught_run.teacher_run and mine != theirs:
+                    raise UserError(
+                        f"study '{self.study}', {where}: '{key}' is {theirs} for the teacher and {mine} for "
+                        f"'{taught_run.run}'; distillation compares them cell by cell: make them equal."
+                    )
+        return out
+
+    def data_params(self) -> ImagesParams:
+        runs = self.runs().values()
+        values = {
+            **{k: v for k, v in self.data.items() if k not in ("networks", "grid")},
+            "study": self.study,
+            "networks": {run.network: run.weights for run in runs},
+            "grid": next(iter(runs)).grid,
+        }
+        return check(ImagesParams, values, f"study '{self.study}', data")
+
+    def evaluations(self) -> dict[str, EvaluateParams]:
+        """The evaluation of each triple and seed, by `<triple>-s<seed>`."""
+        out = {}
+        for triple in self.triples:
+            for i, seed in enumerate(self.seeds):
+                runs = self._triple_runs(triple, seed)
+                by = {
+                    role: {r.variant: r.run for r in runs if r.role == role}
+                    for role in ("teacher", "baseline", "student", "control")
+                }
+                other = self.seeds[(i + 1) % len(self.seeds)]
+                values = {
+                    **self.data,
+                    "study": self.study,
+                    "triple": triple.name,
+                    "seed": seed,
+                    "teacher_run": by["teacher"]["paper"],
+                    "baseline_run": by["baseline"]["paper"],
+                    "student_runs": by["student"],
+                    "control_runs": by["control"],
+                    "ceiling_run": f"teacher-{triple.teacher['network']}-s{other}" if other != seed else "",
+                }
+                out[f"{triple.name}-s{seed}"] = check(EvaluateParams, values, f"study '{self.study}'")
+        return out
+
+    def page(self) -> PageParams:
+        shown = next(iter(self.evaluations().values()))
+        variant, student = next(iter(shown.student_runs.items()))
+        networks = {"teacher": shown.teacher_run, "baseline": shown.baseline_run, "student": student}
+        values = {key: getattr(self, key) for key in ("study", "title", "intro", "order", "images")}
+        values |= {"triple": shown.triple, "seed": shown.seed, "variant": variant, "networks": networks}
+        return check(PageParams, values, f"study '{self.study}'")
+
+
+def load_study(path: Path | str) -> Study:
+    """Read and check a study file, all of its runs included.
+
+    Raises:
+        UserError: No such file, no valid YAML, or a wrong key, in one sentence naming file and key.
+    """
+    path = Path(path)
+    if not path.is_file():
+        have = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml"))) or "none"
+        raise UserError(f"Study file {path} not found; studies here: {have}.")
+    try:
+        values = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}.") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{path} holds no keys; expected the keys of a study, such as params/quick.yaml has.")
+    study = check(Study, values, str(path))
+    try:
+        study.data_params(), study.runs(), study.evaluations()
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    return study
+
+
+def schema() -> dict[str, Any]:
+    """JSON schema of a study file, with the keys of the nested parts filled in, so that editors complete them."""
+    result = Study.model_json_schema()
+    train, data = TrainParams.model_json_schema()["properties"], DataParams.model_json_schema()["properties"]
+    fixed = {"study", "run", "role", "variant", "seed", "runs", "teacher_run"}
+    recipe = {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {k: v for k, v in train.items() if k not in fixed},
+    }
+    properties, definitions = result["properties"], result["$defs"]
+    images = {k: v for k, v in data.items() if k != "study"}
+    properties["data"] = {"type": "object", "additionalProperties": False, "properties": images}
+    properties["recipe"] = properties["distillation"] = recipe
+    properties["variants"] = {"type": "object", "additionalProperties": recipe}
+    for part, keys in (("Triple", ("teacher", "student")), ("Control", ("change",))):
+        for key in keys:
+            definitions[part]["properties"][key] = recipe
+    return result
+
+
+if __name__ == "__main__":
+    print(json.dumps(schema(), indent=2))

@@ -1,0 +1,130 @@
+"""Every notebook, executed by papermill with tiny parameters; and what a user's mistake looks like there."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import jupytext
+import nbformat
+import pandas as pd
+import pytest
+
+from p2p.params import EvaluateParams, ImagesParams, PageParams, Strict, TrainParams
+from p2p.study import Study
+
+ROOT = Path(__file__).parents[1]
+MODELS: dict[str, type[Strict]] = {
+    "01_data": ImagesParams,
+    "02_train": TrainParams,
+    "03_evaluate": EvaluateParams,
+    "04_table": PageParams,
+    "05_tau": PageParams,
+    "06_topk": PageParams,
+    "07_gallery": PageParams,
+}
+TINY = Study.model_validate(
+    {
+        "study": "tiny",
+        "title": "Tiny",
+        "images": "synthetic birds",
+        "seeds": [0, 1],
+        "data": {"reader": "birds", "size": 32, "class_count": 3, "bird_train_per_class": 12, "bird_test_per_class": 6},
+        "recipe": {"grid": 4, "prototypes_per_class": 2, "prototype_depth": 8, "joint_epochs": 2, "warm_epochs": 1},
+        "triples": [{"name": "a-b", "teacher": {"network": "small"}, "student": {"network": "small_half"}}],
+        "controls": [{"name": "linear-student", "of": "baseline", "change": {"model": "linear"}}],
+    }
+)
+
+
+def execute(name: str, out: Path, parameters: dict[str, object]) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "notebooks" / "execute.py"), str(ROOT / "notebooks" / f"{name}.py"), str(out)]
+    return subprocess.run(
+        [*command, "--parameters", json.dumps(parameters)], capture_output=True, text=True, check=False, cwd=out.parent
+    )
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole tiny study, run notebook by notebook; returns its folder of results."""
+    place = tmp_path_factory.mktemp("study")
+    (place / "results" / "tiny").mkdir(parents=True)
+    jobs: list[tuple[str, str, Strict]] = [("01_data", "01_data", TINY.data_params())]
+    jobs += [("02_train", f"02_train-{run}", params) for run, params in TINY.runs().items()]
+    jobs += [("03_evaluate", f"03_evaluate-{name}", params) for name, params in TINY.evaluations().items()]
+    jobs += [(name, name, TINY.page()) for name, model in MODELS.items() if model is PageParams]
+    for source, name, params in jobs:
+        values = params.model_dump()
+        values |= {key: str(place / key) for key in ("runs", "results") if key in values}
+        done = execute(source, place / "results" / "tiny" / f"{name}.ipynb", values)
+        assert done.returncode == 0, f"{name}: {done.stderr[-3000:]}"
+    return place / "results" / "tiny"
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_parameters_cell_names_every_parameter_with_its_default(name: str) -> None:
+    cells = [
+        c for c in jupytext.read(ROOT / "notebooks" / f"{name}.py").cells if "parameters" in c.metadata.get("tags", [])
+    ]
+    assert len(cells) == 1
+    found = {}
+    for statement in ast.parse(cells[0].source).body:
+        assert isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name)
+        found[statement.targets[0].id] = ast.literal_eval(statement.value)
+    assert found == {key: field.default for key, field in MODELS[name].model_fields.items()}
+
+
+def test_every_source_is_a_known_notebook() -> None:
+    assert {p.stem for p in (ROOT / "notebooks").glob("[0-9]*.py")} == set(MODELS)
+
+
+def test_executed_notebooks_have_outputs_and_no_errors_or_machine_paths(study: Path) -> None:
+    files = sorted(study.glob("*.ipynb"))
+    assert len(files) == 1 + 8 + 2 + 4
+    for file in files:
+        notebook = nbformat.read(file, as_version=4)
+        assert "papermill" not in notebook.metadata
+        outputs = [o for c in notebook.cells if c.cell_type == "code" for o in c.outputs]
+        assert outputs and all(o.output_type != "error" for o in outputs), file.name
+        last = notebook.cells[-1]
+        assert "remove-input" in last.metadata.tags, "the provenance box closes every notebook"
+        assert any("Provenance" in str(o) for o in last.outputs), file.name
+
+
+def test_metrics_are_tidy_and_complete(study: Path) -> None:
+    frame = pd.read_csv(study / "metrics.csv")
+    assert list(frame) == ["study", "triple", "role", "variant", "seed", "stage", "metric", "tau", "value"]
+    assert frame.value.notna().all() and set(frame.seed) == {0, 1}
+    for role in ("baseline", "student"):
+        rows = frame[(frame.role == role) & (frame.stage == "tuned")]
+        assert {"top1", "aap", "ajs", "pms", "ajs_permuted", "pms_permuted", "projection_error"} <= set(rows.metric)
+        assert len(rows[(rows.metric == "ajs") & (rows.seed == 0)]) == 8  # one a threshold
+    assert (frame[frame.metric == "projection_error"].value < 1e-4).all()
+    assert {"ajs_floor", "pms_floor", "aap_floor", "ajs_ceiling", "pms_ceiling"} <= set(frame.metric)
+    assert frame[frame.role.eq("control") & frame.variant.eq("linear-student") & frame.metric.eq("top1")].shape[0] == 2
+    assert not frame.duplicated(["triple", "role", "variant", "seed", "stage", "metric", "tau"]).any()
+
+
+def test_claims_and_provenance_are_written(study: Path) -> None:
+    claims = pd.read_csv(study / "claims.csv")
+    assert set(claims.verdict) <= {"in direction only", "not testable here"}  # two seeds carry no claim
+    record = json.loads((study / "provenance.json").read_text())
+    assert set(record["runs"]) == set(TINY.runs())
+    for run in record["runs"].values():
+        assert {"parameter_hash", "commit", "dirty", "seed", "device", "versions", "hours", "image_passes"} <= set(run)
+        assert run["image_passes"] > 0 and run["peak_memory_gb"] > 0
+    assert "student" in (study / "table.md").read_text() and "PMS" in (study / "findings.md").read_text()
+
+
+def test_unknown_key_and_missing_run_are_one_sentence(tmp_path: Path) -> None:
+    out = tmp_path / "out.ipynb"
+    done = execute("03_evaluate", out, {"runs": str(tmp_path), "bird_train_per_class": 4, "bird_test_per_class": 2})
+    assert done.returncode == 1 and not out.exists()
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("error: Run 'teacher-small-s0'") and "train it first" in last
+    done = execute("02_train", out, {"batch_size": "many"})
+    assert done.returncode == 1 and not out.exists()
+    assert "batch_size" in done.stderr.strip().splitlines()[-1]

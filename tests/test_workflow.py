@@ -1,0 +1,94 @@
+"""The Snakefile: what runs, what runs again after a change, and that a second call runs nothing.
+
+The real Snakefile and study code in a copy of the project, with stand-ins for the two programs that do the work.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+EXECUTE = """
+import json, sys
+from pathlib import Path
+out = Path(sys.argv[2]); values = json.loads(sys.argv[4])
+out.parent.mkdir(parents=True, exist_ok=True); out.write_text("{}")
+if "run" in values:
+    run = Path("runs") / values["study"] / values["run"] / "run.json"
+    run.parent.mkdir(parents=True, exist_ok=True); run.write_text("{}")
+if "ceiling_run" in values:
+    table = out.parent / "evaluations" / f"{values['triple']}-s{values['seed']}.csv"
+    table.parent.mkdir(exist_ok=True); table.write_text("")
+"""
+BUILD = """
+from pathlib import Path
+page = Path("book/_build/html/index.html"); page.parent.mkdir(parents=True, exist_ok=True); page.write_text("")
+"""
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("project")
+    for name in ("p2p", "notebooks", "params", "Snakefile"):
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, place / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, place / name)
+    (place / "book").mkdir()
+    for name in ("_config.yml", "references.bib", "index.md"):
+        shutil.copy(ROOT / "book" / name, place / "book" / name)
+    (place / "notebooks" / "execute.py").write_text(EXECUTE)
+    (place / "book" / "build.py").write_text(BUILD)
+    done = snakemake(place)
+    assert done.returncode == 0, done.stderr
+    return place
+
+
+def snakemake(place: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--config", "study=quick", *more]
+    return subprocess.run(command, cwd=place, capture_output=True, text=True, check=False)
+
+
+def jobs(text: str) -> set[str]:
+    """The outputs of the jobs of a dry run, and the rules."""
+    return {Path(match).name for line in re.findall(r"output: (.*)", text) for match in line.split(", ")}
+
+
+def test_everything_was_made_and_a_second_call_finds_nothing_to_do(project: Path) -> None:
+    assert len(list((project / "results" / "quick").glob("*.ipynb"))) == 1 + 6 + 2 + 4
+    again = snakemake(project)
+    assert again.returncode == 0 and "Nothing to be done" in again.stdout + again.stderr
+
+
+def test_a_changed_parameter_reruns_only_what_depends_on_it_and_says_why(project: Path) -> None:
+    file = project / "params" / "quick.yaml"
+    before = file.read_text()
+    file.write_text(before + "variants: {paper: {lambda_ppc: 5.0}}\n")
+    dry = snakemake(project, "--dry-run")
+    file.write_text(before)
+    text = dry.stdout + dry.stderr
+    made = jobs(text)
+    assert dry.returncode == 0 and "Params have changed" in text
+    assert {"02_train-student-small-small_half-paper-s0.ipynb", "04_table.ipynb", "index.html"} <= made
+    assert not any("teacher-" in name or "baseline-" in name or name == "01_data.ipynb" for name in made), made
+
+
+def test_a_changed_notebook_reruns_its_own_jobs(project: Path) -> None:
+    file = project / "notebooks" / "05_tau.py"
+    file.write_text(file.read_text() + "\n# %% [markdown]\n# more\n")
+    made = jobs(snakemake(project, "--dry-run").stdout)
+    assert made == {"05_tau.ipynb", "index.html"}
+    assert snakemake(project).returncode == 0  # up to date again for other tests
+
+
+def test_unknown_study_is_one_sentence(project: Path) -> None:
+    done = snakemake(project, "--config", "study=nowhere")
+    assert done.returncode == 1 and "not found; studies here: cub-small, quick" in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
