@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-import pytest
 import pandas as pd
+import pytest
 import torch
 
 from p2p.checkpoints import load_tensors
