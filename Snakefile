@@ -2,6 +2,7 @@
 # notebook or the modules it uses change.
 #   snakemake --cores all --config study=quick            (what `make study` calls)
 #   snakemake --cores all --config study=quick --dry-run  (what would run, and why)
+import os
 import sys
 from pathlib import Path
 
@@ -18,7 +19,8 @@ except UserError as error:
 RUNS, EVALUATIONS, PAGE = STUDY.runs(), STUDY.evaluations(), STUDY.page()
 OUT, RUN = f"results/{NAME}", f"runs/{NAME}"
 PAGES = ["04_table", "05_tau", "06_topk", "07_gallery"]
-EXECUTE = f"{sys.executable} notebooks/execute.py"
+os.environ["P2P_PYTHON"] = sys.executable  # not in the commands: another folder is no reason to run again
+EXECUTE = "$P2P_PYTHON notebooks/execute.py"
 
 
 def modules(*names):
@@ -63,9 +65,9 @@ rule data:
 rule train:
     input:
         "notebooks/02_train.py",
-        modules("training", "phases", "losses", "networks", "projection", "prototypes", "decision", "augment", "data"),
+        modules("training", "batches", "phases", "losses", "networks", "projection", "prototypes", "decision", "augment", "data"),
         teacher=teacher_of,
-        data=rules.data.output,
+        data=ancient(rules.data.output),  # checks come first; the data keys are among this rule's parameters
     output:
         run=f"{RUN}/{{run}}/run.json",
         notebook=f"{OUT}/02_train-{{run}}.ipynb",
@@ -80,7 +82,7 @@ rule train:
 
 rule evaluate:
     input:
-        "notebooks/03_evaluate.py", modules("metrics", "responses"), runs_of,
+        "notebooks/03_evaluate.py", modules("metrics", "responses", "evaluation"), runs_of,
     output:
         notebook=f"{OUT}/03_evaluate-{{evaluation}}.ipynb",
         table=f"{OUT}/evaluations/{{evaluation}}.csv",
@@ -95,7 +97,7 @@ rule evaluate:
 
 rule page:
     input:
-        "notebooks/{page}.py", "p2p/figures.py",
+        "notebooks/{page}.py", modules("figures", "_figure_images", "_figure_style", "claims", "pages"),
         [f"{OUT}/evaluations/{e}.csv" for e in EVALUATIONS],
     output:
         f"{OUT}/{{page}}.ipynb",
@@ -115,4 +117,4 @@ rule book:
     output:
         "book/_build/html/index.html",
     shell:
-        f"{sys.executable} book/build.py --strict"
+        "$P2P_PYTHON book/build.py --strict"

@@ -28,6 +28,7 @@ networks = {
     "student": "student-small-small_half-paper-s0",
 }  # role: run, the networks pictured.
 variant = "paper"  # The student pictured.
+controls = {}  # control: the role it was derived from.
 top_k = 5  # Prototypes shown for an image.
 pictures = 4  # Test images or classes shown.
 runs = "runs"
@@ -41,7 +42,7 @@ import pandas as pd
 from IPython.display import SVG, Markdown, display
 
 from p2p import figures
-from p2p.claims import claims
+from p2p.claims import claims, control_effects
 from p2p.files import atomic_path, project_path, write_atomic
 from p2p.pages import mean_range, table
 from p2p.params import PageParams, from_namespace
@@ -70,6 +71,9 @@ seeds = sorted(frame.seed.unique().tolist())
 # patches, the decision layer knows it. AAP and AJS are taken without a threshold ($\tau = \infty$); the curves against
 # $\tau$ are on the next page. Beside each similarity stands what a random student reaches (floor) and what a second
 # teacher reaches, trained alike from another seed (ceiling).
+
+# The teacher of another seed shows what two *independent* trainings of the same network have in common. It is a ceiling
+# for networks that never met the teacher; a student that was pulled towards its teacher may pass it.
 
 # %% [markdown]
 # ## Result
@@ -180,6 +184,25 @@ columns = ["claim", "triple", "seeds", "difference", "95 % interval", "p", "verd
 display(Markdown(table(pretty[columns], caption, "tab-claims")))
 
 # %% [markdown]
+# ## What the controls change
+#
+# A control is one of the networks above, trained with one thing changed. The table gives the change within seeds; a
+# study without controls has none to show.
+
+# %%
+effects = control_effects(frame, params.controls, params.variant)
+if len(effects):
+    effects["value"] = [
+        f"{d:+.3f}" + (f" ({a:+.3f}–{b:+.3f})" if a == a else "")
+        for d, a, b in zip(effects.difference, effects.low, effects.high, strict=True)
+    ]
+    wide = effects.pivot(index=["setting", "control", "of"], columns="metric", values="value").fillna("–").reset_index()
+    wide = wide.rename(columns={"setting": "triple", "of": "changed from", "top1": "top-1", "ajs": "AJS", "pms": "PMS"})
+    order = ["triple", "control", "changed from", "top-1", "AJS", "PMS"]
+    caption = f"Difference to the network each control was changed from, and its 95 % interval; {len(seeds)} seeds."
+    display(Markdown(table(wide[[c for c in order if c in wide]], caption, "tab-controls")))
+
+# %% [markdown]
 # ## What this means, and what it does not
 #
 # Above the baseline and the floor, below or near the ceiling: then explanations were handed over. AJS at $\tau = \infty$
@@ -209,16 +232,19 @@ for triple in tables:
         f"{level('ajs_ceiling')}); accuracy is {value('student', 'top1')} against {value('baseline', 'top1')}, the "
         f"teacher's {value('teacher', 'top1')}."
     )
-    for name, of in (("linear-teacher", "teacher"), ("linear-student", "baseline")):
-        linear = part[(part.variant == name) & (part.metric == "top1")].value
-        if len(linear):
-            own = part[(part.role == of) & (part.metric == "top1")].value
+    for name, of in params.controls.items():
+        changed = part[(part.variant == name) & (part.metric == "top1")].value.mean()
+        own = part[
+            (part.role == of) & part.variant.isin(["paper", params.variant]) & (part.metric == "top1")
+        ].value.mean()
+        if name.startswith("linear"):
             lines.append(
-                f"An ordinary classifier on the {of}'s trunk, trained at the same budget, reaches {linear.mean():.2f}: the "
-                f"prototypes cost {100 * (linear.mean() - own.mean()):.0f} points."
+                f"An ordinary classifier on the {'teacher' if of == 'teacher' else 'student'}'s trunk, trained at the same "
+                f"budget, reaches {changed:.2f}: prototypes cost {100 * (changed - own):.0f} points."
             )
-verdicts = "; ".join(f"{row.claim}: *{row.verdict}*" for row in result.itertuples())
-findings = "\n\n".join([*lines, f"Verdicts: {verdicts}. See [the main table](./04_table.ipynb)."])
+verdicts = "\n".join(f"- {row.claim}: *{row.verdict}*" for row in result.itertuples())
+seeds_text = f"over {len(seeds)} seeds" + ("" if len(seeds) > 2 else ", too few for a verdict of *reproduced*")
+findings = "\n\n".join([*lines, f"The paper's claims here, {seeds_text} ([main table](./04_table.ipynb)):", verdicts])
 write_atomic(out / "findings.md", findings + "\n")
 display(Markdown(findings))
 

@@ -27,6 +27,7 @@ networks = {
     "student": "student-small-small_half-paper-s0",
 }  # role: run, the networks pictured.
 variant = "paper"  # The student pictured.
+controls = {}  # control: the role it was derived from.
 top_k = 5  # Prototypes shown for an image.
 pictures = 4  # Test images or classes shown.
 runs = "runs"

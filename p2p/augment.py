@@ -1,6 +1,6 @@
 """Random geometric augmentation, batched on the device: one transform and one resampling an image.
 
-The paper prepares its training set offline with Augmentor (paper.md, section 3): each original gives ten
+The paper prepares its training set offline with Augmentor: each original gives ten
 copies each of rotation, skew, shear and elastic distortion, then half of all copies are mirrored. Here every
 image of a batch draws one of the four by chance: an epoch is one pass, not forty, and no two epochs repeat.
 

@@ -69,8 +69,8 @@ def claims(frame: pd.DataFrame, variant: str = "paper") -> pd.DataFrame:
     Returns:
         claim, setting, metric, n_seeds, difference, low, high, p, verdict; a positive difference speaks for the claim.
     """
-    tuned = frame[(frame.stage == "tuned") & pd.to_numeric(frame.tau).isin([inf]) | pd.to_numeric(frame.tau).isna()]
-    tuned = tuned[tuned.stage == "tuned"]
+    tau = pd.to_numeric(frame.tau)
+    tuned = frame[(frame.stage == "tuned") & (tau.isna() | (tau == inf))]
     rows = []
     for triple, part in tuned.groupby("triple", sort=False):
         for claim, metric in CLAIMS:
@@ -87,6 +87,32 @@ def claims(frame: pd.DataFrame, variant: str = "paper") -> pd.DataFrame:
             said = verdict(result, values, MARGIN if metric == "top1_teacher_head" else 0.0)
             rows.append((claim, triple, metric, result.n, result.mean, result.low, result.high, result.p, said))
     columns = ["claim", "setting", "metric", "n_seeds", "difference", "low", "high", "p", "verdict"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def control_effects(frame: pd.DataFrame, controls: dict[str, str], variant: str = "paper") -> pd.DataFrame:
+    """What each control changes against the role it was derived from, within seeds.
+
+    Args:
+        frame: `metrics.csv` of one study.
+        controls: Name of the control: teacher, baseline or student.
+        variant: Of the student.
+
+    Returns:
+        control, of, setting, metric (top1, ajs at τ = ∞, pms), n_seeds, difference, low, high; control less origin.
+    """
+    tau = pd.to_numeric(frame.tau)
+    tuned = frame[(frame.stage == "tuned") & (tau.isna() | (tau == inf))]
+    rows = []
+    for triple, part in tuned.groupby("triple", sort=False):
+        for name, origin in controls.items():
+            for metric in ("top1", "ajs", "pms"):
+                before = _by_seed(part, origin, variant if origin == "student" else "paper", metric)
+                values = (_by_seed(part, "control", name, metric) - before).dropna().to_numpy(dtype=float)
+                if len(values):
+                    result = paired(values)
+                    rows.append((name, origin, triple, metric, result.n, result.mean, result.low, result.high))
+    columns = ["control", "of", "setting", "metric", "n_seeds", "difference", "low", "high"]
     return pd.DataFrame(rows, columns=columns)
 
 

@@ -1,7 +1,7 @@
 """How alike two networks explain: AAP, AJS and PMS as functions of response tables, with their chance levels.
 
-A response table holds, for each test image and prototype, the nearest cell and its distance (paper.md,
-section 4). Every metric is a pure function of tables, so networks run once and metrics take seconds.
+A response table holds, for each test image and prototype, the nearest cell and its distance (see "Three metrics of
+explanations" in the book). Every metric is a pure function of tables, so networks run once and metrics take seconds.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def cell_minima(table: ResponseTable) -> Tensor:
 
 
 def aap(table: ResponseTable, taus: Sequence[float] = TAUS) -> Tensor:
-    """Average number of active patches: AAP(tau) = mean over images of |A(tau)| (paper.md, section 4).
+    """Average number of active patches: AAP(tau) = mean over images of |A(tau)| (as in the released code's evaluation).
 
     Returns:
         (T,) float64 on the CPU, cells an image.
@@ -111,7 +111,7 @@ def ajs(table_t: ResponseTable, table_s: ResponseTable, taus: Sequence[float] = 
     """Average Jaccard similarity of active patches: mean over images of |A_t & A_s| / |A_t | A_s|.
 
     Args:
-        empty: What an image counts where neither network has an active patch (paper.md, section 7, A11).
+        empty: What an image counts where neither network has an active patch (A11 of the audit).
             `zero` is the released code: a teacher with itself is below 1 at small tau. `one` calls two empty
             sets equal. `skip` leaves the image out, and gives nan where every image is left out.
 
@@ -183,7 +183,7 @@ def pms(table_t: ResponseTable, table_s: ResponseTable, alphas: Sequence[float] 
     """Prototype matching score: mean over alpha of the mean min(1, k_ij / (alpha N)) over the best matching.
 
     The matching pairs every teacher prototype i with one student prototype j so that the sum is largest
-    (Hungarian method). Equal to the coded "modified Jaccard" (paper.md, section 4).
+    (Hungarian method). Equal to the coded "modified Jaccard" (as in the released code's evaluation).
 
     Raises:
         UserError: The tables differ in images, grid or prototypes, or an alpha is not in (0, 1].

@@ -58,7 +58,7 @@ class Normalise(nn.Module):
 class ProtoNet(nn.Module):
     """ProtoPNet: logits = W · log((d + 1) / (d + ε)), d the smallest squared distance of each prototype to the grid.
 
-    Source: ProtoPNet (Chen et al., NeurIPS 2019), as used by Proto2Proto (`paper.md` §1).
+    Source: ProtoPNet (Chen et al., NeurIPS 2019), as used by Proto2Proto (CVPR 2022).
 
     Args:
         trunk: Maps normalised images to (B, C, H, W).

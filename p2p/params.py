@@ -165,6 +165,7 @@ class PageParams(Strict):
         description="role: run, the networks pictured.",
     )
     variant: str = Field("paper", description="The student pictured.")
+    controls: dict[str, str] = Field({}, description="control: the role it was derived from.")
     top_k: int = Field(5, ge=1, description="Prototypes shown for an image.")
     pictures: int = Field(4, ge=1, description="Test images or classes shown.")
     runs: str = "runs"

@@ -28,7 +28,7 @@ def timeline(params: TrainParams) -> list[Phase]:
 
     `lean`: warm passes on cached trunk outputs, then rounds of joint, push, decision; the learning rate falls along
     half a cosine in the warm phase and over all joint passes together, so that it is low when prototypes are pushed.
-    `official`: the released code's epochs (`paper.md` §3): warm 1–6, joint to 300, push and decision after 12, 22, …,
+    `official`: the released configuration's epochs: warm 1–6, joint to 300, push and decision after 12, 22, …,
     292, the joint rate a tenth at 20, 24, 28, ….
     """
     head = () if params.head == "teacher" else ("decision",)

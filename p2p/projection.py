@@ -95,7 +95,7 @@ def projection_error(network: ProtoNet, pixels: Tensor, found: Projection, batch
     """max_j ‖p_j − z(source image)[source cell]‖₂, with the network as it is now, in eval mode.
 
     Zero up to rounding while trunk and add-on have not moved since the push; the honest test of "prototypes are
-    training patches" (design rule 3, audit A8).
+    training patches" (A8 of the audit).
     """
     mode = network.training
     network.eval()

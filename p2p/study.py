@@ -150,6 +150,7 @@ class Study(Strict):
         networks = {"teacher": shown.teacher_run, "baseline": shown.baseline_run, "student": student}
         values = {key: getattr(self, key) for key in ("study", "title", "intro", "order", "images")}
         values |= {"triple": shown.triple, "seed": shown.seed, "variant": variant, "networks": networks}
+        values["controls"] = {control.name: control.of for control in self.controls}
         return check(PageParams, values, f"study '{self.study}'")
 
 

@@ -1,4 +1,4 @@
-"""Every loss and its gradient against loops over Python numbers (paper.md, sections 2 and 7)."""
+"""Every loss and its gradient against loops over Python numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Metrics against slow set-based versions of their definitions (paper.md, section 4)."""
+"""Metrics against slow set-based versions of their definitions."""
 
 from itertools import permutations
 from math import inf, isnan
@@ -261,8 +261,8 @@ def test_ajs_chance():
     assert ajs_chance(0, 0, 9) == ajs_chance(0, 4, 9) == 0
     between = [ajs_chance(a, b, 9) for a in (3, 4) for b in (5, 6)]
     assert ajs_chance(3.5, 5.5, 9) == pytest.approx(sum(between) / 4)
-    assert ajs_chance(35.53, 39.31, 49) == pytest.approx(0.62, abs=0.01)  # paper.md: Cars, tau = infinity
-    assert ajs_chance(6.51, 16.20, 49) == pytest.approx(0.105, abs=0.005)  # paper.md: tau = 0.1
+    assert ajs_chance(35.53, 39.31, 49) == pytest.approx(0.62, abs=0.01)  # sizes reported on Cars, tau = infinity
+    assert ajs_chance(6.51, 16.20, 49) == pytest.approx(0.105, abs=0.005)  # sizes reported at tau = 0.1
     with pytest.raises(UserError, match="0..49"):
         ajs_chance(50, 3, 49)
 

@@ -1,4 +1,4 @@
-"""The timelines as lists of epochs (paper.md, section 3)."""
+"""The timelines as lists of epochs."""
 
 from __future__ import annotations
 

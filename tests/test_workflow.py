@@ -58,7 +58,7 @@ def snakemake(place: Path, *more: str) -> subprocess.CompletedProcess[str]:
 
 def jobs(text: str) -> set[str]:
     """The outputs of the jobs of a dry run, and the rules."""
-    return {Path(match).name for line in re.findall(r"output: (.*)", text) for match in line.split(", ")}
+    return {Path(match).name for line in re.findall(r"^    output: (.*)$", text, re.M) for match in line.split(", ")}
 
 
 def test_everything_was_made_and_a_second_call_finds_nothing_to_do(project: Path) -> None:
