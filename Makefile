@@ -30,7 +30,9 @@ test: setup ## the whole test suite
 check: setup ## lint, format, types
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
+lab: export JUPYTER_CONFIG_DIR := $(CURDIR)/.venv/etc/lab
 lab: setup ## JupyterLab; the .py files of notebooks/ open as notebooks and save back
+	@$(BIN)/jupytext-config set-default-viewer python > /dev/null
 	$(BIN)/jupyter lab --notebook-dir=. --ServerApp.contents_manager_class=jupytext.TextFileContentsManager
 
 book: setup ## the book alone, from the results that are there

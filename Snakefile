@@ -8,6 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, workflow.basedir)
 from p2p.errors import UserError
+from p2p import TRAINING_MODULES
 from p2p.study import load_study
 
 NAME = config.get("study", "quick")
@@ -53,7 +54,7 @@ rule all:
 
 rule data:
     input:
-        "notebooks/01_data.py", modules("data", "readers", "birds", "augment", "networks"),
+        "notebooks/01_data.py", modules("data", "listing", "decode", "readers", "birds", "augment", "networks"),
     output:
         f"{OUT}/01_data.ipynb",
     params:
@@ -65,7 +66,7 @@ rule data:
 rule train:
     input:
         "notebooks/02_train.py",
-        modules("training", "batches", "phases", "losses", "networks", "projection", "prototypes", "decision", "augment", "data"),
+        modules(*TRAINING_MODULES, "checkpoints", "responses", "data", "listing", "decode", "readers", "birds", "bird_art", "strokes"),
         teacher=teacher_of,
         data=ancient(rules.data.output),  # checks come first; the data keys are among this rule's parameters
     output:
@@ -82,7 +83,7 @@ rule train:
 
 rule evaluate:
     input:
-        "notebooks/03_evaluate.py", modules("metrics", "responses", "evaluation"), runs_of,
+        "notebooks/03_evaluate.py", modules("metrics", "evaluation"), runs_of,
     output:
         notebook=f"{OUT}/03_evaluate-{{evaluation}}.ipynb",
         table=f"{OUT}/evaluations/{{evaluation}}.csv",
@@ -109,7 +110,7 @@ rule page:
 
 rule book:
     input:
-        [f"{OUT}/{page}.ipynb" for page in PAGES],
+        [f"{OUT}/{page}.ipynb" for page in ["01_data", *PAGES]],
         [f"{OUT}/02_train-{run}.ipynb" for run in RUNS],
         [f"{OUT}/03_evaluate-{e}.ipynb" for e in EVALUATIONS],
         "book/build.py", "book/_config.yml", "book/references.bib",

@@ -38,6 +38,7 @@ weights = "none"  # none, imagenet (torchvision's), or a safetensors file (P2P_W
 grid = 8  # Side of the grid, cells; the trunk is cut where it has this grid.
 prototypes_per_class = 5
 prototype_depth = 64  # D: channels of the add-on map.
+feature_init = "kaiming"  # kaiming as published; data: trunk outputs and add-on channels scaled to unit size.
 prototype_init = "uniform"  # uniform: U[0, 1) as published; patches: own-class training patches after k-means.
 schedule = "lean"  # official: 300 epochs as coded, 29 pushes.
 batch_size = 32
@@ -122,7 +123,9 @@ with run_lock(folder):
     began = time.perf_counter()
     outcome = finish_run(folder, images)
     seconds = trainer.seconds + time.perf_counter() - began
-    record = provenance(params, device, seconds, trainer.batches.passes + len(images.subset("test")))
+    record = provenance(
+        params, device, seconds, trainer.batches.passes + len(images.subset("test")), trainer.batches.teacher_passes
+    )
     with atomic_path(folder / "history.csv") as path:
         pd.DataFrame(trainer.history).to_csv(path, index=False)
     write_json(folder / "run.json", {"provenance": record, "outcome": outcome, "parameters": params.model_dump()})

@@ -42,12 +42,13 @@ class Batches:
     Order and augmentation of an epoch come from a generator seeded by (seed, phase, epoch) alone.
 
     Attributes:
-        passes: Image passes through the student's trunk so far.
+        passes: Image passes through the network's own trunk so far.
+        teacher_passes: And through the teacher's.
     """
 
     def __init__(self, params: TrainParams, fit: ImageSet, trunk: nn.Module, teacher: ProtoNet | None) -> None:
         self.params, self.fit, self.trunk, self.teacher = params, fit, trunk, teacher
-        self.device, self.passes = fit.pixels.device, 0
+        self.device, self.passes, self.teacher_passes = fit.pixels.device, 0, 0
         self._copies: dict[int, tuple[Tensor, ...]] = {}
 
     def fresh(self, phase: int, epoch: int) -> Iterator[Batch]:
@@ -94,6 +95,7 @@ class Batches:
     def _ask(self, images: Tensor) -> Teacher | None:
         if self.teacher is None:
             return None
+        self.teacher_passes += len(images)
         with autocast(self.device):
             out = self.teacher(images)
         cells = out.z.shape[2] * out.z.shape[3]

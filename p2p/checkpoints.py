@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,16 +13,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from p2p import TRAINING_MODULES
 from p2p.errors import UserError
 from p2p.files import atomic_path
 
 if TYPE_CHECKING:
+    from p2p.data import ImageSet
     from p2p.training import Trainer
-
-TRAINING_MODULES = (
-    *("training", "batches", "phases", "losses", "networks", "projection", "prototypes", "decision", "augment"),
-    *("data", "decode", "readers", "birds", "bird_art", "strokes"),
-)
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any] | None = None) -> None:
@@ -64,12 +62,31 @@ def digest(module: nn.Module) -> str:
     return found.hexdigest()[:12]
 
 
+def digest_images(images: ImageSet) -> str:
+    """Twelve hex digits that change with any pixel, label or split."""
+    found = hashlib.sha256("\n".join(images.names).encode())
+    for tensor in (images.labels, images.split, images.pixels):
+        found.update(tensor.cpu().contiguous().numpy().data)
+    return found.hexdigest()[:12]
+
+
 def code_digest() -> str:
     """Twelve hex digits that change with any module a training run depends on: resumed code is the same code."""
     found = hashlib.sha256()
     for name in TRAINING_MODULES:
         found.update((Path(__file__).parent / f"{name}.py").read_bytes())
     return found.hexdigest()[:12]
+
+
+def _identity(trainer: Trainer) -> dict[str, Any]:
+    """What must be the same for a run to go on: else it is another run."""
+    return {
+        "params": trainer.params.model_dump(),
+        "images": trainer.images_digest,
+        "start": trainer.start_digest,  # weights files included
+        "teacher": trainer.teacher_digest,
+        "code": code_digest(),
+    }
 
 
 def save_checkpoint(trainer: Trainer, upcoming: tuple[int, int]) -> None:
@@ -82,11 +99,9 @@ def save_checkpoint(trainer: Trainer, upcoming: tuple[int, int]) -> None:
         "upcoming": upcoming,
         "history": trainer.history,
         "best": trainer.best,
-        "passes": trainer.batches.passes,
+        "passes": [trainer.batches.passes, trainer.batches.teacher_passes],
         "seconds": trainer.seconds,
-        "params": trainer.params.model_dump(),
-        "teacher": trainer.teacher_digest,
-        "code": code_digest(),
+        **_identity(trainer),
     }
     save_tensors(trainer.folder / "checkpoint.safetensors", tensors, meta)
 
@@ -94,10 +109,10 @@ def save_checkpoint(trainer: Trainer, upcoming: tuple[int, int]) -> None:
 def load_checkpoint(trainer: Trainer) -> tuple[int, int]:
     """Put a trainer where its last checkpoint was; (0, 0), to start anew, where parameters or teacher have changed."""
     tensors, meta = load_tensors(trainer.folder / "checkpoint.safetensors", trainer.device)
-    now = {"params": trainer.params.model_dump(), "teacher": trainer.teacher_digest, "code": code_digest()}
-    changed = [name for name, value in now.items() if meta.get(name) != value]
+    changed = [name for name, value in _identity(trainer).items() if meta.get(name) != value]
     if changed:
-        print(f"{trainer.params.run}: {' and '.join(changed)} changed since the checkpoint, starting anew.")
+        said = f"{trainer.params.run}: {' and '.join(changed)} changed since the checkpoint, starting anew."
+        print(said, file=sys.stderr)
         return 0, 0
     trainer.network.load_state_dict(
         {k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")}
@@ -119,5 +134,5 @@ def load_checkpoint(trainer: Trainer) -> tuple[int, int]:
                     if value.shape == parameter.shape:
                         state[key] = torch.empty_like(parameter).copy_(value)
     trainer.history, trainer.best = meta["history"], meta["best"]
-    trainer.batches.passes, trainer.seconds = meta["passes"], meta["seconds"]
+    (trainer.batches.passes, trainer.batches.teacher_passes), trainer.seconds = meta["passes"], meta["seconds"]
     return tuple(meta["upcoming"])

@@ -70,6 +70,7 @@ class ProtoNet(nn.Module):
     """
 
     own: Tensor  # (K, P) bool, prototype j belongs to class k
+    scale: Tensor  # (), what trunk outputs are divided by; 1 unless `p2p.prototypes.normalise_features` sets it
 
     def __init__(
         self,
@@ -90,14 +91,19 @@ class ProtoNet(nn.Module):
         self.prototypes = nn.Parameter(torch.rand(classes * per_class, depth))  # (P, D)
         self.decision = nn.Linear(classes * per_class, classes, bias=False)  # weight (K, P)
         own = torch.arange(classes * per_class) // per_class == torch.arange(classes)[:, None]
+        self.register_buffer("scale", torch.ones(()))
         self.register_buffer("own", own, persistent=False)  # (K, P): prototype j belongs to class k
         self.decision.weight.data = torch.where(own, 1.0, -0.5)
 
     def head(self, features: Tensor) -> Output:  # (B, C, H, W) trunk output
-        z = self.addon(features).float()
-        with torch.autocast(z.device.type, enabled=False):  # ε = 1e-4 leaves no room for half precision
+        with torch.autocast(features.device.type, enabled=False):  # ε = 1e-4 leaves no room for half precision
+            z = self.addon(features.float() / self.scale)
             distances, cells = nearest_cells(z, self.prototypes)
             return Output(self.decision(similarity(distances, self.epsilon)), distances, cells, z)
+
+    def add_on_map(self, images: Tensor) -> Tensor:
+        """(B, 3, S, S) images to z (B, D, H, W) in float32."""
+        return self.addon(self.trunk(images).float() / self.scale)
 
     def forward(self, images: Tensor) -> Output:
         return self.head(self.trunk(images))
@@ -106,13 +112,16 @@ class ProtoNet(nn.Module):
 class LinearNet(nn.Module):
     """The same trunk with an ordinary classifier (average pool, one linear layer): what interpretability costs."""
 
+    scale: Tensor  # (), as in `ProtoNet`
+
     def __init__(self, trunk: nn.Module, channels: int, classes: int) -> None:
         super().__init__()
         self.trunk, self.decision = trunk, nn.Linear(channels, classes)
+        self.register_buffer("scale", torch.ones(()))
 
     def head(self, features: Tensor) -> Output:
         none = features.new_empty(0)
-        return Output(self.decision(features.mean((2, 3))), none, none, none)
+        return Output(self.decision(features.mean((2, 3)) / self.scale), none, none, none)
 
     def forward(self, images: Tensor) -> Output:
         return self.head(self.trunk(images))

@@ -65,6 +65,9 @@ class TrainParams(DataParams):
     grid: int = Field(8, ge=2, le=64, description="Side of the grid, cells; the trunk is cut where it has this grid.")
     prototypes_per_class: int = Field(5, ge=1)
     prototype_depth: int = Field(64, ge=2, description="D: channels of the add-on map.")
+    feature_init: Literal["kaiming", "data"] = Field(
+        "kaiming", description="kaiming as published; data: trunk outputs and add-on channels scaled to unit size."
+    )
     prototype_init: Literal["uniform", "patches"] = Field(
         "uniform",
         description="uniform: U[0, 1) as published; patches: own-class training patches after k-means.",

@@ -59,7 +59,7 @@ def find_patches(network: ProtoNet, pixels: Tensor, labels: Tensor, batch_size: 
     every = torch.arange(p, device=device)
     for start in range(0, len(pixels), batch_size):
         stop = start + batch_size
-        z = network.addon(network.trunk(pixels[start:stop].to(device))).float()  # (B, D, H, W)
+        z = network.add_on_map(pixels[start:stop].to(device))  # (B, D, H, W)
         distances = distance_map(z, network.prototypes).flatten(2)  # (B, P, HW)
         other = ~network.own[labels[start:stop].to(device)]  # (B, P)
         smallest, where = distances.min(2)
@@ -103,7 +103,7 @@ def projection_error(network: ProtoNet, pixels: Tensor, found: Projection, batch
     for start in range(0, len(found.images), batch_size):
         part = slice(start, start + batch_size)
         images = pixels[found.images[part].to(pixels.device)].to(device)
-        z = network.addon(network.trunk(images)).float().flatten(2)  # (B, D, HW)
+        z = network.add_on_map(images).flatten(2)  # (B, D, HW)
         patch = z[torch.arange(len(z), device=device), :, found.cells[part].to(device)]
         worst = max(worst, (network.prototypes[part] - patch).norm(dim=1).max().item())
     network.train(mode)

@@ -1,11 +1,41 @@
-"""Where prototypes start: own-class training patches (a departure from the paper's U[0, 1), a named switch)."""
+"""Where add-on and prototypes start, as learnt from training images: two departures from the paper, named switches."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from p2p.networks import ProtoNet
+from p2p.networks import LinearNet, ProtoNet
+
+
+@torch.no_grad()
+def normalise_features(network: ProtoNet | LinearNet, pixels: Tensor, images: int = 256) -> None:
+    """Divide trunk outputs by their root mean square, and give each channel of both add-on convolutions mean 0 and
+    variance 1 over the images (data-dependent initialisation, Krähenbühl et al., ICLR 2016).
+
+    The outputs of trunks differ in size by more than a factor of twenty. With Kaiming weights that saturates the
+    sigmoid for some of them, and one learning rate cannot serve teacher and student.
+
+    Args:
+        network: `scale` and add-on are changed; run in eval mode.
+        pixels: (N, 3, S, S) uint8 training images, of which `images`, evenly spaced, are looked at.
+    """
+    mode = network.training
+    network.eval()
+    device = network.scale.device
+    chosen = torch.linspace(0, len(pixels) - 1, min(images, len(pixels))).long().to(pixels.device)
+    x = torch.cat([network.trunk(pixels[part].to(device)).float() for part in chosen.split(64)])
+    network.scale.copy_(x.square().mean().sqrt().clamp(min=1e-6))
+    if isinstance(network, ProtoNet):
+        x = x / network.scale
+        for layer in network.addon:
+            if isinstance(layer, torch.nn.Conv2d) and layer.bias is not None:
+                out = layer(x)
+                mean, deviation = out.mean((0, 2, 3)), out.std((0, 2, 3)).clamp(min=1e-6)
+                layer.weight.div_(deviation[:, None, None, None])
+                layer.bias.sub_(mean).div_(deviation)
+            x = layer(x)
+    network.train(mode)
 
 
 @torch.no_grad()
@@ -30,7 +60,7 @@ def class_patches(network: ProtoNet, pixels: Tensor, labels: Tensor, seed: int, 
     chosen = []
     for k in range(classes):
         own = (labels == k).nonzero()[:images, 0]
-        z = network.addon(network.trunk(pixels[own].to(device))).float()
+        z = network.add_on_map(pixels[own].to(device))
         patches = z.flatten(2).transpose(1, 2).flatten(0, 1)  # (n·HW, D)
         order = torch.randperm(len(patches), generator=generator)
         centres = patches[order[torch.arange(per_class) % len(order)].to(device)]  # repeated where patches are few

@@ -19,14 +19,17 @@ from p2p.params import Strict, parameter_hash
 LIBRARIES = ("torch", "torchvision", "numpy", "scipy", "pandas")
 
 
-def provenance(params: Strict, device: torch.device, seconds: float, passes: int = 0) -> dict[str, Any]:
+def provenance(
+    params: Strict, device: torch.device, seconds: float, passes: int = 0, teacher_passes: int = 0
+) -> dict[str, Any]:
     """The record that stands in every run and result.
 
     Args:
         params: Of the notebook.
         device: The work was done on.
         seconds: Wall time of the work itself.
-        passes: Image passes through a trunk.
+        passes: Image passes through the network's own trunk, forward alone or forward and backward.
+        teacher_passes: Image passes through the teacher's.
     """
     cuda = device.type == "cuda"
     memory = (
@@ -45,6 +48,7 @@ def provenance(params: Strict, device: torch.device, seconds: float, passes: int
         "versions": {name: importlib.metadata.version(name) for name in LIBRARIES},
         "hours": round(seconds / 3600, 4),
         "image_passes": passes,
+        "teacher_passes": teacher_passes,
         "peak_memory_gb": round(memory / 2**30, 2),
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     }

@@ -77,7 +77,7 @@ def respond(
     device, grid = network.prototypes.device, (0, 0)
     rows: list[list[tuple[Tensor, Tensor]]] = [[] for _ in sets]
     for part in pixels.split(batch_size):
-        z = network.addon(network.trunk(part.to(device)))
+        z = network.add_on_map(part.to(device))
         grid = (z.shape[2], z.shape[3])
         for row, p in zip(rows, sets, strict=True):
             distances, cells = nearest_cells(z, p)

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from p2p import losses
 from p2p.batches import Batches, Teacher, autocast
-from p2p.checkpoints import digest, load_checkpoint, save_checkpoint, save_network
+from p2p.checkpoints import digest, digest_images, load_checkpoint, save_checkpoint, save_network
 from p2p.data import ImageSet
 from p2p.decision import solve_decision_layer
 from p2p.errors import UserError
@@ -26,7 +26,7 @@ from p2p.networks import LinearNet, Output, ProtoNet, build_trunk, similarity
 from p2p.params import TrainParams
 from p2p.phases import Phase, timeline
 from p2p.projection import Projection, push
-from p2p.prototypes import class_patches
+from p2p.prototypes import class_patches, normalise_features
 
 Network = ProtoNet | LinearNet
 
@@ -98,6 +98,8 @@ class Trainer:
         self.projection: Projection | None = None
         self.seconds = 0.0
         self._held_features: list[Tensor] = []
+        self.start_digest = digest(self.network)
+        self.images_digest = digest_images(images)
         self.teacher_digest = digest(teacher) if teacher is not None else ""
         self.batches = Batches(params, self.fit, self.network.trunk, teacher)
         if teacher is not None:
@@ -117,6 +119,10 @@ class Trainer:
             UserError: The loss is no longer finite, or the disk is full; the last checkpoint stays.
         """
         done = load_checkpoint(self) if (self.folder / "checkpoint.safetensors").exists() else (0, 0)
+        if self.best >= 0 and not (self.folder / "network.safetensors").exists():
+            raise UserError(
+                f"{self.folder} has lost its network.safetensors; delete the folder and train the run again."
+            )
         steps = sum(max(1, len(phase.rates)) for phase in self.phases)
         bar = tqdm(total=steps, desc=self.params.run, unit="epoch", disable=not progress, mininterval=2, leave=True)
         if done == (0, 0):
@@ -133,21 +139,23 @@ class Trainer:
                 speed = len(self.fit.labels) / seconds
                 shown = {
                     "phase": phase.name,
-                    **{k: f"{v:.3f}" for k, v in row.items() if k in ("loss", "validation")},
+                    **{k: f"{v:.3f}" for k, v in row.items() if k in ("loss", "accuracy", "validation")},
                 }
                 bar.set_postfix({**shown, "images/s": f"{speed:.0f}"})
                 self.history.append({"phase": phase.name, "epoch": epoch + 1, **row, "seconds": seconds})
                 last = epoch + 1 == max(1, len(phase.rates))
+                if last and phase.name == "warm":
+                    self.batches.forget()
                 if phase.name == "push":
                     continue  # saved with the decision phase behind it: a push alone is no resting place
                 save_checkpoint(self, (index + 1, 0) if last else (index, epoch + 1))
         bar.close()
-        self.batches.forget()
         return self.network
 
     def _initialise(self) -> None:
+        if self.params.feature_init == "data":
+            normalise_features(self.network, self.fit.pixels)
         if self.params.prototype_init == "patches" and isinstance(self.network, ProtoNet):
-            self.batches.passes += len(self.fit.labels)
             self.network.prototypes.data = class_patches(
                 self.network, self.fit.pixels, self.fit.labels, self.params.seed
             )
@@ -163,7 +171,7 @@ class Trainer:
             return self._decide(phase)
         row = self._epoch(phase, index, epoch)
         row["validation"] = self._validate(frozen="trunk" not in phase.trains)
-        if self.params.model == "linear":
+        if phase is self.phases[-1] and epoch + 1 == len(phase.rates):  # a linear network; others end with a decision
             self._keep(row["validation"])
         return row
 
@@ -281,6 +289,7 @@ class Trainer:
         """Accuracy on the validation split; while the trunk is frozen its outputs are computed only once."""
         network, held = self.network.eval(), self.held_out
         if frozen and not self._held_features:
+            self.batches.passes += len(held)
             self._held_features = [network.trunk(pixels) for pixels in held.pixels.split(self.params.batch_size)]
         inputs = self._held_features if frozen else held.pixels.split(self.params.batch_size)
         right = torch.zeros((), device=self.device)
@@ -288,4 +297,5 @@ class Trainer:
             with autocast(self.device):
                 out = network.head(part) if frozen else network(part)
             right += (out.logits.argmax(1) == labels).sum()
+        self.batches.passes += 0 if frozen else len(held)
         return right.item() / len(held)

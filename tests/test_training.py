@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 import multiprocessing
 import os
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from p2p.files import run_lock
 from p2p.networks import LinearNet, ProtoNet
 from p2p.params import TrainParams
 from p2p.projection import projection_error
+from p2p.prototypes import normalise_features
 from p2p.responses import accuracy, load_run
 from p2p.training import Trainer, build_network, objective
 
@@ -66,7 +69,7 @@ def killed_and_resumed(params: TrainParams, folder: Path, teacher: Path | None) 
             time.sleep(0.001)
         time.sleep(next(delays))
         assert process.pid
-        if process.is_alive():
+        with contextlib.suppress(ProcessLookupError):  # it may end by itself just now
             os.kill(process.pid, signal.SIGKILL)
         process.join()
         code = process.exitcode
@@ -158,7 +161,7 @@ def test_changed_parameters_start_anew(tiny, birds, tmp_path, capsys):
     capsys.readouterr()
     trainer = Trainer(other, birds, tmp_path / "a")
     trainer.run(progress=False)
-    assert "starting anew" in capsys.readouterr().out
+    assert "starting anew" in capsys.readouterr().err
     Trainer(other, birds, tmp_path / "b").run(progress=False)
     assert same(tensors_of(tmp_path / "a"), tensors_of(tmp_path / "b"))
     assert len(trainer.history) == 6
@@ -172,7 +175,7 @@ def test_another_teacher_starts_anew(tiny_student, birds, teacher, tmp_path, cap
         teacher.prototypes += 0.1
     capsys.readouterr()
     Trainer(short, birds, tmp_path / "a", teacher).run(progress=False)
-    assert "starting anew" in capsys.readouterr().out
+    assert "starting anew" in capsys.readouterr().err
     Trainer(short, birds, tmp_path / "b", teacher).run(progress=False)
     assert same(tensors_of(tmp_path / "a"), tensors_of(tmp_path / "b"))
 
@@ -412,7 +415,9 @@ def test_history_and_cost(teacher_folder, tiny, birds, tmp_path):
             assert row["loss"] == pytest.approx(expected, rel=1e-4)
             assert all(math.isfinite(row[k]) for k in ("ce", "cluster", "separation", "l1", "accuracy"))
     n, held = 32, 8
-    assert meta["passes"] == n * (2 + 4 + 2) + (n + held) * 2  # copies, joint, push; decision on both splits
+    own = n * (2 + 4 + 2) + (n + held) * 2  # copies, joint, push; decision on both splits
+    validation = held * (1 + 4 + 2 + 2)  # once while the trunk is frozen, then after every joint pass, push, decision
+    assert meta["passes"] == [own + validation, 0]  # the second number is the teacher's
     joint = [row["cluster"] for row in history if row["phase"] == "joint"]
     assert joint[-1] < joint[0]
 
@@ -441,3 +446,42 @@ def test_adam_couples_the_weight_decay_and_adamw_does_not(tiny, birds, tmp_path)
     assert found["adam"].keys() == expected.keys()
     for name, values in expected.items():
         assert found["adam"][name] == pytest.approx(values), name
+
+
+def test_other_images_under_the_same_parameters_start_anew(tiny, birds, tmp_path, capsys):
+    short = change(tiny, rounds=1)
+    Trainer(short, birds, tmp_path / "a").run(progress=False)
+    changed = replace(birds, pixels=birds.pixels.flip(3))
+    trainer = Trainer(short, changed, tmp_path / "a")
+    trainer.run(progress=False)
+    assert "images changed" in capsys.readouterr().err and len(trainer.history) == 6
+
+
+def test_a_finished_run_without_its_network_is_one_sentence(tiny, birds, tmp_path, refuses):
+    short = change(tiny, rounds=1)
+    Trainer(short, birds, tmp_path / "a").run(progress=False)
+    (tmp_path / "a" / "network.safetensors").unlink()
+    with refuses("network.safetensors", "train the run again"):
+        Trainer(short, birds, tmp_path / "a").run(progress=False)
+
+
+def test_data_dependent_start_makes_trunks_of_any_scale_alike(tiny, birds):
+    """The add-on map does not change when the trunk's outputs are a hundred times larger."""
+
+    class Louder(torch.nn.Module):
+        def __init__(self, trunk):
+            super().__init__()
+            self.trunk = trunk
+
+        def forward(self, images):
+            return 100 * self.trunk(images)
+
+    maps = []
+    for wrap in (lambda trunk: trunk, Louder):
+        network = build_network(tiny, 4)
+        network.trunk = wrap(network.trunk)
+        normalise_features(network, birds.pixels)
+        maps.append(network.eval().add_on_map(birds.pixels[:8]))
+    assert torch.allclose(*maps, atol=1e-4)
+    channels = torch.logit(maps[0].double()).std((0, 2, 3))
+    assert 0.5 < channels.median() < 2  # unit variance before the sigmoid, up to the choice of images
