@@ -1,7 +1,9 @@
 # Everything a user types. STUDY names a file of params/ without its ending.
+# --nolock: a killed Snakemake leaves its lock behind; each run folder has a lock that dies with its process.
 STUDY  ?= quick
 PYTHON ?= python3
 CORES  ?= all
+GPUS   ?= $(shell nvidia-smi -L 2>/dev/null | wc -l)
 BIN    := .venv/bin
 SHELL  := /bin/bash
 
@@ -21,7 +23,8 @@ setup: .venv/.ready
 
 study: setup ## train, measure and picture a study (STUDY=quick), then build the book
 	@$(BIN)/python notebooks/execute.py --check params/$(STUDY).yaml
-	@$(BIN)/snakemake --cores $(CORES) --config study=$(STUDY) --rerun-incomplete --quiet host progress
+	@$(BIN)/snakemake --cores $(CORES) --resources gpu=$(GPUS) --config study=$(STUDY) \
+		--nolock --rerun-incomplete --quiet host progress
 	@$(BIN)/python notebooks/execute.py --summary params/$(STUDY).yaml
 
 test: setup ## the whole test suite

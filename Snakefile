@@ -3,6 +3,7 @@
 #   snakemake --cores all --config study=quick            (what `make study` calls)
 #   snakemake --cores all --config study=quick --dry-run  (what would run, and why)
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -19,6 +20,7 @@ except UserError as error:
 
 RUNS, EVALUATIONS, PAGE = STUDY.runs(), STUDY.evaluations(), STUDY.page()
 OUT, RUN = f"results/{NAME}", f"runs/{NAME}"
+GPU = STUDY.gpus or int(shutil.which("nvidia-smi") is not None)  # runs do not crowd onto one GPU unasked
 PAGES = ["04_table", "05_tau", "06_topk", "07_gallery"]
 os.environ["P2P_PYTHON"] = sys.executable  # not in the commands: another folder is no reason to run again
 EXECUTE = "$P2P_PYTHON notebooks/execute.py"
@@ -76,7 +78,7 @@ rule train:
         json=lambda w: RUNS[w.run].model_dump_json(),
     threads: STUDY.threads
     resources:
-        gpu=STUDY.gpus,
+        gpu=GPU,
     shell:
         EXECUTE + " {input[0]} {output.notebook} --parameters {params.json:q} --threads {threads}"
 
@@ -91,7 +93,7 @@ rule evaluate:
         json=lambda w: EVALUATIONS[w.evaluation].model_dump_json(),
     threads: STUDY.threads
     resources:
-        gpu=STUDY.gpus,
+        gpu=GPU,
     shell:
         EXECUTE + " {input[0]} {output.notebook} --parameters {params.json:q} --threads {threads}"
 

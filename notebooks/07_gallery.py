@@ -21,6 +21,8 @@ order = 1
 images = "synthetic birds"  # What the images are, as tables say it.
 triple = "small-small_half"
 seed = 0  # The seed whose networks are pictured.
+evaluations = ["small-small_half-s0", "small-small_half-s1"]  # <triple>-s<seed>.
+train_runs = []  # Names of all runs of the study; empty: those of `networks`.
 networks = {
     "teacher": "teacher-small-s0",
     "baseline": "baseline-small_half-s0",

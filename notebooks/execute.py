@@ -10,10 +10,12 @@ The executed notebook appears at OUT only when it ran to its end; a failed one i
 from __future__ import annotations
 
 import argparse
+import ast
 import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 from p2p.errors import UserError
 from p2p.files import atomic_path
@@ -33,11 +35,15 @@ def execute(source: Path, out: Path, parameters: dict[str, object], threads: int
     import nbformat
     import papermill
 
+    notebook = jupytext.read(source)
+    known = parameter_names(notebook)
+    for key in parameters:
+        if key not in known:
+            raise UserError(f"{source.name} has no parameter '{key}'; its parameters are {', '.join(sorted(known))}.")
     # The native kernel inherits this environment: threads of one job, and a path that finds p2p from any folder.
     os.environ |= {"OMP_NUM_THREADS": str(threads), "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
-    notebook = jupytext.read(source)
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    partial = ROOT / "runs" / "failed" / out.name
+    partial = ROOT / "runs" / "failed" / out.parent.name / out.name
     partial.parent.mkdir(parents=True, exist_ok=True)
     plain = partial.with_suffix(".input.ipynb")
     nbformat.write(notebook, plain)
@@ -67,6 +73,36 @@ def execute(source: Path, out: Path, parameters: dict[str, object], threads: int
     partial.unlink()
 
 
+def parameter_names(notebook: Any) -> set[str]:
+    """The names that the cell tagged `parameters` assigns."""
+    cells = [cell.source for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
+    assigned = [node for node in ast.parse("\n".join(cells)).body if isinstance(node, ast.Assign)]
+    return {target.id for node in assigned for target in node.targets if isinstance(target, ast.Name)}
+
+
+def preflight(path: Path) -> None:
+    """Find every mistake that can be found without training: keys, device, data, weights, grids.
+
+    Raises:
+        UserError: The first of them, in one sentence.
+    """
+    study = load_study(path)
+    from p2p.device import choose_device
+    from p2p.listing import find_root
+    from p2p.networks import build_trunk, find_weights
+
+    data = study.data_params()
+    choose_device(data.device)
+    if data.reader != "birds":
+        find_root(data.root, data.reader)
+    runs = study.runs().values()
+    for network, weights in sorted({(run.network, run.weights) for run in runs}):
+        if weights not in ("none", "imagenet"):
+            find_weights(weights, network)
+    for network, size, grid in sorted({(run.network, run.size, run.grid) for run in runs}):
+        build_trunk(network, size, grid)
+
+
 def summary(path: Path) -> str:
     """Where the book is, and the main table."""
     study = load_study(path)
@@ -86,7 +122,7 @@ def main() -> int:
     given = parser.parse_args()
     try:
         if given.check:
-            load_study(given.check)
+            preflight(given.check)
         elif given.summary:
             print(summary(given.summary))
         elif given.notebook and given.out:

@@ -110,6 +110,8 @@ def load_checkpoint(trainer: Trainer) -> tuple[int, int]:
     """Put a trainer where its last checkpoint was; (0, 0), to start anew, where parameters or teacher have changed."""
     tensors, meta = load_tensors(trainer.folder / "checkpoint.safetensors", trainer.device)
     changed = [name for name, value in _identity(trainer).items() if meta.get(name) != value]
+    if meta["best"] >= 0 and not (trainer.folder / "network.safetensors").exists():
+        changed.append("network.safetensors")
     if changed:
         said = f"{trainer.params.run}: {' and '.join(changed)} changed since the checkpoint, starting anew."
         print(said, file=sys.stderr)

@@ -142,7 +142,7 @@ def training_curves(history: pd.DataFrame, title: str = "") -> Figure:
     """Loss parts, unweighted, and accuracies against the epoch; phases shaded, push and decision marked.
 
     Args:
-        history: Rows of `p2p.training.history_frame`.
+        history: Rows of `p2p.training.Trainer.history`.
         title: Of the figure.
     """
     learns = history["phase"].isin(["warm", "joint"])

@@ -55,7 +55,10 @@ class ResponseTable:
         """Write the table as safetensors in one step; the grid goes into the metadata."""
         tensors = {"cells": self.cells.cpu().contiguous(), "distances": self.distances.cpu().contiguous()}
         with atomic_path(path) as temporary:
-            save_file(tensors, temporary, metadata={"grid": f"{self.grid[0]},{self.grid[1]}"})
+            try:
+                save_file(tensors, temporary, metadata={"grid": f"{self.grid[0]},{self.grid[1]}"})
+            except SafetensorError as error:  # its word for a full disk
+                raise OSError(str(error)) from error
 
     @classmethod
     def load(cls, path: Path | str) -> ResponseTable:

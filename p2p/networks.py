@@ -248,11 +248,11 @@ def build_trunk(name: str, size: int, grid: int, weights: str = "none") -> tuple
     return trunk.to(memory_format=torch.channels_last), channels[fits[-1]]
 
 
-def load_weights(module: nn.Module, weights: str, name: str) -> None:
-    """Load a safetensors file, with or without a `features.` prefix; report what is missing or left over.
+def find_weights(weights: str, name: str) -> Path:
+    """The safetensors file `weights` of network `name`: as given, else in the folder that P2P_WEIGHTS names.
 
     Raises:
-        UserError: No such file, no key in common, or a shape that differs.
+        UserError: In neither place.
     """
     path = Path(weights)
     if not path.is_file():
@@ -262,6 +262,16 @@ def load_weights(module: nn.Module, weights: str, name: str) -> None:
             f"Weights '{weights}' for {name} not found; expected a safetensors file at that path or in the folder "
             f"that P2P_WEIGHTS names (now {os.environ.get('P2P_WEIGHTS') or 'unset'})."
         )
+    return path
+
+
+def load_weights(module: nn.Module, weights: str, name: str) -> None:
+    """Load a safetensors file, with or without a `features.` prefix; report what is missing or left over.
+
+    Raises:
+        UserError: No such file, no key in common, or a shape that differs.
+    """
+    path = find_weights(weights, name)
     try:
         state = {key.removeprefix("features."): value for key, value in load_file(path).items()}
     except SafetensorError as error:
@@ -274,9 +284,9 @@ def load_weights(module: nn.Module, weights: str, name: str) -> None:
         what = f"key '{sorted(wrong)[0]}' has another shape" if wrong else "no key fits"
         raise UserError(f"Weights {path} are not those of {name}: {what}; give the file of this network.")
     result = module.load_state_dict(state, strict=False)
-    counters = [key for key in result.missing_keys if not key.endswith("num_batches_tracked")]
-    if counters:
-        print(f"{name}: left at their random start, not in {path.name}: {', '.join(counters)}")
+    missing = [key for key in result.missing_keys if not key.endswith("num_batches_tracked")]
+    if missing:
+        print(f"{name}: left at their random start, not in {path.name}: {', '.join(missing)}")
     if result.unexpected_keys:
         print(f"{name}: not used from {path.name}: {', '.join(result.unexpected_keys)}")
 

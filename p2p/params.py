@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from typing import Any, Literal, Self, TypeVar
 
@@ -41,12 +40,8 @@ class DataParams(Strict):
     validation_fraction: float = Field(0.15, gt=0, lt=1, description="Cut from each class's training images.")
     data_seed: int = Field(0, ge=0, description="Seed of the validation cut and of the synthetic birds.")
     bird_train_per_class: int = Field(100, ge=2, description="Synthetic birds for training and validation.")
-    bird_test_per_class: int = Field(40, ge=1, description="Synthetic birds for the test.")
+    bird_test_per_class: int = Field(50, ge=1, description="Synthetic birds for the test.")
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto: a GPU where there is one.")
-
-    @property
-    def data_root(self) -> str:
-        return self.root or os.environ.get("P2P_DATA", "")
 
 
 class TrainParams(DataParams):
@@ -73,7 +68,11 @@ class TrainParams(DataParams):
         description="uniform: U[0, 1) as published; patches: own-class training patches after k-means.",
     )
     # schedule: an epoch is one pass over the training images, each augmented anew
-    schedule: Literal["lean", "official"] = Field("lean", description="official: 300 epochs as coded, 29 pushes.")
+    schedule: Literal["lean", "official"] = Field(
+        "lean",
+        description="official: 300 epochs and 29 pushes as coded; warm_epochs, joint_epochs, rounds do not count.",
+    )
+    official_copies: int = Field(40, ge=1, description="Passes that make one published epoch: its prepared copies.")
     batch_size: int = Field(32, ge=2, description="Batch normalisation cannot train on a single image.")
     warm_epochs: int = Field(0, ge=0, description="Passes with the trunk frozen, on cached trunk outputs.")
     warm_copies: int = Field(10, ge=1, description="Augmented copies of the images that the warm passes cycle through.")
@@ -159,6 +158,8 @@ class PageParams(Strict):
     images: str = Field("synthetic birds", description="What the images are, as tables say it.")
     triple: str = "small-small_half"
     seed: int = Field(0, ge=0, description="The seed whose networks are pictured.")
+    evaluations: list[str] = Field(["small-small_half-s0", "small-small_half-s1"], description="<triple>-s<seed>.")
+    train_runs: list[str] = Field([], description="Names of all runs of the study; empty: those of `networks`.")
     networks: dict[str, str] = Field(
         {
             "teacher": "teacher-small-s0",

@@ -29,7 +29,7 @@ def timeline(params: TrainParams) -> list[Phase]:
     `lean`: warm passes on cached trunk outputs, then rounds of joint, push, decision; the learning rate falls along
     half a cosine in the warm phase and over all joint passes together, so that it is low when prototypes are pushed.
     `official`: the released configuration's epochs: warm 1–6, joint to 300, push and decision after 12, 22, …,
-    292, the joint rate a tenth at 20, 24, 28, ….
+    292, the joint rate a tenth at 20, 24, 28, …; each of these epochs is `official_copies` passes over the images.
     """
     head = () if params.head == "teacher" else ("decision",)
     warm: tuple[str, ...]
@@ -42,10 +42,12 @@ def timeline(params: TrainParams) -> list[Phase]:
     ending = [] if params.model == "linear" else [Phase("push"), Phase("decision", head)]
 
     if params.schedule == "official":
-        phases = [Phase("warm", warm, (1.0,) * 6)]
+        copies = params.official_copies
+        phases = [Phase("warm", warm, (1.0,) * 6 * copies)]
         start = 7
         for stop in [*range(12, 293, 10), 300]:
             rates = tuple(0.1 ** max(0, (epoch - 20) // 4 + 1) for epoch in range(start, stop + 1))
+            rates = tuple(rate for rate in rates for _ in range(copies))
             phases += [Phase("joint", joint, rates), *(ending if stop < 300 else [])]
             start = stop + 1
         return phases

@@ -32,7 +32,7 @@ class Trained:
 
 
 def load_run(folder: Path | str, device: str | torch.device = "cpu") -> Trained:
-    """Load a finished run from its folder (`run.json`, `network.safetensors`).
+    """Load a finished run from its folder (`network.safetensors`, and `checkpoint.safetensors` for its parameters).
 
     Raises:
         UserError: The run is missing or damaged, in one sentence.

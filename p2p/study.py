@@ -26,7 +26,7 @@ class Triple(Strict):
     @model_validator(mode="after")
     def _named(self) -> Self:
         for part, keys in (("teacher", self.teacher), ("student", self.student)):
-            if not isinstance(keys["network"], str):
+            if not isinstance(keys.get("network"), str):
                 raise ValueError(f"the {part} of triple '{self.name}' needs 'network', the name of its trunk")
         return self
 
@@ -39,6 +39,10 @@ class Control(Strict):
     change: dict[str, Any]
 
 
+# What a study file may say under `data:` only, or not at all because it follows from the rest.
+ELSEWHERE = frozenset(DataParams.model_fields) | {"run", "role", "variant", "seed", "teacher_run", "runs"}
+
+
 class Study(Strict):
     """A file of `params/`: everything an experiment needs, no code."""
 
@@ -48,6 +52,7 @@ class Study(Strict):
     order: int = Field(10, description="Place in the book.")
     images: str = Field(description="What the images are, as tables say it: synthetic, real, full or reduced set.")
     seeds: list[int] = Field(min_length=1)
+    ajs_empty: Literal["zero", "skip", "one"] = Field("zero", description="A11: AJS of two empty sets; zero as coded.")
     data: dict[str, Any] = Field(description="Keys of DataParams, the same for all runs.")
     recipe: dict[str, Any] = Field(description="Keys of TrainParams, the same for all runs.")
     distillation: dict[str, Any] = Field({"lambda_global": 10.0, "lambda_ppc": 10.0}, description="Added for students.")
@@ -55,7 +60,33 @@ class Study(Strict):
     variants: dict[str, dict[str, Any]] = Field({"paper": {}}, description="Students: name and change.")
     controls: list[Control] = []
     threads: int = Field(1, ge=1, description="CPU threads of one run; runs share the cores.")
-    gpus: int = Field(0, ge=0, description="GPUs of one run.")
+    gpus: int = Field(0, ge=0, description="GPUs of one run; 0: one where the machine has any.")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"'seeds' names a seed twice: {self.seeds}; each is one run")
+        names = [control.name for control in self.controls]
+        if len(set(names)) < len(names) or "random" in names:
+            raise ValueError(f"'controls' have the names {names}; each needs its own, and 'random' is the floor's")
+        places = {"recipe": self.recipe, "distillation": self.distillation}
+        for triple in self.triples:
+            places |= {
+                f"teacher of triple '{triple.name}'": triple.teacher,
+                f"student of '{triple.name}'": triple.student,
+            }
+        places |= {f"variant '{name}'": change for name, change in self.variants.items()}
+        places |= {f"control '{control.name}'": control.change for control in self.controls}
+        for place, keys in places.items():
+            for key in keys:
+                if key in ELSEWHERE:
+                    why = (
+                        "belongs under 'data', the same for all runs"
+                        if key in DataParams.model_fields
+                        else "is set by the study"
+                    )
+                    raise ValueError(f"'{key}' in the {place} {why}; remove it there")
+        return self
 
     def runs(self) -> dict[str, TrainParams]:
         """Every run by its name, each teacher and baseline once."""
@@ -135,6 +166,7 @@ class Study(Strict):
                     "study": self.study,
                     "triple": triple.name,
                     "seed": seed,
+                    "ajs_empty": self.ajs_empty,
                     "teacher_run": by["teacher"]["paper"],
                     "baseline_run": by["baseline"]["paper"],
                     "student_runs": by["student"],
@@ -150,6 +182,7 @@ class Study(Strict):
         networks = {"teacher": shown.teacher_run, "baseline": shown.baseline_run, "student": student}
         values = {key: getattr(self, key) for key in ("study", "title", "intro", "order", "images")}
         values |= {"triple": shown.triple, "seed": shown.seed, "variant": variant, "networks": networks}
+        values |= {"evaluations": list(self.evaluations()), "train_runs": list(self.runs())}
         values["controls"] = {control.name: control.of for control in self.controls}
         return check(PageParams, values, f"study '{self.study}'")
 
@@ -171,6 +204,8 @@ def load_study(path: Path | str) -> Study:
     if not isinstance(values, dict):
         raise UserError(f"{path} holds no keys; expected the keys of a study, such as params/quick.yaml has.")
     study = check(Study, values, str(path))
+    if study.study != path.stem:
+        raise UserError(f"{path}: key 'study' is '{study.study}'; expected '{path.stem}', the name of the file.")
     try:
         study.data_params(), study.runs(), study.evaluations()
     except UserError as error:
@@ -182,11 +217,10 @@ def schema() -> dict[str, Any]:
     """JSON schema of a study file, with the keys of the nested parts filled in, so that editors complete them."""
     result = Study.model_json_schema()
     train, data = TrainParams.model_json_schema()["properties"], DataParams.model_json_schema()["properties"]
-    fixed = {"study", "run", "role", "variant", "seed", "runs", "teacher_run"}
     recipe = {
         "type": "object",
         "additionalProperties": False,
-        "properties": {k: v for k, v in train.items() if k not in fixed},
+        "properties": {k: v for k, v in train.items() if k not in ELSEWHERE},
     }
     properties, definitions = result["properties"], result["$defs"]
     images = {k: v for k, v in data.items() if k != "study"}

@@ -119,10 +119,6 @@ class Trainer:
             UserError: The loss is no longer finite, or the disk is full; the last checkpoint stays.
         """
         done = load_checkpoint(self) if (self.folder / "checkpoint.safetensors").exists() else (0, 0)
-        if self.best >= 0 and not (self.folder / "network.safetensors").exists():
-            raise UserError(
-                f"{self.folder} has lost its network.safetensors; delete the folder and train the run again."
-            )
         steps = sum(max(1, len(phase.rates)) for phase in self.phases)
         bar = tqdm(total=steps, desc=self.params.run, unit="epoch", disable=not progress, mininterval=2, leave=True)
         if done == (0, 0):

@@ -42,7 +42,7 @@ def test_one_seed_has_no_interval() -> None:
         ([-0.10, -0.02, 0.05], "not reproduced"),
         ([0.10, 0.12], "in direction only"),  # two seeds carry no claim, however clear
         ([0.10, -0.01], "not testable here"),
-        ([-0.10, -0.12], "not testable here"),
+        ([-0.10, -0.12], "not reproduced"),
         ([], "not testable here"),
     ],
 )
@@ -70,7 +70,17 @@ def test_each_claim_has_the_right_sign_and_uses_the_tuned_stage_without_threshol
         rows("student", "paper", "top1_teacher_head", [0.69, 0.70, 0.70]),
     )
     early = data[data.metric == "top1"].assign(stage="pre_push", value=1.0)
+    data = pd.concat(
+        [
+            data,
+            frame(
+                rows("baseline", "paper", "ajs_permuted", [0.4, 0.4, 0.4], inf),
+                rows("student", "paper", "ajs_permuted", [0.55, 0.6, 0.5], inf),
+            ),
+        ]
+    )
     found = claims(pd.concat([data, early])).set_index("metric")
+    assert found.difference["ajs_permuted"] == pytest.approx(np.mean([0.05, 0.1, 0.1]) - 0.1)
     assert found.difference["aap"] == pytest.approx(np.mean([10 - 2, 11 - 2, 12 - 1]))
     assert found.difference["ajs"] == pytest.approx(0.4 / 3)
     assert found.difference["top1"] == pytest.approx(-0.1) and found.verdict["top1"] == "not reproduced"

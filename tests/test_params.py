@@ -340,3 +340,34 @@ def test_schema_file_is_up_to_date():
 
 def test_user_error_is_a_value_error():
     assert issubclass(UserError, ValueError)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"recipe": {"class_count": 4}}, ("class_count", "recipe", "data")),
+        ({"variants": {"paper": {}, "off": {"seed": 9}}}, ("seed", "off")),
+        ({"controls": [{"name": "x", "of": "teacher", "change": {"data_seed": 5}}]}, ("data_seed", "control 'x'")),
+        ({"recipe": {"runs": "elsewhere"}}, ("runs", "recipe")),
+        ({"seeds": [0, 0]}, ("seeds", "twice")),
+        ({"controls": [{"name": "random", "of": "teacher", "change": {}}]}, ("controls", "floor")),
+    ],
+)
+def test_what_would_be_ignored_or_overridden_is_refused(tmp_path, refuses, change, words):
+    values = {**yaml.safe_load(EXAMPLE), **change}
+    file = tmp_path / "example.yaml"
+    file.write_text(yaml.safe_dump(values))
+    with refuses("example.yaml", *words):
+        load_study(file)
+
+
+def test_a_copied_study_file_has_to_be_renamed_inside_too(tmp_path, refuses):
+    file = tmp_path / "mine.yaml"
+    file.write_text(EXAMPLE)
+    with refuses("mine.yaml", "'example'", "'mine'"):
+        load_study(file)
+
+
+def test_yaml_powers_of_ten_are_explained(refuses):
+    with refuses("lr_trunk", "1.0e-4"):
+        check(TrainParams, {"lr_trunk": "1e-4"}, "here")

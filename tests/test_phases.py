@@ -20,7 +20,7 @@ def epochs(phases) -> list[tuple[str, float]]:
 
 
 def test_official_epochs_and_pushes():
-    phases = timeline(params(schedule="official"))
+    phases = timeline(params(schedule="official", official_copies=1))
     flat = epochs(phases)
     assert [name for name, _ in flat] == ["warm"] * 6 + ["joint"] * 294
     done, pushes, decisions = 0, [], []
@@ -36,7 +36,7 @@ def test_official_epochs_and_pushes():
 
 
 def test_official_rates():
-    rates = [rate for _, rate in epochs(timeline(params(schedule="official")))]
+    rates = [rate for _, rate in epochs(timeline(params(schedule="official", official_copies=1)))]
     factor = 1.0
     for epoch in range(1, 301):
         if epoch >= 20 and epoch % 4 == 0:
@@ -44,6 +44,14 @@ def test_official_rates():
         assert rates[epoch - 1] == pytest.approx(factor, rel=1e-9), f"epoch {epoch}"
     assert rates[18] == 1 and rates[19] == pytest.approx(0.1)
     assert rates[29] == pytest.approx(1e-3)
+
+
+def test_a_published_epoch_is_forty_passes_with_one_rate():
+    once, forty = (timeline(params(schedule="official", official_copies=n)) for n in (1, 40))
+    assert [p.name for p in once] == [p.name for p in forty]
+    for a, b in zip(once, forty, strict=True):
+        assert b.rates == tuple(rate for rate in a.rates for _ in range(40))
+    assert sum(len(p.rates) for p in forty) == 300 * 40
 
 
 def test_lean_order_and_rates():
@@ -70,7 +78,7 @@ def test_lean_order_and_rates():
 @pytest.mark.parametrize("schedule", ["lean", "official"])
 def test_what_learns(schedule):
     def trains(**change) -> dict[str, tuple[str, ...]]:
-        return {phase.name: phase.trains for phase in timeline(params(schedule=schedule, **change))}
+        return {phase.name: phase.trains for phase in timeline(params(official_copies=1, schedule=schedule, **change))}
 
     base = trains(warm_epochs=1)
     assert set(base["warm"]) == {"addon", "prototypes"}
@@ -86,7 +94,9 @@ def test_what_learns(schedule):
 
 @pytest.mark.parametrize("schedule", ["lean", "official"])
 def test_a_linear_model_is_never_pushed(schedule):
-    phases = timeline(params(model="linear", schedule=schedule, warm_epochs=2, joint_epochs=5, rounds=2))
+    phases = timeline(
+        params(model="linear", schedule=schedule, official_copies=1, warm_epochs=2, joint_epochs=5, rounds=2)
+    )
     assert {phase.name for phase in phases} == {"warm", "joint"}
     assert {phase.trains for phase in phases} == {("decision",), ("trunk", "decision")}
     assert len(epochs(phases)) == (300 if schedule == "official" else 12)
