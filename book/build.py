@@ -77,6 +77,7 @@ def read_study(path: Path) -> Study:
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
         title, order, intro = str(facts["title"]), float(facts["order"]), str(facts["intro"])
+        listed = facts.get("runs")  # notebooks of runs that the study no longer has are left out
     except (ValueError, KeyError, TypeError) as error:
         expected = 'expected a JSON object with "study", "title", "order" (a number) and "intro"'
         raise BookError(f"{path}: {error!r}; {expected}; let the workflow write it again.") from error
@@ -89,6 +90,8 @@ def read_study(path: Path) -> Study:
                 f"{notebook}: a notebook of a study is named NN_name.ipynb or NN_name-run.ipynb; rename it."
             )
         number, kind, run = int(match[1]), match[2], match[3]
+        if run and listed is not None and run not in listed:
+            continue
         if run or kind in KINDS:
             runs.append((number, notebook.stem))
         else:

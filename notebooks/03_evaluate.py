@@ -84,6 +84,12 @@ others = [answer("baseline", "paper", params.baseline_run)]
 others += [answer("student", variant, run) for variant, run in params.student_runs.items()]
 others += [answer("control", variant, run) for variant, run in params.control_runs.items()]
 images = load_images(params, device).subset("test")
+asked = len(next(iter(teacher.tables.values())).cells)
+if asked != len(images):
+    raise UserError(
+        f"Run '{params.teacher_run}' answered to {asked} test images, the data keys here give {len(images)}; "
+        "use the data keys of its study."
+    )
 
 # %% [markdown]
 # ## Method
@@ -102,7 +108,8 @@ images = load_images(params, device).subset("test")
 # $\pi$ matches the prototypes one to one.
 #
 # No value means much alone. The **floor** is a student network with random weights; **permuted** is the same student,
-# asked about other images; the **ceiling** is a second teacher, trained alike from another seed.
+# asked about other images; the **ceiling** is a second teacher, trained alike from another seed: what two independent
+# trainings share. A student that was pulled towards its teacher may pass it.
 
 # %%
 rows = list(own_rows(teacher))
@@ -150,7 +157,7 @@ display(
     Markdown(
         table(
             levels,
-            "Between which values the metrics of a student lie: a random student and a second teacher.",
+            "What a student network with random weights (floor) and a second teacher, trained alike from another seed (ceiling), reach.",
             "tab-levels",
         )
     )

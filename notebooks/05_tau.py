@@ -37,9 +37,10 @@ runs = "runs"
 results = "results"
 
 # %%
-import json
+import time
 
 import pandas as pd
+import torch
 from IPython.display import SVG, Markdown, display
 
 from p2p import figures
@@ -47,11 +48,14 @@ from p2p.files import project_path
 from p2p.metrics import TAUS
 from p2p.pages import mean_range, provenance_box, table
 from p2p.params import PageParams, from_namespace
+from p2p.provenance import provenance
 
 params = from_namespace(PageParams, globals())
+began = time.perf_counter()
 out = project_path(params.results) / params.study
-files = sorted((out / "evaluations").glob(f"{params.triple}-s*.csv"))
+files = [out / "evaluations" / f"{name}.csv" for name in params.evaluations]
 frame = pd.concat([pd.read_csv(file) for file in files], ignore_index=True)
+frame = frame[(frame.triple == params.triple) & ((frame.role != "student") | (frame.variant == params.variant))]
 tuned = frame[(frame.stage == "tuned") & (frame.role != "control") | frame.metric.str.contains("_floor|_ceiling")]
 
 # %% [markdown]
@@ -81,7 +85,8 @@ for role, metric, name in (
     ("teacher", "ajs_ceiling", "AJS, ceiling"),
 ):
     part = frame[(frame.stage == "tuned") & (frame.role == role) & (frame.metric == metric)]
-    part = part[part.variant.isin(["paper", params.variant, "random", "other seed"])]
+    if role == "student":
+        part = part[part.variant == params.variant]
     digits = 1 if metric == "aap" else 2
     values = {
         f"τ = {tau:g}".replace("inf", "∞"): mean_range(part.loc[part.tau == tau, "value"], digits, spread=False)
@@ -98,4 +103,5 @@ display(Markdown(table(pd.DataFrame(rows), "The values behind the curves: means 
 # same τ*.
 
 # %% tags=["remove-input"]
-display(Markdown(provenance_box(json.loads(files[0].with_suffix(".json").read_text()))))
+record = provenance(params, torch.device("cpu"), time.perf_counter() - began)
+display(Markdown(provenance_box(record, "The runs behind this page have their own pages under *All runs*.")))

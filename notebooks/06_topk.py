@@ -37,10 +37,11 @@ runs = "runs"
 results = "results"
 
 # %%
-import json
+import time
 
+import pandas as pd
 import torch
-from IPython.display import SVG, Markdown, display
+from IPython.display import Markdown, display
 
 from p2p import figures
 from p2p.data import load_images
@@ -50,9 +51,11 @@ from p2p.metrics import ResponseTable
 from p2p.networks import similarity
 from p2p.pages import provenance_box, table
 from p2p.params import PageParams, from_namespace
+from p2p.provenance import provenance
 from p2p.responses import load_run
 
 params = from_namespace(PageParams, globals())
+began = time.perf_counter()
 place = project_path(params.runs) / params.study
 choose_device("cpu")
 
@@ -74,16 +77,18 @@ tables = {role: ResponseTable.load(place / run / "responses.safetensors") for ro
 # %%
 classes = torch.linspace(0, len(images.classes) - 1, params.pictures).round().long().unique()
 chosen = [int((test.labels == k).nonzero()[0, 0]) for k in classes]
-for n in chosen:
-    name = images.classes[test.labels[n]]
+out = project_path(params.results) / params.study
+for i, n in enumerate(chosen):
+    name = images.classes[test.labels[n]].replace("_", " ")
     drawn = figures.top_k_comparison(networks, train, test.pixels[n], int(test.labels[n]), images.classes, params.top_k)
-    display(Markdown(f"**Test image of class {name}**"), SVG(figures.svg(drawn)))
-display(
-    Markdown(
-        "Each block: the test image, then for teacher, baseline and student the most activated prototypes, strongest first, "
-        "with their similarity. A frame marks prototypes whose number is also among the teacher's."
+    figures.save(drawn, out / f"topk-{i}.svg")
+    caption = (
+        f"A test image of *{name}* and, for teacher, baseline and student, its {params.top_k} most activated prototypes, "
+        "strongest first: the training image each comes from, and where it was found in the test image (bright: similar). "
+        "A frame marks prototypes whose number is also among the teacher's."
     )
-)
+    alt = f"Test image of {name} with the most activated prototypes of teacher, baseline and student."
+    display(Markdown(f":::{{figure}} topk-{i}.svg\n:name: fig-topk-{i}\n:alt: {alt}\n\n{caption}\n:::"))
 
 # %% [markdown]
 # ## Over all test images
@@ -106,7 +111,6 @@ for role in ("baseline", "student"):
             "teacher's top place also a top place": f"{place_shared:.3f}",
         }
     )
-import pandas as pd
 
 caption = f"Of the teacher's {k} most activated prototypes, how many are also among the network's {k} (by number), and at how many of their cells the network has one of its own {k}; all test images, seed {params.seed}. For a baseline numbers agree by class only."
 display(Markdown(table(pd.DataFrame(rows), caption, "tab-topk")))
@@ -118,5 +122,5 @@ display(Markdown(table(pd.DataFrame(rows), caption, "tab-topk")))
 # a box lies on a beak does not prove that the beak was what counted.
 
 # %% tags=["remove-input"]
-record = json.loads((place / params.networks["student"] / "run.json").read_text())["provenance"]
-display(Markdown(provenance_box(record)))
+record = provenance(params, torch.device("cpu"), time.perf_counter() - began)
+display(Markdown(provenance_box(record, "The runs behind this page have their own pages under *All runs*.")))

@@ -36,7 +36,7 @@ runs = "runs"
 results = "results"
 
 # %%
-import json
+import time
 
 import torch
 from IPython.display import SVG, Markdown, display
@@ -48,9 +48,11 @@ from p2p.files import project_path
 from p2p.metrics import ResponseTable, coincidences, pms
 from p2p.pages import provenance_box
 from p2p.params import PageParams, from_namespace
+from p2p.provenance import provenance
 from p2p.responses import load_run
 
 params = from_namespace(PageParams, globals())
+began = time.perf_counter()
 place = project_path(params.runs) / params.study
 choose_device("cpu")
 
@@ -108,5 +110,5 @@ SVG(figures.svg(figures.nearest_patches(networks["student"], tables["student"], 
 # Classes and pairs are chosen by rule (evenly spaced; best, middle, worst), not by taste.
 
 # %% tags=["remove-input"]
-record = json.loads((place / params.networks["student"] / "run.json").read_text())["provenance"]
-display(Markdown(provenance_box(record)))
+record = provenance(params, torch.device("cpu"), time.perf_counter() - began)
+display(Markdown(provenance_box(record, "The runs behind this page have their own pages under *All runs*.")))

@@ -21,18 +21,20 @@ def table(frame: pd.DataFrame, caption: str, label: str) -> str:
     return f":::{{table}} {caption}\n:name: {label}\n\n{text}\n:::\n"
 
 
-def provenance_box(record: dict[str, Any]) -> str:
-    """A provenance record (see `p2p.provenance.provenance`) as a box."""
+def provenance_box(record: dict[str, Any], more: str = "") -> str:
+    """A provenance record (see `p2p.provenance.provenance`) as a box, with a sentence more below it."""
     versions = ", ".join(f"{k} {v}" for k, v in record["versions"].items())
     dirty = " (with uncommitted changes)" if record["dirty"] else ""
     seed = "" if record["seed"] is None else f" · seed {record['seed']}"
-    passes = f"{record['image_passes']:,} image passes · " if record["image_passes"] else ""
+    passes = f"{record['image_passes']:,} image passes" if record["image_passes"] else ""
+    passes += f" and {record['teacher_passes']:,} of the teacher" if record["teacher_passes"] else ""
+    passes += " · " if passes else ""
     return (
         ":::{admonition} Provenance\n:class: provenance\n"
         f"study `{record['study']}`{seed} · parameters `{record['parameter_hash']}` · "
         f"commit `{record['commit']}`{dirty} · {record['device']} · "
         f"{record['hours']:.3f} h · {passes}peak memory {record['peak_memory_gb']} GB · "
-        f"Python {record['python']}, {versions} · {record['date']}\n:::\n"
+        f"Python {record['python']}, {versions} · {record['date']}\n{more and chr(10) + more + chr(10)}:::\n"
     )
 
 

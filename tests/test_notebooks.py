@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from p2p.params import EvaluateParams, ImagesParams, PageParams, Strict, TrainParams
-from p2p.study import Study
+from p2p.study import Study, load_study
 
 ROOT = Path(__file__).parents[1]
 MODELS: dict[str, type[Strict]] = {
@@ -108,6 +108,16 @@ def test_metrics_are_tidy_and_complete(study: Path) -> None:
     assert not frame.duplicated(["triple", "role", "variant", "seed", "stage", "metric", "tau"]).any()
 
 
+def test_defaults_of_the_notebooks_are_the_quick_study() -> None:
+    """So that each opens and runs on its own after `make study`."""
+    quick = load_study(ROOT / "params" / "quick.yaml")
+    first = next(iter(quick.evaluations().values()))
+    assert EvaluateParams(ceiling_run=first.ceiling_run, class_count=first.class_count) == first
+    page = quick.page()
+    own = {"title", "intro", "train_runs"}
+    assert PageParams().model_dump(exclude=own) == page.model_dump(exclude=own)
+
+
 def test_claims_and_provenance_are_written(study: Path) -> None:
     claims = pd.read_csv(study / "claims.csv")
     assert set(claims.verdict) <= {"in direction only", "not testable here"}  # two seeds carry no claim
@@ -125,6 +135,9 @@ def test_unknown_key_and_missing_run_are_one_sentence(tmp_path: Path) -> None:
     assert done.returncode == 1 and not out.exists()
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("error: Run 'teacher-small-s0'") and "train it first" in last
+    done = execute("02_train", out, {"batchsize": 8})
+    assert done.returncode == 1 and not out.exists()
+    assert "has no parameter 'batchsize'" in done.stderr.strip().splitlines()[-1]
     done = execute("02_train", out, {"batch_size": "many"})
     assert done.returncode == 1 and not out.exists()
     assert "batch_size" in done.stderr.strip().splitlines()[-1]
