@@ -84,7 +84,8 @@ seeds = sorted(frame.seed.unique().tolist())
 # the same networks asked about other images (*permuted*: what remains is a liking for certain cells), and a second teacher.
 
 # The teacher of another seed shows what two *independent* trainings of the same network have in common. It is a ceiling
-# for networks that never met the teacher; a student that was pulled towards its teacher may pass it.
+# for networks that never met the teacher; a student that was pulled towards its teacher may pass it. Where all teachers
+# start from the same ImageNet weights the two are not independent, and the ceiling is high for that reason.
 
 # %% [markdown]
 # ## Result

@@ -68,7 +68,7 @@ tuned = frame[(frame.stage == "tuned") & (frame.role != "control") | frame.metri
 # %% [markdown]
 # ## Result
 
-# %% mystnb={"figure": {"caption": "AAP (left) and AJS with the teacher (right) against τ: mean over seeds, shaded from the lowest to the highest seed. Dotted and dashed grey: the floor, a random student, and the ceiling, a teacher of another seed. At large τ floor and networks draw near: there AJS says little.", "name": "fig-tau"}, "image": {"alt": "Two panels of curves: AAP and AJS against tau for teacher, baseline and student."}}
+# %% mystnb={"figure": {"caption": "AAP (left) and AJS with the teacher (right) against τ: mean over seeds, shaded from the lowest to the highest seed. Grey: the floor, a network with random weights (dashed), and the ceiling, a second teacher (dotted). Towards large τ the networks' values with permuted images (table below) come close to their own: there AJS says little.", "name": "fig-tau"}, "image": {"alt": "Two panels of curves: AAP and AJS against tau for teacher, baseline and student."}}
 SVG(figures.svg(figures.tau_curves(tuned)))
 
 # %%
