@@ -100,7 +100,10 @@ if asked != len(images):
 #
 # $$
 # \mathrm{AAP} = \operatorname{mean} |A|, \qquad
-# \mathrm{AJS} = \operatorname{mean} \frac{|A_T \cap A_S|}{|A_T \cup A_S|}, \qquad
+# \mathrm{AJS} = \operatorname{mean} \frac{|A_T \cap A_S|}{|A_T \cup A_S|},
+# $$
+#
+# $$
 # \mathrm{PMS} = \operatorname*{mean}_\alpha \max_\pi \frac1P \sum_i \min\Bigl(1, \frac{k_{i\pi(i)}}{\alpha N}\Bigr),
 # $$
 #
@@ -144,8 +147,17 @@ write_json(out / f"{params.triple}-s{params.seed}.json", record)
 # %%
 top = frame[(frame.stage == "tuned") & frame.tau.isin(["", inf])]
 wide = top.pivot_table(index=["role", "variant"], columns="metric", values="value", sort=False)
-columns = ["top1", "aap", "ajs", "ajs_permuted", "pms", "pms_permuted", "agreement", "top1_teacher_head"]
-wide = wide.loc[wide["top1"].notna(), [c for c in columns if c in wide]].reset_index()
+names = {
+    "top1": "top-1",
+    "aap": "AAP",
+    "ajs": "AJS",
+    "ajs_permuted": "permuted",
+    "pms": "PMS",
+    "pms_permuted": "permuted ",
+}
+wide = wide.loc[wide["top1"].notna(), [c for c in names if c in wide]].rename(columns=names).reset_index()
+wide.insert(0, "network", [r if v == "paper" else f"{r}: {v}" for r, v in zip(wide.role, wide.variant, strict=True)])
+wide = wide.drop(columns=["role", "variant"])
 shown = wide.map(lambda v: v if isinstance(v, str) else "–" if pd.isna(v) else f"{v:.3f}")
 caption = "Accuracy, AAP, AJS (τ = ∞) and PMS of every network of this seed. A dash: the metric does not apply."
 display(Markdown(table(shown, caption, "tab-triple")))
@@ -170,13 +182,14 @@ display(
 # prototypes, each would be paired with its own number.
 
 # %% mystnb={"figure": {"caption": "Pairs of the matching at α = 1: in how many of the test images a teacher prototype and its partner sit on the same cell, sorted, for baseline and student. Higher is more alike; the dashed line is the level of chance.", "name": "fig-pairs"}, "image": {"alt": "Sorted agreement of matched prototype pairs for baseline and student."}}
-pairs = {}
+pairs, same = {}, []
 for other in others[:2]:
     counts = metrics.coincidences(teacher.tables["tuned"], other.tables["tuned"]).double()
     match = metrics.pms(teacher.tables["tuned"], other.tables["tuned"]).matching[-1]
     pairs[other.role] = counts.gather(1, match[:, None])[:, 0].sort(descending=True).values / len(images)
     own = (match == torch.arange(len(match))).double().mean()
-    print(f"{other.role}: {own:.0%} of the teacher's prototypes are matched with the prototype of the same number")
+    same.append(f"{own:.0%} ({other.role})")
+display(Markdown(f"Of the teacher's prototypes, matched with the prototype of the same number: {', '.join(same)}."))
 grid = teacher.tables["tuned"].grid
 SVG(figures.svg(figures.pair_curves(pairs, 1 / (grid[0] * grid[1]))))
 
