@@ -189,9 +189,11 @@ for other in others[:2]:
     pairs[other.role] = counts.gather(1, match[:, None])[:, 0].sort(descending=True).values / len(images)
     own = (match == torch.arange(len(match))).double().mean()
     same.append(f"{own:.0%} ({other.role})")
-display(Markdown(f"Of the teacher's prototypes, matched with the prototype of the same number: {', '.join(same)}."))
 grid = teacher.tables["tuned"].grid
 SVG(figures.svg(figures.pair_curves(pairs, 1 / (grid[0] * grid[1]))))
+
+# %%
+display(Markdown(f"Of the teacher's prototypes, matched with the prototype of the same number: {', '.join(same)}."))
 
 # %% [markdown]
 # ## What this means, and what it does not

@@ -42,7 +42,7 @@ def provenance(
         "seed": values.get("seed"),
         "parameter_hash": parameter_hash(params),
         "commit": _git("rev-parse", "--short=12", "HEAD") or "unknown",
-        "dirty": bool(_git("status", "--porcelain", "--untracked-files=no", "--", ":/", ":!/results")),
+        "dirty": bool(_git("status", "--porcelain", "--", ":/", ":!/results")),
         "device": torch.cuda.get_device_name(device) if cuda else f"CPU, {torch.get_num_threads()} threads",
         "python": platform.python_version(),
         "versions": {name: importlib.metadata.version(name) for name in LIBRARIES},
