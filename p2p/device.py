@@ -14,7 +14,7 @@ def choose_device(name: str = "auto") -> torch.device:
     """The device, with TF32 off and, on Linux CPUs, memory kept by the allocator.
 
     TF32 (A13): a distance error of 0.004 is far above the similarity's ε of 1e-4. Allocator: glibc hands every large
-    tensor back to the kernel and takes the page faults again on the next step, a tenth to a third of a training step.
+    tensor back to the kernel and takes the page faults again on the next step.
 
     Args:
         name: "auto" (a GPU where there is one), "cpu", "cuda" or "cuda:N".

@@ -13,8 +13,8 @@ def normalise_features(network: ProtoNet | LinearNet, pixels: Tensor, images: in
     """Divide trunk outputs by their root mean square, and give each channel of both add-on convolutions mean 0 and
     variance 1 over the images (data-dependent initialisation, Krähenbühl et al., ICLR 2016).
 
-    The outputs of trunks differ in size by more than a factor of twenty. With Kaiming weights that saturates the
-    sigmoid for some of them, and one learning rate cannot serve teacher and student.
+    The outputs of trunks differ widely in size. Where they are large, Kaiming weights saturate the sigmoid, and one
+    learning rate cannot serve teacher and student (see the `kaiming` controls of the study `cub-small`).
 
     Args:
         network: `scale` and add-on are changed; run in eval mode.
