@@ -41,8 +41,8 @@ def provenance(
         "run": values.get("run", ""),
         "seed": values.get("seed"),
         "parameter_hash": parameter_hash(params),
-        "commit": _git("rev-parse", "--short=12", "HEAD") or "unknown",
-        "dirty": bool(_git("status", "--porcelain", "--", ":/", ":!/results")),
+        "commit": COMMIT,
+        "dirty": DIRTY,
         "device": torch.cuda.get_device_name(device) if cuda else f"CPU, {torch.get_num_threads()} threads",
         "python": platform.python_version(),
         "versions": {name: importlib.metadata.version(name) for name in LIBRARIES},
@@ -66,3 +66,8 @@ def _git(*arguments: str) -> str:
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""
+
+
+# Read when the program starts: a checkout that moves on during a run does not change the code that runs.
+COMMIT = _git("rev-parse", "--short=12", "HEAD") or "unknown"
+DIRTY = bool(_git("status", "--porcelain", "--", ":/", ":!/results"))
