@@ -28,6 +28,7 @@ validation_fraction = 0.15  # Cut from each class's training images.
 data_seed = 0  # Seed of the validation cut and of the synthetic birds.
 bird_train_per_class = 100  # Synthetic birds for training and validation.
 bird_test_per_class = 50  # Synthetic birds for the test.
+streaming = "auto"  # on: images stay on the disk, read ahead batch by batch; auto: where memory is short.
 device = "auto"  # auto: a GPU where there is one.
 triple = "small-small_half"
 seed = 0

@@ -3,5 +3,5 @@
 # Modules that decide what a training run ends with: a change in one of them makes it another run.
 TRAINING_MODULES = (
     *("training", "batches", "phases", "losses", "networks"),
-    *("projection", "prototypes", "decision", "augment"),
+    *("projection", "prototypes", "decision", "augment", "streaming"),
 )

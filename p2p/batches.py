@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -13,6 +14,7 @@ from p2p.data import ImageSet
 from p2p.losses import active_patches
 from p2p.networks import ProtoNet
 from p2p.params import TrainParams
+from p2p.streaming import Rows, Stream, on_disk, read_ahead
 
 
 class Teacher(NamedTuple):
@@ -46,50 +48,68 @@ class Batches:
         teacher_passes: And through the teacher's.
     """
 
-    def __init__(self, params: TrainParams, fit: ImageSet, trunk: nn.Module, teacher: ProtoNet | None) -> None:
-        self.params, self.fit, self.trunk, self.teacher = params, fit, trunk, teacher
+    def __init__(
+        self, params: TrainParams, fit: ImageSet, trunk: nn.Module, teacher: ProtoNet | None, folder: Path
+    ) -> None:
+        self.params, self.fit, self.trunk, self.teacher, self.folder = params, fit, trunk, teacher, folder
         self.device, self.passes, self.teacher_passes = fit.pixels.device, 0, 0
-        self._copies: dict[int, tuple[Tensor, ...]] = {}
+        self._copies: dict[int, list[Rows]] = {}
 
     def fresh(self, phase: int, epoch: int) -> Iterator[Batch]:
         """Every image once, each with its own transform."""
         generator = self._generator(phase, epoch)
-        for part in self._order(generator):
-            images = self._augmented(self.fit.pixels[part], generator)
+        parts = self._order(generator)
+        for part, pixels in zip(parts, read_ahead(self.fit.pixels, parts), strict=True):
+            images = self._augmented(pixels, generator)
             self.passes += len(part)
-            yield Batch(images, self.fit.labels[part], self._ask(images))
+            yield Batch(images, self.fit.labels[part.to(self.device)], self._ask(images))
 
     def cached(self, phase: int, epoch: int) -> Iterator[Batch]:
         """Every image once, as the frozen trunk's output for one of `warm_copies` augmented copies in turn."""
         copy = epoch % self.params.warm_copies
-        if (found := self._copies.get(copy)) is None:
-            found = self._copy(copy, phase)
-            if sum(t.nbytes for t in found) * (len(self._copies) + 1) <= self.params.warm_cache_gb * 2**30:
-                self._copies[copy] = found
-        features, *answer = found
-        for part in self._order(self._generator(phase, epoch)):
+        if copy not in self._copies:
+            self._copies[copy] = self._copy(copy, phase)
+        parts = self._order(self._generator(phase, epoch))
+        columns = (read_ahead(column, parts) for column in self._copies[copy])
+        for part, features, *answer in zip(parts, *columns, strict=True):
             teacher = None
             if self.teacher is not None:
-                teacher = Teacher(answer[0][part].float(), answer[1][part], self.teacher.prototypes)
-            yield Batch(features[part].float(), self.fit.labels[part], teacher)
+                teacher = Teacher(answer[0].float(), answer[1], self.teacher.prototypes)
+            yield Batch(features.float(), self.fit.labels[part.to(self.device)], teacher)
 
     def forget(self) -> None:
         """Free the cached copies."""
         self._copies.clear()
 
     @torch.no_grad()
-    def _copy(self, copy: int, phase: int) -> tuple[Tensor, ...]:
+    def _copy(self, copy: int, phase: int) -> list[Rows]:
         """Half-precision trunk outputs (N, C, H, W) of one augmented copy; with a teacher its z and active patches."""
         generator = self._generator(phase, 50_000 + copy)
-        rows: list[tuple[Tensor, ...]] = []
-        for part in torch.arange(len(self.fit), device=self.device).split(self.params.batch_size):
-            images = self._augmented(self.fit.pixels[part], generator)
+        columns: list[Rows] = []
+        parts = torch.arange(len(self.fit)).split(self.params.batch_size)
+        for part, pixels in zip(parts, read_ahead(self.fit.pixels, parts), strict=True):
+            images = self._augmented(pixels, generator)
             with autocast(self.device):
-                features = self.trunk(images).half()
-            teacher = self._ask(images)
-            rows.append((features,) if teacher is None else (features, teacher.z.half(), teacher.active))
+                row = [self.trunk(images).half()]
+            if (teacher := self._ask(images)) is not None:
+                row += [teacher.z.half(), teacher.active]
+            columns = columns or self._room(row)
+            for column, values in zip(columns, row, strict=True):
+                if isinstance(column, Stream):
+                    column.source[part] = values.cpu()
+                else:
+                    column[part.to(self.device)] = values
         self.passes += len(self.fit)
-        return tuple(torch.cat(column) for column in zip(*rows, strict=True))
+        return columns
+
+    def _room(self, row: list[Tensor]) -> list[Rows]:
+        """Space for a copy: on the device while `warm_cache_gb` lasts, then in a file of the run's folder."""
+        shapes = [(len(self.fit), *values.shape[1:]) for values in row]
+        need = sum(torch.Size(s).numel() * v.element_size() for s, v in zip(shapes, row, strict=True))
+        held = sum(column.nbytes for copy in self._copies.values() for column in copy if isinstance(column, Tensor))
+        if held + need <= self.params.warm_cache_gb * 2**30:
+            return [v.new_empty(s) for s, v in zip(shapes, row, strict=True)]
+        return [Stream.of(on_disk(s, v.dtype, self.folder), self.device) for s, v in zip(shapes, row, strict=True)]
 
     @torch.no_grad()
     def _ask(self, images: Tensor) -> Teacher | None:
@@ -105,11 +125,10 @@ class Batches:
     def _generator(self, phase: int, epoch: int) -> torch.Generator:
         return torch.Generator().manual_seed((self.params.seed * 1009 + phase) * 100_003 + epoch)
 
-    def _order(self, generator: torch.Generator) -> Iterator[Tensor]:
+    def _order(self, generator: torch.Generator) -> list[Tensor]:
         order = torch.randperm(len(self.fit), generator=generator)
-        for part in order.split(self.params.batch_size):
-            if len(part) > 1 or len(order) == 1:  # batch normalisation cannot train on a single image
-                yield part.to(self.device)
+        parts = order.split(self.params.batch_size)  # batch normalisation cannot train on a single image
+        return [part for part in parts if len(part) > 1 or len(order) == 1]
 
     def _augmented(self, pixels: Tensor, generator: torch.Generator) -> Tensor:
         return augment(pixels, generator) if self.params.augment else pixels.float() / 255

@@ -18,6 +18,7 @@ from p2p.decode import decode
 from p2p.errors import UserError
 from p2p.listing import choose, find_root, seeded_cut
 from p2p.readers import read_cars, read_cub, read_folder
+from p2p.streaming import Rows, Stream, place
 
 if TYPE_CHECKING:
     from p2p.params import DataParams
@@ -32,7 +33,7 @@ class ImageSet:
     """N square images and what is known of them; every tensor is on one device.
 
     Attributes:
-        pixels: (N, 3, S, S) uint8, RGB.
+        pixels: (N, 3, S, S) uint8, RGB; a `Stream` where they do not fit on the device.
         labels: (N,) int64, 0..K-1.
         split: (N,) uint8: 0 train, 1 validation, 2 test.
         classes: K class names.
@@ -43,7 +44,7 @@ class ImageSet:
         masks: (N, S, S) uint8: 0 = none, q + 1 = visible pixel of part_names[q], or None.
     """
 
-    pixels: Tensor
+    pixels: Rows
     labels: Tensor
     split: Tensor
     classes: tuple[str, ...]
@@ -61,9 +62,9 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.names)
 
-    def _tensors(self) -> dict[str, Tensor]:
+    def _tensors(self) -> dict[str, Rows]:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: value for name, value in values.items() if isinstance(value, Tensor)}
+        return {name: value for name, value in values.items() if isinstance(value, Tensor | Stream)}
 
     def subset(self, split: str) -> ImageSet:
         """The images of "train", "validation" or "test", in their order."""
@@ -74,7 +75,10 @@ class ImageSet:
     def select(self, index: Tensor) -> ImageSet:
         """The images at `index`: (n,) int64 positions, in that order."""
         index = index.to(self.labels.device)
-        chosen: dict[str, Any] = {name: tensor[index] for name, tensor in self._tensors().items()}
+        chosen: dict[str, Any] = {
+            name: rows.select(index) if isinstance(rows, Stream) else rows[index]
+            for name, rows in self._tensors().items()
+        }
         return replace(self, names=tuple(self.names[i] for i in index.tolist()), **chosen)
 
     def to(self, device: str | torch.device) -> ImageSet:
@@ -88,7 +92,7 @@ def load_images(params: DataParams, device: str | torch.device = "cpu") -> Image
 
     Args:
         params: reader, root, size, class_step, class_count, images_per_class, validation_fraction, data_seed
-            and the numbers of birds.
+            streaming, and the numbers of birds.
         device: Where the tensors go.
 
     Returns:
@@ -109,7 +113,8 @@ def load_images(params: DataParams, device: str | torch.device = "cpu") -> Image
         "validation",
     )
     images.split[train[torch.from_numpy(cut)]] = 1
-    return images.to(device)
+    assert isinstance(images.pixels, Tensor)
+    return replace(images, pixels=place(images.pixels, torch.device(device), params.streaming)).to(device)
 
 
 def bird_indices(names: tuple[str, ...]) -> Tensor:

@@ -41,6 +41,9 @@ class DataParams(Strict):
     data_seed: int = Field(0, ge=0, description="Seed of the validation cut and of the synthetic birds.")
     bird_train_per_class: int = Field(100, ge=2, description="Synthetic birds for training and validation.")
     bird_test_per_class: int = Field(50, ge=1, description="Synthetic birds for the test.")
+    streaming: Literal["auto", "on", "off"] = Field(
+        "auto", description="on: images stay on the disk, read ahead batch by batch; auto: where memory is short."
+    )
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto: a GPU where there is one.")
 
 
@@ -72,16 +75,18 @@ class TrainParams(DataParams):
         "lean",
         description="official: 300 epochs and 29 pushes as coded; warm_epochs, joint_epochs, rounds do not count.",
     )
+    official_epochs: int = Field(300, ge=12, le=300, description="A7: 300 as coded; at 32 the joint rate is 1/10,000.")
     official_copies: int = Field(40, ge=1, description="Passes that make one published epoch: its prepared copies.")
     batch_size: int = Field(32, ge=2, description="Batch normalisation cannot train on a single image.")
     warm_epochs: int = Field(0, ge=0, description="Passes with the trunk frozen, on cached trunk outputs.")
     warm_copies: int = Field(10, ge=1, description="Augmented copies of the images that the warm passes cycle through.")
-    warm_cache_gb: float = Field(4.0, ge=0, description="Memory for trunk outputs; copies beyond it are computed anew.")
+    warm_cache_gb: float = Field(4.0, ge=0, description="Memory for trunk outputs; copies beyond it go to the disk.")
     joint_epochs: int = Field(20, ge=0, description="Passes over the images in each round, all layers learning.")
     rounds: int = Field(1, ge=1, description="How often joint, push and decision phases follow each other.")
     trunk_batchnorm: Literal["train", "frozen"] = Field(
         "train", description="frozen: the trunk keeps its batch-normalisation statistics in joint passes."
     )
+    compile_trunk: bool = Field(False, description="torch.compile of the trunk: minutes first, then faster steps.")
     augment: bool = Field(True, description="Rotation, skew, shear, elastic distortion, flip on the fly.")
     # optimiser
     optimizer: Literal["adam", "adamw"] = Field("adam", description="A6: adam couples the weight decay, as coded.")

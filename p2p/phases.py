@@ -29,7 +29,8 @@ def timeline(params: TrainParams) -> list[Phase]:
     `lean`: warm passes on cached trunk outputs, then rounds of joint, push, decision; the learning rate falls along
     half a cosine in the warm phase and over all joint passes together, so that it is low when prototypes are pushed.
     `official`: the released configuration's epochs: warm 1–6, joint to 300, push and decision after 12, 22, …,
-    292, the joint rate a tenth at 20, 24, 28, …; each of these epochs is `official_copies` passes over the images.
+    292, the joint rate a tenth at 20, 24, 28, …; each of these epochs is `official_copies` passes over the images,
+    and `official_epochs` ends it early.
     """
     head = () if params.head == "teacher" else ("decision",)
     warm: tuple[str, ...]
@@ -42,13 +43,14 @@ def timeline(params: TrainParams) -> list[Phase]:
     ending = [] if params.model == "linear" else [Phase("push"), Phase("decision", head)]
 
     if params.schedule == "official":
-        copies = params.official_copies
+        copies, last = params.official_copies, params.official_epochs
         phases = [Phase("warm", warm, (1.0,) * 6 * copies)]
         start = 7
-        for stop in [*range(12, 293, 10), 300]:
+        pushes = [epoch for epoch in range(12, 293, 10) if epoch <= last]
+        for stop in sorted({*pushes, last}):
             rates = tuple(0.1 ** max(0, (epoch - 20) // 4 + 1) for epoch in range(start, stop + 1))
             rates = tuple(rate for rate in rates for _ in range(copies))
-            phases += [Phase("joint", joint, rates), *(ending if stop < 300 else [])]
+            phases += [Phase("joint", joint, rates), *(ending if stop in pushes else [])]
             start = stop + 1
         return phases
 

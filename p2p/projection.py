@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from p2p.networks import ProtoNet, distance_map, similarity
+from p2p.streaming import Rows
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Projection:
 
 
 @torch.inference_mode()
-def find_patches(network: ProtoNet, pixels: Tensor, labels: Tensor, batch_size: int = 64) -> Projection:
+def find_patches(network: ProtoNet, pixels: Rows, labels: Tensor, batch_size: int = 64) -> Projection:
     """The nearest own-class patch of every prototype: one pass over the images, a running arg-min per prototype.
 
     Each batch updates all prototypes at once; of equal distances the first image wins, whatever the batch size.
@@ -57,11 +58,11 @@ def find_patches(network: ProtoNet, pixels: Tensor, labels: Tensor, batch_size: 
     image = torch.zeros(p, dtype=torch.int64, device=device)
     cell, patch, z_maps = torch.zeros_like(image), torch.zeros(p, d, device=device), None
     every = torch.arange(p, device=device)
-    for start in range(0, len(pixels), batch_size):
-        stop = start + batch_size
-        z = network.add_on_map(pixels[start:stop].to(device))  # (B, D, H, W)
+    start = 0
+    for images, classes in zip(pixels.split(batch_size), labels.split(batch_size), strict=True):
+        z = network.add_on_map(images.to(device))  # (B, D, H, W)
         distances = distance_map(z, network.prototypes).flatten(2)  # (B, P, HW)
-        other = ~network.own[labels[start:stop].to(device)]  # (B, P)
+        other = ~network.own[classes.to(device)]  # (B, P)
         smallest, where = distances.min(2)
         smallest, b = smallest.masked_fill(other, float("inf")).min(0)  # (P,)
         better = smallest < best
@@ -74,12 +75,13 @@ def find_patches(network: ProtoNet, pixels: Tensor, labels: Tensor, batch_size: 
         for k in range(0, len(j), 256):  # maps of the new holders, in blocks so that memory stays small
             own, source = j[k : k + 256], z.flatten(2)[bj[k : k + 256]]  # (b, D, HW)
             z_maps[own] = (source - patch[own][:, :, None]).square().sum(1)
+        start += len(images)
     network.train(mode)
     assert z_maps is not None, "no images"
     return Projection(image, cell, best, patch, z_maps.view(p, h, w))
 
 
-def push(network: ProtoNet, pixels: Tensor, labels: Tensor, batch_size: int = 64) -> Projection:
+def push(network: ProtoNet, pixels: Rows, labels: Tensor, batch_size: int = 64) -> Projection:
     """Replace every prototype by its nearest own-class training patch (ProtoPNet §2.2, projection).
 
     Args, Returns: as `find_patches`.
@@ -91,7 +93,7 @@ def push(network: ProtoNet, pixels: Tensor, labels: Tensor, batch_size: int = 64
 
 
 @torch.inference_mode()
-def projection_error(network: ProtoNet, pixels: Tensor, found: Projection, batch_size: int = 64) -> float:
+def projection_error(network: ProtoNet, pixels: Rows, found: Projection, batch_size: int = 64) -> float:
     """max_j ‖p_j − z(source image)[source cell]‖₂, with the network as it is now, in eval mode.
 
     Zero up to rounding while trunk and add-on have not moved since the push; the honest test of "prototypes are

@@ -17,6 +17,7 @@ from p2p.metrics import ResponseTable
 from p2p.networks import LinearNet, ProtoNet, nearest_cells, similarity
 from p2p.params import TrainParams, check
 from p2p.projection import Projection, projection_error
+from p2p.streaming import Rows
 from p2p.training import Network, build_network
 
 
@@ -59,7 +60,7 @@ def load_run(folder: Path | str, device: str | torch.device = "cpu") -> Trained:
 
 @torch.inference_mode()
 def respond(
-    network: ProtoNet, pixels: Tensor, prototypes: list[Tensor] | None = None, batch_size: int = 64
+    network: ProtoNet, pixels: Rows, prototypes: list[Tensor] | None = None, batch_size: int = 64
 ) -> list[ResponseTable]:
     """Response tables of a network for one or several sets of prototypes, in one pass over the images.
 
@@ -92,7 +93,7 @@ def top1(table: ResponseTable, decision: Tensor, labels: Tensor, epsilon: float 
 
 
 @torch.inference_mode()
-def accuracy(network: Network, pixels: Tensor, labels: Tensor, batch_size: int = 64) -> float:
+def accuracy(network: Network, pixels: Rows, labels: Tensor, batch_size: int = 64) -> float:
     """Top-1 accuracy of any network; pixels (N, 3, S, S) uint8, labels (N,)."""
     network.eval()
     right = [network(part).logits.argmax(1) for part in pixels.split(batch_size)]

@@ -101,7 +101,9 @@ class Trainer:
         self.start_digest = digest(self.network)
         self.images_digest = digest_images(images)
         self.teacher_digest = digest(teacher) if teacher is not None else ""
-        self.batches = Batches(params, self.fit, self.network.trunk, teacher)
+        self.batches = Batches(params, self.fit, self.network.trunk, teacher, folder)
+        if params.compile_trunk:
+            self.network.trunk.compile()
         if teacher is not None:
             teacher.eval().requires_grad_(False)  # the teacher is inert
             if params.head != "own":
@@ -116,7 +118,7 @@ class Trainer:
         has prototypes that are training patches.
 
         Raises:
-            UserError: The loss is no longer finite, or the disk is full; the last checkpoint stays.
+            UserError: The loss is no longer finite, or memory or disk is full; the last checkpoint stays.
         """
         done = load_checkpoint(self) if (self.folder / "checkpoint.safetensors").exists() else (0, 0)
         steps = sum(max(1, len(phase.rates)) for phase in self.phases)
@@ -129,7 +131,10 @@ class Trainer:
                 if (index, epoch) < done:
                     continue
                 began = time.perf_counter()
-                row = self._step(phase, index, epoch)
+                try:
+                    row = self._step(phase, index, epoch)
+                except torch.OutOfMemoryError as error:
+                    raise UserError(self._too_large(error)) from None
                 seconds = time.perf_counter() - began
                 self.seconds += seconds
                 speed = len(self.fit.labels) / seconds
@@ -138,7 +143,8 @@ class Trainer:
                     **{k: f"{v:.3f}" for k, v in row.items() if k in ("loss", "accuracy", "validation")},
                 }
                 bar.set_postfix({**shown, "images/s": f"{speed:.0f}"})
-                self.history.append({"phase": phase.name, "epoch": epoch + 1, **row, "seconds": seconds})
+                row |= {"seconds": seconds, "passes": self.batches.passes}
+                self.history.append({"phase": phase.name, "epoch": epoch + 1, **row})
                 last = epoch + 1 == max(1, len(phase.rates))
                 if last and phase.name == "warm":
                     self.batches.forget()
@@ -238,6 +244,15 @@ class Trainer:
         return means
 
     # ---------------------------------------------------------------------------------------------------- helpers
+
+    def _too_large(self, error: BaseException) -> str:
+        p = self.params
+        reason = str(error).split(". ")[0].strip().rstrip(".")
+        return (
+            f"Run '{p.run}' needs more memory than {self.device} has ({reason}); lower 'batch_size' (now "
+            f"{p.batch_size}) or 'warm_cache_gb' (now {p.warm_cache_gb:g}), or set 'streaming' to on (the last epoch "
+            f"is kept in {self.folder})."
+        )
 
     def _groups(self) -> dict[str, list[nn.Parameter]]:
         n = self.network

@@ -35,6 +35,14 @@ def test_official_epochs_and_pushes():
     assert pushes == decisions == list(range(12, 293, 10)) and len(pushes) == 29
 
 
+def test_official_may_end_early():
+    whole, early = (timeline(params(schedule="official", official_copies=2, official_epochs=n)) for n in (300, 32))
+    assert early == whole[: len(early)] and early[-1].name == "decision"  # the same epochs, up to the push after 32
+    assert sum(len(phase.rates) for phase in early) == 2 * 32
+    trailing = timeline(params(schedule="official", official_copies=1, official_epochs=35))
+    assert trailing[-1].name == "joint" and len(trailing[-1].rates) == 3  # as at 300: joint epochs that no push follows
+
+
 def test_official_rates():
     rates = [rate for _, rate in epochs(timeline(params(schedule="official", official_copies=1)))]
     factor = 1.0
