@@ -106,6 +106,26 @@ def _write_cache(path: Path, shape: tuple[int, ...], listing: Listing) -> None:
         np.save(file, windows)
 
 
+def survey(listing: Listing) -> tuple[np.ndarray, list[str]]:
+    """Read every image as `decode` does, and keep nothing but what went wrong.
+
+    Returns:
+        windows (N, 4) float64 as from `decode`, nan where an image cannot be used; a sentence for each of those.
+    """
+
+    def look(job: tuple[str, list[float] | None]) -> tuple[tuple[float, ...], str]:
+        try:
+            return _frame(listing.folder / job[0], job[1], listing.crop, 1)[1], ""
+        except UserError as error:
+            return (np.nan,) * 4, str(error)
+
+    boxes = [None] * len(listing.names) if listing.boxes is None else listing.boxes.tolist()
+    jobs = list(zip(listing.names, boxes, strict=True))
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # in chunks, so that Ctrl-C need not wait for all
+        seen = [row for i in range(0, len(jobs), CHUNK) for row in pool.map(look, jobs[i : i + CHUNK])]
+    return np.array([window for window, _ in seen]).reshape(-1, 4), [text for _, text in seen if text]
+
+
 def _frame(path: Path, box: list[float] | None, crop: bool, size: int) -> tuple[np.ndarray, tuple[int, ...]]:
     """One image as (3, size, size) uint8, and the window (x0, y0, x1, y1) of the source that it shows."""
     try:

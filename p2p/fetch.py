@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import http.client
 import os
+import socket
 import sys
 import tarfile
 import tempfile
@@ -105,7 +106,7 @@ def fetch(url: str, path: Path, md5: str, attempts: int = 5, pause: float = 2.0,
     failures, complete = 0, False
     while not complete:
         before = part.stat().st_size if part.exists() else 0
-        reason = "the connection was cut"
+        reason, offline = "the connection was cut", False
         try:
             complete = _receive(url, part, timeout)
         except urllib.error.HTTPError as error:
@@ -117,15 +118,20 @@ def fetch(url: str, path: Path, md5: str, attempts: int = 5, pause: float = 2.0,
             reason = f"HTTP {error.code} {error.reason}"
         except (OSError, http.client.HTTPException) as error:
             reason = str(getattr(error, "reason", error) or type(error).__name__)
+            offline = isinstance(getattr(error, "reason", None), socket.gaierror)
         grown = part.exists() and part.stat().st_size > before
         failures = 0 if grown else failures + 1
+        if offline and not part.exists():
+            failures = attempts  # no network, most likely: say so at once
         if not complete and failures >= attempts:
             raise UserError(
                 f"Cannot download {url} ({reason}); repeat the command when {host} can be reached, "
                 f"which resumes it, or put the file at {path} yourself."
             )
         if not complete:
-            time.sleep(pause * 2 ** max(failures - 1, 0))
+            wait = pause * 2 ** max(failures - 1, 0)
+            print(f"{part.name}: {reason}; trying {host} again in {wait:.0f} s", file=sys.stderr, flush=True)
+            time.sleep(wait)
     found = _md5(part)
     if found != md5:
         part.unlink()

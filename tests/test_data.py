@@ -33,6 +33,7 @@ def parameters(reader: str, root: Path | str = "", **changed: object) -> SimpleN
         "images_per_class": None,
         "validation_fraction": 0.25,
         "data_seed": 0,
+        "streaming": "off",
         "bird_train_per_class": 8,
         "bird_test_per_class": 3,
     }
@@ -100,6 +101,11 @@ def test_cub_frames_show_the_box_and_nothing_else(cub: Path) -> None:
     assert images.labels.tolist() == [0] * 6 + [1] * 6 + [2] * 6
     assert images.classes == ("001.Bird", "002.Bird", "003.Bird")
     assert images.names[7] == "002.Bird/1.png"
+
+
+def test_the_edges_of_a_box_go_to_the_nearest_pixel(cub: Path) -> None:
+    edit(cub / "bounding_boxes.txt", "1 6.0 3.0 20.0 16.0", "1 6.4 2.6 19.9 16.2")  # 6.4 to 26.3, 2.6 to 18.8
+    assert (load_images(parameters("cub", cub)).pixels[0] == torch.tensor(RED, dtype=torch.uint8)[:, None, None]).all()
 
 
 def test_cub_parts_are_in_frame_pixels(cub: Path) -> None:

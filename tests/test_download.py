@@ -1,25 +1,35 @@
-"""Downloading against a local server that cuts connections, and what the checks of both data sets say."""
+"""Downloading against a local server that cuts connections, up to decoded images as `make data` leaves them."""
 
 from __future__ import annotations
 
 import hashlib
 import io
+import os
 import re
+import shlex
+import shutil
 import socket
+import subprocess
 import tarfile
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.io import savemat
+from PIL import Image
 
-from p2p import download
-from p2p.download import check_cars, check_cub, prepare_cub
+from p2p import download, verify
+from p2p.data import load_images
+from p2p.download import prepare_cub
 from p2p.errors import UserError
 from p2p.fetch import extract, fetch
+from p2p.params import TrainParams
+from p2p.verify import CUB_LISTS
+
+ROOT = Path(__file__).parents[1]
 
 
 class Server(ThreadingHTTPServer):
@@ -192,16 +202,6 @@ def test_wrong_checksum(server: Server, tmp_path: Path) -> None:
     assert (tmp_path / "file").read_bytes() == b"put here by hand"  # the user's own file is not ours to delete
 
 
-def test_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*values: object, **named: object) -> None:
-        raise socket.gaierror(-3, "Temporary failure in name resolution")
-
-    monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    with pytest.raises(UserError) as caught:
-        prepare_cub(tmp_path, attempts=2, pause=0)
-    sentence(caught, "name resolution", "data.caltech.edu", str(tmp_path / "CUB_200_2011.tgz"))
-
-
 @pytest.mark.parametrize("url", ["file:///etc/hostname", "CUB_200_2011.tgz", "ftp://a/b"])
 def test_only_web_addresses(url: str, tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
@@ -245,85 +245,143 @@ def test_an_archive_of_something_else(tmp_path: Path) -> None:
     sentence(caught, "no folder CUB_200_2011")
 
 
-def test_command_line(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_offline_is_told_at_once_in_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*values: object, **named: object) -> None:
+        raise socket.gaierror(-3, "Temporary failure in name resolution")
+
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    monkeypatch.setattr(time, "sleep", lambda seconds: pytest.fail("there is nothing to wait for"))
+    assert download.main(["cub", "--root", str(tmp_path)]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "data.caltech.edu" in line and "name resolution" in line and line.endswith(".")
+
+
+# The whole way, as `make data` goes it
+
+CLASSES, PER_CLASS = 3, 4
+
+
+def small_cub() -> dict[str, bytes]:
+    """The files of a release of 3 classes, 2 training and 2 test photographs each, as members of its archive."""
+    generator = np.random.default_rng(1)
+    lists: dict[str, list[str]] = {name: [] for name in (*CUB_LISTS, "bounding_boxes.txt", "parts/part_locs.txt")}
+    lists["parts/parts.txt"] = ["1 back", "2 left eye"]
+    members: dict[str, bytes] = {}
+    for label in range(1, CLASSES + 1):
+        lists["classes.txt"].append(f"{label} {label:03d}.Small_Wren")
+        for i in range(PER_CLASS):
+            number = (label - 1) * PER_CLASS + i + 1
+            name = f"{label:03d}.Small_Wren/Small_Wren_{i:04d}_{number}.jpg"
+            width, height = 90 + number, 70 + 2 * number
+            buffer = io.BytesIO()
+            blocks = generator.integers(0, 256, (7, 9, 3), dtype=np.uint8)
+            Image.fromarray(blocks).resize((width, height)).save(buffer, "JPEG")
+            members[f"CUB_200_2011/images/{name}"] = buffer.getvalue()
+            lists["images.txt"].append(f"{number} {name}")
+            lists["image_class_labels.txt"].append(f"{number} {label}")
+            lists["train_test_split.txt"].append(f"{number} {i % 2}")
+            lists["bounding_boxes.txt"].append(f"{number} {10 + i}.0 5.0 {width - 20}.0 {height - 9}.0")
+            lists["parts/part_locs.txt"] += [f"{number} 1 {20 + i}.0 30.0 1", f"{number} 2 0.0 0.0 0"]
+    return {
+        f"CUB_200_2011/{name}": "".join(f"{row}\n" for row in rows).encode() for name, rows in lists.items()
+    } | members
+
+
+@pytest.fixture
+def release(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A server with a small release that is taken for the official one; returns the (absent) data folder."""
+    members = small_cub()
+    server.content = archive({"attributes.txt": b"1 has_bill\n", **members})
+    official = {name: md5(members[f"CUB_200_2011/{name}"]) for name in CUB_LISTS}
+    monkeypatch.setattr(download, "CUB_MD5", md5(server.content))
+    monkeypatch.setattr(verify, "CUB_LISTS", official)
+    monkeypatch.setattr(verify, "CUB_COUNTS", {"classes": 3, "training images": 6, "test images": 6})
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    monkeypatch.setenv("P2P_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("P2P_DATA", str(tmp_path / "data"))
+    return tmp_path / "data"
+
+
+def test_from_nothing_to_decoded(
+    server: Server, release: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.cut = len(server.content) * 2 // 5  # two cut connections on the way
+    assert download.main(["--url", server.url, "--size", "48"]) == 0
+    shown = capsys.readouterr()
+    assert [asked is None for asked in server.asked] == [True, False, False]
+    assert all(line.startswith("CUB_200_2011.tgz.part: the connection was cut") for line in shown.err.splitlines())
+    assert "complete; 12 images of 3 classes" in shown.out and "decoded at 48 x 48" in shown.out
+    assert "Stanford Cars: not there" in shown.out and "cars_test_annos_withlabels.mat" in shown.out
+    (cached,) = (tmp_path / "cache").iterdir()
+    written = cached.stat().st_mtime_ns
+    images = load_images(TrainParams(reader="cub", size=48, validation_fraction=0.5, network="small_half", grid=6))
+    assert images.pixels.shape == (12, 3, 48, 48)
+    assert [path.stat().st_mtime_ns for path in (tmp_path / "cache").iterdir()] == [written]  # read, not made again
+    assert download.main(["cub"]) == 0  # asks no server
+    assert len(server.asked) == 3
+    assert download.main(["cub", "--root", str(release / "CUB_200_2011")]) == 0
+
+
+def test_what_was_named_must_be_there(
+    server: Server, release: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert download.main(["cub", "cars", "--url", server.url]) == 1
+    shown = capsys.readouterr()
+    (line,) = shown.err.splitlines()
+    assert line.startswith("Stanford Cars: not there") and line.endswith(".") and "complete; 12 images" in shown.out
+    (release / "stanford_cars").mkdir()  # begun, and so asked for
+    assert download.main([]) == 1
+    assert capsys.readouterr().err.count("missing") == 5
+    with pytest.raises(SystemExit):
+        download.main(["kub"])
+    assert "'kub'" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        download.main(["cub", "--size", "7"])
+    assert "32 to 1024" in capsys.readouterr().err
+    monkeypatch.delenv("P2P_DATA")
+    assert download.main(["cub"]) == 1
+    assert "P2P_DATA" in capsys.readouterr().err
+    assert download.main(["cub", "--root", str(release)]) == 0
+    assert f"export P2P_DATA={release}\n" in capsys.readouterr().out
+
+
+def test_damage_is_named_and_nothing_is_decoded(
+    server: Server, release: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert download.main(["cub", "--url", server.url]) == 0
+    images = sorted((release / "CUB_200_2011" / "images").glob("*/*.jpg"))
+    images[2].write_bytes(images[2].read_bytes()[:1500])
+    images[7].write_bytes(b"")
+    capsys.readouterr()
+    assert download.main(["cub", "--size", "48"]) == 1
+    shown = capsys.readouterr()
+    lines = shown.err.splitlines()
+    assert len(lines) == 2 and images[2].name in lines[0] and images[7].name in lines[1]
+    assert "not complete" in shown.out and "repeat the command" in shown.out
+    assert not (tmp_path / "cache").exists()
+
+
+def test_another_archive_than_the_official_one_is_refused(
+    server: Server, release: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     server.content = GOOD
-    assert download.main(["cub", "--root", str(tmp_path), "--url", server.url]) == 1
-    assert "MD5" in capsys.readouterr().err
-    monkeypatch.setattr(download, "CUB_MD5", md5(GOOD))
-    monkeypatch.setattr(download, "CUB_COUNTS", {"classes": 1})
-    status = download.main(["cub", "--root", str(tmp_path), "--url", server.url])
-    shown = capsys.readouterr()
-    assert (tmp_path / "CUB_200_2011" / "images.txt").exists()
-    assert status == 1 and "classes.txt" in shown.err  # unpacked, but this archive is no complete release
-    assert download.main(["cars", "--root", str(tmp_path / "none")]) == 1
-    shown = capsys.readouterr()
-    assert "does not exist" in shown.err and "cars_test_annos_withlabels.mat" in shown.out
-    monkeypatch.delenv("P2P_DATA", raising=False)
-    assert download.main(["check"]) == 1
-    assert capsys.readouterr().err.count("P2P_DATA") == 2
+    assert download.main(["cub", "--url", server.url]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert md5(GOOD) in line and not (release / "CUB_200_2011").exists()
 
 
-def test_check_cub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    base = tmp_path / "CUB_200_2011"
-    (base / "images").mkdir(parents=True)
-    assert "images.txt" in check_cub(tmp_path)[0]
-    (base / "images.txt").write_text("1 a.jpg\n2 b.jpg\n3 c.jpg\n")
-    (base / "image_class_labels.txt").write_text("1 1\n2 1\n3 1\n")
-    (base / "train_test_split.txt").write_text("1 1\n2 0\n3 1\n")
-    (base / "bounding_boxes.txt").write_text("".join(f"{i} 0 0 5 5\n" for i in (1, 2, 3)))
-    (base / "classes.txt").write_text("1 Wren\n")
-    for name in ("a.jpg", "c.jpg"):
-        (base / "images" / name).touch()
-    found = check_cub(tmp_path)
-    assert len(found) == 4
-    assert "2 training images, the official release 5994" in found[1] and "1 test images" in found[2]
-    assert "1 listed images" in found[3] and "b.jpg" in found[3]
-    monkeypatch.setattr(download, "CUB_COUNTS", {"classes": 1, "training images": 2, "test images": 1})
-    (base / "images" / "b.jpg").touch()
-    assert check_cub(base) == []
+@pytest.mark.skipif(shutil.which("make") is None, reason="no make")
+def test_make_data_passes_its_variables() -> None:
+    """`make -n` shows the command that would run; the folder has a default, what the user sets goes through."""
 
+    def command(**changed: str) -> list[str]:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(("P2P", "MAKE"))}
+        make = ["make", "-n", "data", "--no-print-directory", *(f"{key}={value}" for key, value in changed.items())]
+        run = subprocess.run(make, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+        return shlex.split(run.stdout.splitlines()[-1])
 
-def test_check_cars_names_each_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    base = tmp_path / "stanford_cars"
-    (base / "devkit").mkdir(parents=True)
-    found = check_cars(tmp_path)
-    assert len(found) == 5 and all(text.endswith(".") and "missing" in text for text in found)
-    for text, name in zip(
-        found,
-        (
-            "cars_meta.mat",
-            "cars_train_annos.mat",
-            "cars_test_annos_withlabels.mat",
-            "cars_train",
-            "cars_test",
-        ),
-        strict=True,
-    ):
-        assert name in text
-    monkeypatch.setattr(download, "CARS_CLASSES", 2)
-    monkeypatch.setattr(download, "CARS_COUNTS", {"train": 3, "test": 2})
-    kinds = [(name, object) for name in ("bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2", "class", "fname")]
-
-    def annotate(file: str, count: int) -> None:
-        savemat(base / file, {"annotations": np.array([[(1, 1, 2, 2, 1, "a.jpg")] * count], dtype=kinds)})
-
-    savemat(base / "devkit" / "cars_meta.mat", {"class_names": np.array([["A", "B"]], dtype=object)})
-    annotate("devkit/cars_train_annos.mat", 3)
-    annotate("cars_test_annos_withlabels.mat", 1)
-    for split, count in (("train", 3), ("test", 2)):
-        (base / f"cars_{split}" / f"cars_{split}").mkdir(parents=True)
-        for i in range(count):
-            (base / f"cars_{split}" / f"{i}.jpg").touch()
-    (found,) = check_cars(tmp_path)
-    assert "cars_test_annos_withlabels.mat has 1 annotations, the official one 2" in found
-    annotate("cars_test_annos_withlabels.mat", 2)
-    assert check_cars(base) == []
-    (base / "cars_train" / "1.jpg").unlink()
-    (found,) = check_cars(tmp_path)
-    assert "cars_train has 2 images, the official one 3" in found
-    for name in ("0.jpg", "2.jpg"):
-        (base / "cars_train" / name).rename(base / "cars_train" / "cars_train" / name)
-    (found,) = check_cars(tmp_path)
-    assert "up one folder" in found
+    assert command()[1:] == ["-m", "p2p.download", "--root", str(ROOT / "data"), "--size", "224"]
+    changed = command(P2P_DATA="/a folder", SETS="cub cars", SIZE="", URL="http://mirror/C.tgz")
+    assert changed[1:] == ["-m", "p2p.download", "cub", "cars", "--root", "/a folder", "--url", "http://mirror/C.tgz"]
