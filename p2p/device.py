@@ -28,10 +28,15 @@ def choose_device(name: str = "auto") -> torch.device:
         raise UserError(f"Device '{name}' is not there ({torch.cuda.device_count()} GPUs found); use 'auto' or 'cpu'.")
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
-    if device.type == "cpu" and sys.platform == "linux":
-        keep = 2**31 - 1
-        libc = ctypes.CDLL(None)
-        if hasattr(libc, "mallopt"):  # glibc, not musl
-            libc.mallopt(-3, keep)  # M_MMAP_THRESHOLD: large tensors from the heap
-            libc.mallopt(-1, keep)  # M_TRIM_THRESHOLD: which is not given back
+    if device.type == "cpu":
+        keep_memory(True)
     return device
+
+
+def keep_memory(keep: bool) -> None:
+    """Whether glibc keeps freed tensors for the next ones, or hands them back to the system (its default)."""
+    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+    if libc is not None and hasattr(libc, "mallopt"):  # glibc, not musl
+        threshold = 2**31 - 1 if keep else 128 * 1024
+        libc.mallopt(-3, threshold)  # M_MMAP_THRESHOLD: large tensors from the heap
+        libc.mallopt(-1, threshold)  # M_TRIM_THRESHOLD: which is not given back

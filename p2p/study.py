@@ -39,6 +39,11 @@ class Control(Strict):
     change: dict[str, Any]
 
 
+# A rehearsal goes through every step of a study at a size of seconds: at most so much of each key.
+REHEARSAL = {"warm_epochs": 2, "warm_copies": 1, "joint_epochs": 1, "rounds": 1, "official_epochs": 12}
+REHEARSAL |= {"official_copies": 1, "batch_size": 8, "decision_iterations": 20}
+REHEARSAL_DATA = {"class_count": 3, "images_per_class": 8, "bird_train_per_class": 8, "bird_test_per_class": 4}
+
 # What a study file may say under `data:` only, or not at all because it follows from the rest.
 ELSEWHERE = frozenset(DataParams.model_fields) | {"run", "role", "variant", "seed", "teacher_run", "runs"}
 
@@ -57,6 +62,8 @@ class Study(Strict):
     recipe: dict[str, Any] = Field(description="Keys of TrainParams, the same for all runs.")
     distillation: dict[str, Any] = Field({"lambda_global": 10.0, "lambda_ppc": 10.0}, description="Added for students.")
     triples: list[Triple] = Field(min_length=1)
+    alternatives: dict[str, list[Triple]] = Field({}, description="Other sets of triples, each by its name.")
+    use: str = Field("", description="The alternative to take for `triples`; its name is added to the study's.")
     variants: dict[str, dict[str, Any]] = Field({"paper": {}}, description="Students: name and change.")
     controls: list[Control] = []
     threads: int = Field(1, ge=1, description="CPU threads of one run; runs share the cores.")
@@ -69,8 +76,11 @@ class Study(Strict):
         names = [control.name for control in self.controls]
         if len(set(names)) < len(names) or "random" in names:
             raise ValueError(f"'controls' have the names {names}; each needs its own, and 'random' is the floor's")
+        if self.use and self.use not in self.alternatives:
+            have = ", ".join(self.alternatives) or "none"
+            raise ValueError(f"'use' is '{self.use}'; expected one of the study's alternatives ({have}), or empty")
         places = {"recipe": self.recipe, "distillation": self.distillation}
-        for triple in self.triples:
+        for triple in [*self.triples, *(triple for triples in self.alternatives.values() for triple in triples)]:
             places |= {
                 f"teacher of triple '{triple.name}'": triple.teacher,
                 f"student of '{triple.name}'": triple.student,
@@ -87,6 +97,32 @@ class Study(Strict):
                     )
                     raise ValueError(f"'{key}' in the {place} {why}; remove it there")
         return self
+
+    def chosen(self) -> Study:
+        """The study of the alternative that `use` names, under a name of its own; else this one."""
+        if not self.use:
+            return self
+        change = {"study": f"{self.study}-{self.use}", "title": f"{self.title} ({self.use})", "use": ""}
+        return self.model_copy(update={**change, "triples": self.alternatives[self.use], "alternatives": {}})
+
+    def rehearsal(self) -> Study:
+        """The same steps in seconds: few classes and images, one pass or two, one seed, no download."""
+        values = self.model_dump()
+
+        def shorten(keys: dict[str, Any]) -> dict[str, Any]:
+            short = {key: min(value, REHEARSAL.get(key, value)) for key, value in keys.items() if key in REHEARSAL}
+            return keys | short | ({"weights": "none"} if keys.get("weights") == "imagenet" else {})
+
+        values["data"] = {**self.data, **{k: min(self.data.get(k) or v, v) for k, v in REHEARSAL_DATA.items()}}
+        values["recipe"] = shorten({**REHEARSAL, **self.recipe})
+        for triple in values["triples"]:
+            triple |= {part: shorten(triple[part]) for part in ("teacher", "student")}
+        values["variants"] = {name: shorten(change) for name, change in self.variants.items()}
+        for control in values["controls"]:
+            control["change"] = shorten(control["change"])
+        values |= {"study": f"{self.study}-rehearsal", "title": f"{self.title} (rehearsal)", "order": self.order + 100}
+        values |= {"images": f"{self.images}, rehearsal", "seeds": self.seeds[:1]}
+        return check(Study, values, f"rehearsal of study '{self.study}'")
 
     def runs(self) -> dict[str, TrainParams]:
         """Every run by its name, each teacher and baseline once."""
@@ -187,8 +223,13 @@ class Study(Strict):
         return check(PageParams, values, f"study '{self.study}'")
 
 
-def load_study(path: Path | str) -> Study:
+def load_study(path: Path | str, use: str = "", rehearse: bool = False) -> Study:
     """Read and check a study file, all of its runs included.
+
+    Args:
+        path: A file of `params/`.
+        use: An alternative set of triples, in place of the file's key `use`.
+        rehearse: Shorten everything, see `Study.rehearsal`.
 
     Raises:
         UserError: No such file, no valid YAML, or a wrong key, in one sentence naming file and key.
@@ -203,9 +244,11 @@ def load_study(path: Path | str) -> Study:
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}.") from None
     if not isinstance(values, dict):
         raise UserError(f"{path} holds no keys; expected the keys of a study, such as params/quick.yaml has.")
-    study = check(Study, values, str(path))
+    study = check(Study, values | ({"use": use} if use else {}), str(path))
     if study.study != path.stem:
         raise UserError(f"{path}: key 'study' is '{study.study}'; expected '{path.stem}', the name of the file.")
+    study = study.chosen()
+    study = study.rehearsal() if rehearse else study
     try:
         study.data_params(), study.runs(), study.evaluations()
     except UserError as error:

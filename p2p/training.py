@@ -122,7 +122,8 @@ class Trainer:
         """
         done = load_checkpoint(self) if (self.folder / "checkpoint.safetensors").exists() else (0, 0)
         steps = sum(max(1, len(phase.rates)) for phase in self.phases)
-        bar = tqdm(total=steps, desc=self.params.run, unit="epoch", disable=not progress, mininterval=2, leave=True)
+        form = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"
+        bar = tqdm(total=steps, desc=self.params.run, disable=not progress, mininterval=2, bar_format=form)
         if done == (0, 0):
             self._initialise()
         for index, phase in enumerate(self.phases):
@@ -142,9 +143,9 @@ class Trainer:
                     "phase": phase.name,
                     **{k: f"{v:.3f}" for k, v in row.items() if k in ("loss", "accuracy", "validation")},
                 }
-                bar.set_postfix({**shown, "images/s": f"{speed:.0f}"})
                 row |= {"seconds": seconds, "passes": self.batches.passes}
                 self.history.append({"phase": phase.name, "epoch": epoch + 1, **row})
+                bar.set_postfix({**shown, "images/s": f"{speed:.0f}", "left": self._time_left(index, epoch)})
                 last = epoch + 1 == max(1, len(phase.rates))
                 if last and phase.name == "warm":
                     self.batches.forget()
@@ -244,6 +245,16 @@ class Trainer:
         return means
 
     # ---------------------------------------------------------------------------------------------------- helpers
+
+    def _time_left(self, index: int, epoch: int) -> str:
+        """An estimate from the phases seen so far; a kind of phase not seen yet counts as the slowest that was."""
+        seen: dict[str, list[float]] = {}
+        for row in self.history:
+            seen.setdefault(row["phase"], []).append(row["seconds"])
+        mean = {name: sum(values[-5:]) / len(values[-5:]) for name, values in seen.items()}
+        left = -(epoch + 1) * mean[self.phases[index].name]
+        left += sum(max(1, len(p.rates)) * mean.get(p.name, max(mean.values())) for p in self.phases[index:])
+        return tqdm.format_interval(max(0.0, left))
 
     def _too_large(self, error: BaseException) -> str:
         p = self.params

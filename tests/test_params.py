@@ -13,6 +13,7 @@ import yaml
 from p2p.errors import UserError
 from p2p.networks import TRUNKS
 from p2p.params import DataParams, EvaluateParams, TrainParams, check, from_namespace, parameter_hash
+from p2p.phases import timeline
 from p2p.study import Study, load_study, schema
 
 STUDIES = sorted((Path(__file__).parents[1] / "params").glob("*.yaml"))
@@ -301,6 +302,46 @@ def test_studies_of_this_project_are_valid(path):
 
 
 # ----------------------------------------------------------------------------------------------------- schema
+
+
+def test_alternatives_are_studies_of_their_own(values, write, refuses):
+    other = [{"name": "other", "teacher": {"network": "vgg19"}, "student": {"network": "vgg16", "weights": "imagenet"}}]
+    path = write({**values, "alternatives": {"large": other}})
+    assert load_study(path).study == "example"
+    large = load_study(path, use="large")
+    assert large.study == "example-large" and {run.study for run in large.runs().values()} == {"example-large"}
+    assert {run.network for run in large.runs().values()} == {"vgg19", "vgg16"}
+    by_key = write({**values, "alternatives": {"large": other}, "use": "large"})
+    assert load_study(by_key) == large
+    with refuses("'use' is 'small'", "large"):
+        load_study(path, use="small")
+    with refuses("other", "'seed'"):
+        broken = [{**other[0], "student": {"network": "vgg16", "seed": 3}}]
+        load_study(write({**values, "alternatives": {"large": broken}}))
+
+
+def test_rehearsal_shortens_everything_and_keeps_every_step(values, write):
+    change = {"schedule": "official", "official_copies": 40}
+    values["controls"].append({"name": "official", "of": "teacher", "change": change})
+    values["triples"][0]["student"] |= {"weights": "imagenet", "joint_epochs": 30}
+    whole, short = load_study(write(values)), load_study(write(values), rehearse=True)
+    assert short.study == "example-rehearsal"
+    first = {name for name in whole.runs() if name.endswith(f"s{whole.seeds[0]}")}
+    assert set(short.runs()) == first and len(short.seeds) == 1
+    for run in short.runs().values():
+        same = whole.runs()[run.run]
+        assert (run.network, run.grid, run.size, run.schedule) == (same.network, same.grid, same.size, same.schedule)
+        assert run.weights in ("none", same.weights) and run.weights != "imagenet"
+        passes = sum(len(phase.rates) for phase in timeline(run))
+        assert passes <= 12 and run.class_count <= 3 and run.images_per_class <= 8 and run.batch_size <= 8
+        assert run.joint_epochs <= same.joint_epochs and run.warm_epochs <= max(same.warm_epochs, 2)
+
+
+def test_a_rehearsal_is_never_longer_than_its_study(values, write):
+    values["data"] |= {"class_count": 2, "images_per_class": 4}
+    values["recipe"] |= {"joint_epochs": 0, "warm_epochs": 1, "decision_iterations": 5}
+    for run in load_study(write(values), rehearse=True).runs().values():
+        assert (run.class_count, run.images_per_class, run.warm_epochs, run.decision_iterations) == (2, 4, 1, 5)
 
 
 def test_schema_accepts_the_example_and_refuses_unknown_keys(values):

@@ -424,6 +424,18 @@ def test_history_and_cost(teacher_folder, tiny, birds, tmp_path):
     assert joint[-1] < joint[0]
 
 
+def test_time_left_knows_what_each_phase_costs(tiny, birds, tmp_path):
+    trainer = Trainer(tiny, birds, tmp_path)  # warm 2, then twice joint 2, push, decision
+    trainer.history = [{"phase": "warm", "seconds": 10.0}]
+    assert trainer._time_left(0, 0) == "01:30"  # one warm epoch and eight steps not seen yet, as slow as it
+    trainer.history += [{"phase": "warm", "seconds": 2.0}, {"phase": "joint", "seconds": 60.0}]
+    assert trainer._time_left(1, 0) == "07:00"  # three joint epochs, four steps not seen yet: as slow as the slowest
+    trainer.history += [{"phase": "joint", "seconds": 20.0}, {"phase": "push", "seconds": 5.0}]
+    trainer.history += [{"phase": "decision", "seconds": 1.0}]
+    assert trainer._time_left(3, 0) == "01:26"  # two joint epochs at 40 s, a push, a decision
+    assert trainer._time_left(len(trainer.phases) - 1, 0) == "00:00"
+
+
 def test_a_diverging_run_stops_and_keeps_its_checkpoint(tiny, birds, tmp_path, refuses):
     params = change(tiny, lr_trunk=1e30)
     with refuses("'teacher'", "joint", "not finite", "lr_trunk"):
