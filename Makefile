@@ -1,14 +1,25 @@
 # Everything a user types. STUDY names a file of params/ without its ending.
+# PROFILE, such as profiles/slurm, sends the jobs to a cluster. Small runs may share a GPU: RUNS_PER_GPU=2.
 # --nolock: a killed Snakemake leaves its lock behind; each run folder has a lock that dies with its process.
+# USE names an alternative set of triples of the study; REHEARSE=1 runs all its steps at a size of seconds.
 STUDY  ?= quick
+USE    ?=
+REHEARSE ?=
+SHAPE   = $(if $(USE),--use $(USE)) $(if $(REHEARSE),--rehearse)
 PYTHON ?= python3
 CORES  ?= all
+SIZE   ?= 224
+THREADS ?= 2
 GPUS   ?= $(shell nvidia-smi -L 2>/dev/null | wc -l)
+RUNS_PER_GPU ?= 1
+PROFILE ?=
+export GPUS RUNS_PER_GPU
+WHERE   = $(if $(PROFILE),--profile $(PROFILE),--cores $(CORES) --resources gpu=$$(($(GPUS) * $(RUNS_PER_GPU))))
 BIN    := .venv/bin
 SHELL  := /bin/bash
 
 .DEFAULT_GOAL := help
-.PHONY: help setup study test check lab book clean lock schema
+.PHONY: help setup data study test check lab book bench peers speed clean lock schema
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 14
@@ -21,11 +32,15 @@ setup: .venv/.ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
 	@touch $@
 
+data study lab speed: export P2P_DATA ?= $(CURDIR)/data
+data: setup ## photographs: download CUB, check CUB and Cars in P2P_DATA (default ./data), decode them (SIZE=224)
+	@$(BIN)/python -m p2p.download $(SETS) --root "$(P2P_DATA)" $(if $(SIZE),--size $(SIZE)) $(if $(URL),--url "$(URL)")
+
 study: setup ## train, measure and picture a study (STUDY=quick), then build the book
-	@$(BIN)/python notebooks/execute.py --check params/$(STUDY).yaml
-	@$(BIN)/snakemake --cores $(CORES) --resources gpu=$(GPUS) --config study=$(STUDY) \
+	@$(BIN)/python notebooks/execute.py --check params/$(STUDY).yaml $(SHAPE)
+	@$(BIN)/snakemake $(WHERE) --config study=$(STUDY) use=$(USE) rehearse=$(REHEARSE) \
 		--nolock --rerun-incomplete --quiet host progress
-	@$(BIN)/python notebooks/execute.py --summary params/$(STUDY).yaml
+	@$(BIN)/python notebooks/execute.py --summary params/$(STUDY).yaml $(SHAPE)
 
 test: setup ## the whole test suite
 	$(BIN)/python -m pytest
@@ -40,6 +55,19 @@ lab: setup ## JupyterLab; the .py files of notebooks/ open as notebooks and save
 
 book: setup ## the book alone, from the results that are there
 	$(BIN)/python book/build.py --strict
+
+peers: .venv/.peers
+.venv/.peers: benchmarks/requirements.txt .venv/.ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r $<
+	@touch $@
+
+bench: peers ## time ratios to CaBRNet and the classic formulation, in minutes, beside the recorded ones
+	@OMP_NUM_THREADS=$(THREADS) $(BIN)/python -m benchmarks
+
+speed: peers ## the pages on speed, measured in full (about 20 minutes; a quiet machine, THREADS=2)
+	@for page in $(basename $(notdir $(wildcard notebooks/09_*.py notebooks/10_*.py notebooks/11_*.py))); do \
+		$(BIN)/python notebooks/execute.py notebooks/$$page.py results/speed/$$page.ipynb --threads $(THREADS) || exit 1; \
+	done
 
 lock: setup ## renew requirements.lock (needs uv)
 	uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --no-header --no-annotate -q -o requirements.lock

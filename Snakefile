@@ -2,6 +2,7 @@
 # notebook or the modules it uses change.
 #   snakemake --cores all --config study=quick            (what `make study` calls)
 #   snakemake --cores all --config study=quick --dry-run  (what would run, and why)
+# Further keys of --config: use=<an alternative of the study>, rehearse=1 (the same steps at a size of seconds).
 import os
 import shutil
 import sys
@@ -12,16 +13,16 @@ from p2p.errors import UserError
 from p2p import TRAINING_MODULES
 from p2p.study import load_study
 
-NAME = config.get("study", "quick")
 try:
-    STUDY = load_study(Path(workflow.basedir) / "params" / f"{NAME}.yaml")
+    file = Path(workflow.basedir) / "params" / f"{config.get('study', 'quick')}.yaml"
+    STUDY = load_study(file, config.get("use", ""), bool(config.get("rehearse")))
 except UserError as error:
     raise WorkflowError(str(error))
 
-RUNS, EVALUATIONS, PAGE = STUDY.runs(), STUDY.evaluations(), STUDY.page()
+NAME, RUNS, EVALUATIONS, PAGE = STUDY.study, STUDY.runs(), STUDY.evaluations(), STUDY.page()
 OUT, RUN = f"results/{NAME}", f"runs/{NAME}"
-GPU = STUDY.gpus or int(shutil.which("nvidia-smi") is not None)  # runs do not crowd onto one GPU unasked
-PAGES = ["04_table", "05_tau", "06_topk", "07_gallery"]
+GPU = STUDY.gpus or int(shutil.which("nvidia-smi") is not None)  # a cluster's profile says it instead
+PAGES = ["04_table", "05_tau", "06_topk", "07_gallery", "08_cost"]
 os.environ["P2P_PYTHON"] = sys.executable  # not in the commands: another folder is no reason to run again
 EXECUTE = "$P2P_PYTHON notebooks/execute.py"
 
@@ -42,7 +43,7 @@ def runs_of(wildcards):
 
 
 wildcard_constraints:
-    run="[^/]+", evaluation="[^/]+", page="04_table|05_tau|06_topk|07_gallery",
+    run="[^/]+", evaluation="[^/]+", page="04_table|05_tau|06_topk|07_gallery|08_cost",
 
 
 localrules: all, book,
@@ -80,7 +81,7 @@ rule train:
     resources:
         gpu=GPU,
     shell:
-        EXECUTE + " {input[0]} {output.notebook} --parameters {params.json:q} --threads {threads}"
+        EXECUTE + " {input[0]} {output.notebook} --parameters {params.json:q} --threads {threads} --gpu"
 
 
 rule evaluate:
@@ -95,12 +96,12 @@ rule evaluate:
     resources:
         gpu=GPU,
     shell:
-        EXECUTE + " {input[0]} {output.notebook} --parameters {params.json:q} --threads {threads}"
+        EXECUTE + " {input[0]} {output.notebook} --parameters {params.json:q} --threads {threads} --gpu"
 
 
 rule page:
     input:
-        "notebooks/{page}.py", modules("figures", "_figure_images", "_figure_style", "claims", "pages"),
+        "notebooks/{page}.py", modules("figures", "_figure_images", "_figure_style", "figures_cost", "claims", "pages"),
         [f"{OUT}/evaluations/{e}.csv" for e in EVALUATIONS],
     output:
         f"{OUT}/{{page}}.ipynb",

@@ -30,6 +30,7 @@ FIRST = (
     "method",
     "data",
     "howto",
+    "cluster",
     "reproductions",
 )  # prose in reading order; other pages follow in alphabet order
 LAST = ("api", "bibliography")
@@ -38,6 +39,7 @@ MAIN = (
     "tau",
     "topk",
     "gallery",
+    "cost",
     "data",
 )  # pages of a study in reading order; others follow by number
 COPIED = {".csv", ".json", ".svg", ".png", ".jpg", ".md", ".txt", ".bib"}
@@ -271,6 +273,8 @@ def stage(prose: Path, results: Path, source: Path) -> None:
     (source / "index.md").write_text(text.replace("<!-- findings -->", landing_findings(studies)), encoding="utf-8")
     if (prose / "images").is_dir():
         shutil.copytree(prose / "images", source / "images")
+    if (prose.parent / "profiles" / "slurm").is_dir():  # the page "On a cluster" includes its files
+        shutil.copytree(prose.parent / "profiles" / "slurm", source / "profiles" / "slurm")
     shutil.copytree(prose / "_ext", source / "_ext", ignore=shutil.ignore_patterns("__pycache__"))
     # jupyter-book loads every script of _static on every page, so what a page loads by itself (MathJax) goes
     # another way to the same place; style sheets are meant for every page.

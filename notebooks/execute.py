@@ -1,8 +1,8 @@
 """Run one notebook with parameters, or check or sum up a study file.
 
-    python notebooks/execute.py NOTEBOOK.py OUT.ipynb --parameters '{"key": value}' [--threads N]
-    python notebooks/execute.py --check params/quick.yaml
-    python notebooks/execute.py --summary params/quick.yaml
+    python notebooks/execute.py NOTEBOOK.py OUT.ipynb --parameters '{"key": value}' [--threads N] [--gpu]
+    python notebooks/execute.py --check params/quick.yaml [--use ALTERNATIVE] [--rehearse]
+    python notebooks/execute.py --summary params/quick.yaml [--use ALTERNATIVE] [--rehearse]
 
 The executed notebook appears at OUT only when it ran to its end; a failed one is left in runs/failed/ for reading.
 """
@@ -13,13 +13,19 @@ import argparse
 import ast
 import json
 import os
+import platform
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from p2p.errors import UserError
 from p2p.files import atomic_path
-from p2p.study import load_study
+from p2p.study import Study, load_study
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -73,6 +79,35 @@ def execute(source: Path, out: Path, parameters: dict[str, object], threads: int
     partial.unlink()
 
 
+@contextmanager
+def gpu_slot(folder: Path) -> Iterator[None]:
+    """Show the kernel one GPU, so that parallel runs use all that there are; wait while every slot is taken.
+
+    A slot is a file lock in `folder`, one for each of RUNS_PER_GPU runs on each of GPUS (the Makefile's variables); it
+    dies with its process. Where a scheduler or the user has set CUDA_VISIBLE_DEVICES, that stands.
+    """
+    gpus, runs = (int(os.environ.get(name) or default) for name, default in (("GPUS", 0), ("RUNS_PER_GPU", 1)))
+    if gpus < 2 or "CUDA_VISIBLE_DEVICES" in os.environ:
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    slots = [(gpu, FileLock(folder / f"{gpu}-{run}")) for run in range(runs) for gpu in range(gpus)]  # spread first
+    while True:
+        for gpu, lock in slots:
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                continue
+            try:
+                os.environ["CUDA_VISIBLE_DEVICES"] = str(gpu)
+                yield
+            finally:
+                del os.environ["CUDA_VISIBLE_DEVICES"]
+                lock.release()
+            return
+        time.sleep(1)
+
+
 def parameter_names(notebook: Any) -> set[str]:
     """The names that the cell tagged `parameters` assigns."""
     cells = [cell.source for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
@@ -80,13 +115,12 @@ def parameter_names(notebook: Any) -> set[str]:
     return {target.id for node in assigned for target in node.targets if isinstance(target, ast.Name)}
 
 
-def preflight(path: Path) -> None:
+def preflight(study: Study) -> None:
     """Find every mistake that can be found without training: keys, device, data, weights, grids.
 
     Raises:
         UserError: The first of them, in one sentence.
     """
-    study = load_study(path)
     from p2p.device import choose_device
     from p2p.listing import find_root
     from p2p.networks import build_trunk, find_weights
@@ -103,9 +137,8 @@ def preflight(path: Path) -> None:
         build_trunk(network, size, grid)
 
 
-def summary(path: Path) -> str:
+def summary(study: Study) -> str:
     """Where the book is, and the main table."""
-    study = load_study(path)
     table = ROOT / "results" / study.study / "table.md"
     book = ROOT / "book" / "_build" / "html" / "index.html"
     return f"\n{study.title}\n\n{table.read_text().strip()}\n\nThe book: {book.as_uri()}\n"
@@ -117,16 +150,21 @@ def main() -> int:
     parser.add_argument("out", nargs="?", type=Path)
     parser.add_argument("--parameters", default="{}", type=json.loads)
     parser.add_argument("--threads", default=1, type=int)
+    parser.add_argument("--gpu", action="store_true", help="take one of this machine's GPUs for as long as it runs")
     parser.add_argument("--check", type=Path)
     parser.add_argument("--summary", type=Path)
+    parser.add_argument("--use", default="", help="an alternative set of triples of the study")
+    parser.add_argument("--rehearse", action="store_true", help="the study at a size of seconds")
     given = parser.parse_args()
     try:
         if given.check:
-            preflight(given.check)
+            preflight(load_study(given.check, given.use, given.rehearse))
         elif given.summary:
-            print(summary(given.summary))
+            print(summary(load_study(given.summary, given.use, given.rehearse)))
         elif given.notebook and given.out:
-            execute(given.notebook, given.out, given.parameters, given.threads)
+            shared = given.gpu and given.parameters.get("device", "auto") == "auto"
+            with gpu_slot(ROOT / "runs" / ".gpu" / platform.node()) if shared else nullcontext():
+                execute(given.notebook, given.out, given.parameters, given.threads)
         else:
             parser.error("give a notebook and where its executed copy goes, or --check, or --summary")
     except UserError as error:

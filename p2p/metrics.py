@@ -6,23 +6,22 @@ explanations" in the book). Every metric is a pure function of tables, so networ
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from math import comb, floor, inf
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from scipy.optimize import linear_sum_assignment
+from numpy.typing import NDArray
 from scipy.stats import binom
 from torch import Tensor
 
 from p2p.errors import UserError
-from p2p.files import atomic_path
+from p2p.matching import DENSE_LIMIT, match_dense, match_sparse
+from p2p.tables import ResponseTable, check_pair, spans
 
 TAUS: tuple[float, ...] = (0.01, 0.1, 0.2, 0.45, 1, 3, 5, inf)
 ALPHAS: tuple[float, ...] = tuple(tenth / 10 for tenth in range(1, 11))
@@ -31,60 +30,14 @@ Empty = Literal["zero", "skip", "one"]
 
 
 @dataclass(frozen=True)
-class ResponseTable:
-    """Where each prototype looks in each image; raises UserError where the three fields do not fit."""
-
-    cells: Tensor  # (N, P) int16, index h*W + w of each prototype's nearest cell
-    distances: Tensor  # (N, P) float32 squared L2 at that cell
-    grid: tuple[int, int]  # (H, W)
-
-    def __post_init__(self) -> None:
-        shape, count = tuple(self.cells.shape), self.grid[0] * self.grid[1]
-        if len(shape) != 2 or 0 in shape or tuple(self.distances.shape) != shape:
-            shapes = f"cells {shape} and distances {tuple(self.distances.shape)}"
-            raise UserError(f"Response table has {shapes}; both must be (N, P) with N and P above zero.")
-        if self.cells.dtype != torch.int16 or not self.distances.is_floating_point():
-            dtypes = f"cells of {self.cells.dtype} and distances of {self.distances.dtype}"
-            raise UserError(f"Response table has {dtypes}; convert them to int16 and float32.")
-        if int(self.cells.min()) < 0 or int(self.cells.max()) >= count:
-            raise UserError(f"Response table has cells outside 0..{count - 1}; check its grid {self.grid}.")
-        if not bool(torch.isfinite(self.distances).all()):
-            raise UserError("Response table has distances that are not finite; train the network anew.")
-
-    def save(self, path: Path | str) -> None:
-        """Write the table as safetensors in one step; the grid goes into the metadata."""
-        tensors = {"cells": self.cells.cpu().contiguous(), "distances": self.distances.cpu().contiguous()}
-        with atomic_path(path) as temporary:
-            try:
-                save_file(tensors, temporary, metadata={"grid": f"{self.grid[0]},{self.grid[1]}"})
-            except SafetensorError as error:  # its word for a full disk
-                raise OSError(str(error)) from error
-
-    @classmethod
-    def load(cls, path: Path | str) -> ResponseTable:
-        """Read a table that `save` wrote.
-
-        Raises:
-            UserError: The file is missing or is not a response table.
-        """
-        try:
-            with safe_open(path, framework="pt") as file:
-                height, width = (int(side) for side in file.metadata()["grid"].split(","))
-                return cls(file.get_tensor("cells"), file.get_tensor("distances"), (height, width))
-        except FileNotFoundError as error:
-            raise UserError(f"No response table at {path}; run the evaluation that writes it.") from error
-        except (SafetensorError, OSError, KeyError, TypeError) as error:
-            raise UserError(f"{path} is not a response table; delete it and run the evaluation again.") from error
-
-
-@dataclass(frozen=True)
 class PMS:
-    """Prototype matching score: the value, its parts per alpha, and who was matched with whom."""
+    """Prototype matching score: the value, its parts per alpha, who was matched with whom, and how sure it is."""
 
     value: float
     alphas: tuple[float, ...]
     per_alpha: Tensor  # (A,) float64 mean similarity of matched pairs
     matching: Tensor  # (A, P) int64, the student prototype matched with each teacher prototype
+    upper: float  # no matching has a higher value; equal to the value where the matchings are proven to be the best
 
 
 def cell_minima(table: ResponseTable) -> Tensor:
@@ -95,9 +48,7 @@ def cell_minima(table: ResponseTable) -> Tensor:
     Returns:
         (N, H*W) float32; infinite where no prototype has its nearest cell.
     """
-    height, width = table.grid
-    minima = torch.full((len(table.cells), height * width), inf, device=table.cells.device)
-    return minima.scatter_reduce_(1, table.cells.long(), table.distances.float(), "amin")
+    return torch.cat([_minima(table, span) for span in spans(*table.cells.shape)])
 
 
 def aap(table: ResponseTable, taus: Sequence[float] = TAUS) -> Tensor:
@@ -106,8 +57,11 @@ def aap(table: ResponseTable, taus: Sequence[float] = TAUS) -> Tensor:
     Returns:
         (T,) float64 on the CPU, cells an image.
     """
-    minima = cell_minima(table)
-    return torch.stack([_active(minima, tau).sum(1).cpu().double().mean() for tau in taus])
+    totals = torch.zeros(len(taus), dtype=torch.float64)
+    for span in spans(*table.cells.shape):
+        minima = _minima(table, span)
+        totals += torch.stack([_active(minima, tau).sum() for tau in taus]).cpu()
+    return totals / len(table.cells)
 
 
 def ajs(table_t: ResponseTable, table_s: ResponseTable, taus: Sequence[float] = TAUS, empty: Empty = "zero") -> Tensor:
@@ -126,15 +80,18 @@ def ajs(table_t: ResponseTable, table_s: ResponseTable, taus: Sequence[float] = 
     """
     if empty not in ("zero", "skip", "one"):
         raise UserError(f"AJS got empty={empty!r}; choose zero, skip or one.")
-    _check_pair(table_t, table_s)
-    minima_t, minima_s = cell_minima(table_t).cpu(), cell_minima(table_s).cpu()
-    values = []
-    for tau in taus:
-        active_t, active_s = _active(minima_t, tau), _active(minima_s, tau)
-        shared, union = (active_t & active_s).sum(1).double(), (active_t | active_s).sum(1).double()
-        jaccard = torch.where(union > 0, shared / union.clamp(min=1), 1.0 if empty == "one" else 0.0)
-        values.append((jaccard[union > 0] if empty == "skip" else jaccard).mean())
-    return torch.stack(values)
+    check_pair(table_t, table_s)
+    totals, images = torch.zeros(2, len(taus), dtype=torch.float64)
+    for span in spans(len(table_t.cells), max(table_t.cells.shape[1], table_s.cells.shape[1])):
+        minima_t, minima_s = _minima(table_t, span).cpu(), _minima(table_s, span).cpu()
+        for t, tau in enumerate(taus):
+            active_t, active_s = _active(minima_t, tau), _active(minima_s, tau)
+            shared, union = (active_t & active_s).sum(1).double(), (active_t | active_s).sum(1).double()
+            jaccard = torch.where(union > 0, shared / union.clamp(min=1), 1.0 if empty == "one" else 0.0)
+            counted = union > 0 if empty == "skip" else union >= 0
+            totals[t] += jaccard[counted].sum()
+            images[t] += counted.sum()
+    return totals / images
 
 
 def agreement(table_t: ResponseTable, table_s: ResponseTable) -> float:
@@ -143,94 +100,86 @@ def agreement(table_t: ResponseTable, table_s: ResponseTable) -> float:
     Raises:
         UserError: The tables differ in images, grid or prototypes.
     """
-    _check_pair(table_t, table_s, prototypes=True)
-    return float((table_t.cells.cpu() == table_s.cells.cpu()).double().mean())
+    check_pair(table_t, table_s, prototypes=True)
+    same = (table_t.cells[span].cpu() == table_s.cells[span].cpu() for span in spans(*table_t.cells.shape))
+    return sum(int(part.sum()) for part in same) / table_t.cells.numel()
 
 
-def coincidences(table_t: ResponseTable, table_s: ResponseTable) -> Tensor:
+def coincidences(table_t: ResponseTable, table_s: ResponseTable, rows: NDArray[np.int64] | None = None) -> Tensor:
     """Count the images in which teacher prototype i and student prototype j sit on the same cell.
 
     Compares one image at a time for a block of rows that stays in the processor's cache, and adds up to 255
     images in uint8 before it widens. The time depends on the shapes only, never on how the cells cluster.
 
+    Args:
+        rows: Teacher prototypes to count for; default: all.
+
     Returns:
-        (P_t, P_s) int32 counts k_ij on the CPU.
+        (P_t, P_s) int32 counts k_ij on the CPU, or its `rows`.
 
     Raises:
         UserError: The tables differ in images or grid.
     """
-    _check_pair(table_t, table_s)
+    check_pair(table_t, table_s)
     narrow = np.uint8 if table_t.grid[0] * table_t.grid[1] <= 256 else np.int16
-    cells_t, cells_s = (table.cells.cpu().numpy().astype(narrow) for table in (table_t, table_s))
-    images, rows_total = cells_t.shape
-    counts = np.zeros((rows_total, cells_s.shape[1]), np.int32)
-    rows = max(1, 2**18 // cells_s.shape[1])  # a block of 256 KiB, so that two of them fit in a core's L2
+    (images, columns), chosen = table_s.cells.shape, slice(None) if rows is None else rows
+    counts = np.zeros((table_t.cells.shape[1] if rows is None else len(rows), columns), np.int32)
+    height = max(1, 2**18 // columns)  # a block of 256 KiB, so that two of them fit in a core's L2
 
-    def count(start: int) -> None:
-        block = np.ascontiguousarray(cells_t[:, start : start + rows])
-        same = np.empty((block.shape[1], cells_s.shape[1]), bool)
+    def count(start: int, cells_t: NDArray[np.integer], cells_s: NDArray[np.integer]) -> None:
+        block = np.ascontiguousarray(cells_t[:, start : start + height])
+        same = np.empty((block.shape[1], columns), bool)
         part = np.empty(same.shape, np.uint8)
-        for first in range(0, images, 255):
+        for first in range(0, len(block), 255):
             part[:] = 0
-            for n in range(first, min(first + 255, images)):
+            for n in range(first, min(first + 255, len(block))):
                 np.equal(block[n, :, None], cells_s[n], out=same)
                 np.add(part, same.view(np.uint8), out=part)
-            counts[start : start + rows] += part
+            counts[start : start + height] += part
 
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # numpy releases the GIL in both calls
-        list(pool.map(count, range(0, rows_total, rows)))
+        for span in spans(images, columns, multiple=255):
+            cells_t = table_t.cells[span].cpu().numpy()[:, chosen].astype(narrow)
+            cells_s = table_s.cells[span].cpu().numpy().astype(narrow)
+            blocks = range(0, len(counts), height)
+            list(pool.map(count, blocks, [cells_t] * len(blocks), [cells_s] * len(blocks)))
     return torch.from_numpy(counts)
 
 
-def pms(table_t: ResponseTable, table_s: ResponseTable, alphas: Sequence[float] = ALPHAS) -> PMS:
+def pms(
+    table_t: ResponseTable,
+    table_s: ResponseTable,
+    alphas: Sequence[float] = ALPHAS,
+    dense_limit: int = DENSE_LIMIT,
+) -> PMS:
     """Prototype matching score: mean over alpha of the mean min(1, k_ij / (alpha N)) over the best matching.
 
-    The matching pairs every teacher prototype i with one student prototype j so that the sum is largest
-    (Hungarian method). Equal to the coded "modified Jaccard" (as in the released code's evaluation).
+    The matching pairs every teacher prototype i with one student prototype j so that the sum is largest. Equal to
+    the coded "modified Jaccard" (as in the released code's evaluation).
+
+    Args:
+        dense_limit: Up to so many prototypes the Hungarian method on all P x P counts; above, a matching that never
+            holds them (see `p2p.matching`). Both are exact; where the second gives up, `upper` says how far it may be.
 
     Raises:
         UserError: The tables differ in images, grid or prototypes, or an alpha is not in (0, 1].
     """
     if not alphas or not all(0 < alpha <= 1 for alpha in alphas):
         raise UserError(f"PMS got alphas {tuple(alphas)}; give at least one, each above 0 and at most 1.")
-    _check_pair(table_t, table_s, prototypes=True)
-    counts = coincidences(table_t, table_s).double()
-    images, most = len(table_t.cells), float(counts.max())
-    every = torch.arange(len(counts))
-    per_alpha, matchings, unclipped = [], [], None
-    for alpha in alphas:
-        clip = alpha * images
-        if clip >= most and unclipped is not None:
-            match = unclipped  # no count is clipped: the same matching as for the first such alpha
-        else:
-            clipped = counts.clamp(max=clip)
-            columns = linear_sum_assignment(_levelled(clipped, images).numpy(), maximize=True)[1]
-            match = torch.from_numpy(columns).long()
-            unclipped = match if clip >= most else None
-        per_alpha.append((counts[every, match].clamp(max=clip) / clip).mean())
-        matchings.append(match)
-    values = torch.stack(per_alpha)
-    return PMS(float(values.mean()), tuple(alphas), values, torch.stack(matchings))
-
-
-def _levelled(values: Tensor, images: int) -> Tensor:
-    """Add to each row and each column of (P, P) float64 a whole number that raises the best matching.
-
-    Such numbers change every matching's sum alike, so the best stays the best. Near the optimum of the dual
-    problem, found by entropy smoothing (Sinkhorn), they spare the Hungarian method most of its search where
-    prototypes crowd on few cells (3 s, not 35 s). Whole numbers keep ties exact, without which it is slow.
-    """
-    smooth = values.float()
-    row, column = -smooth.amax(1), torch.zeros(values.shape[1])
-    for halving in range(10):
-        width = 0.1 * images * 0.5**halving
-        kernel = ((smooth + row[:, None] + column) / width).exp_()
-        a, b = torch.ones_like(row), torch.ones_like(column)
-        for _ in range(10):
-            a = 1 / (kernel @ b).clamp_(min=1e-30)
-            b = 1 / (a @ kernel).clamp_(min=1e-30)
-        row, column = row + width * a.log(), column + width * b.log()
-    return values + row.double().round()[:, None] + column.double().round()
+    check_pair(table_t, table_s, prototypes=True)
+    images, size = table_t.cells.shape
+    clips = [alpha * images for alpha in alphas]
+    if size <= dense_limit:
+        found = match_dense(coincidences(table_t, table_s), clips, images)
+    else:
+        found = match_sparse(lambda rows: coincidences(table_t, table_s, rows), size, clips, images)
+    pairs = list(zip(found, clips, strict=True))
+    values = torch.stack([(match.counts.clamp(max=clip) / clip).mean() for match, clip in pairs])
+    value, upper = float(values.mean()), sum(match.upper / clip for match, clip in pairs) / (size * len(clips))
+    if not all(match.proven for match in found):
+        warnings.warn(f"PMS is not proven to be the best matching: {value:.6f}, at most {upper:.6f}.", stacklevel=2)
+        return PMS(value, tuple(alphas), values, torch.stack([match.columns for match in found]), upper)
+    return PMS(value, tuple(alphas), values, torch.stack([match.columns for match in found]), value)
 
 
 def permute_images(table: ResponseTable, generator: torch.Generator) -> ResponseTable:
@@ -279,16 +228,13 @@ def pms_from_agreement(rate: float, alphas: Sequence[float] = ALPHAS) -> float:
     return sum(min(1.0, rate / alpha) for alpha in alphas) / len(alphas)
 
 
+def _minima(table: ResponseTable, span: slice) -> Tensor:
+    """`cell_minima` of some images."""
+    cells, distances = table.cells[span].long(), table.distances[span].float()
+    minima = torch.full((len(cells), table.grid[0] * table.grid[1]), inf, device=cells.device)
+    return minima.scatter_reduce_(1, cells, distances, "amin")
+
+
 def _active(minima: Tensor, tau: float) -> Tensor:
     """(N, H*W) bool: active cells at tau; the finite test keeps cells of no prototype out at infinity."""
     return (minima <= tau) & torch.isfinite(minima)
-
-
-def _check_pair(table_t: ResponseTable, table_s: ResponseTable, prototypes: bool = False) -> None:
-    """Refuse to compare tables of different images, grids or (where asked) numbers of prototypes."""
-    (n_t, p_t), (n_s, p_s) = table_t.cells.shape, table_s.cells.shape
-    for what, of_t, of_s in (("images", n_t, n_s), ("grid", table_t.grid, table_s.grid)):
-        if of_t != of_s:
-            raise UserError(f"Response tables differ in {what}: {of_t} and {of_s}; make both from the same test set.")
-    if prototypes and p_t != p_s:
-        raise UserError(f"Response tables have {p_t} and {p_s} prototypes; this metric needs equal numbers.")

@@ -1,7 +1,9 @@
-"""Response tables: what a network answers to a set of images, computed once and saved."""
+"""What a network answers to a set of images, computed once: in memory, or batch by batch into a file."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,11 +15,11 @@ from torch import Tensor
 from p2p.checkpoints import load_tensors
 from p2p.data import ImageSet
 from p2p.errors import UserError
-from p2p.metrics import ResponseTable
 from p2p.networks import LinearNet, ProtoNet, nearest_cells, similarity
 from p2p.params import TrainParams, check
 from p2p.projection import Projection, projection_error
 from p2p.streaming import Rows
+from p2p.tables import ResponseTable, spans, table_writer
 from p2p.training import Network, build_network
 
 
@@ -58,9 +60,8 @@ def load_run(folder: Path | str, device: str | torch.device = "cpu") -> Trained:
     return Trained(params, network, Projection(**found), *before)
 
 
-@torch.inference_mode()
 def respond(
-    network: ProtoNet, pixels: Rows, prototypes: list[Tensor] | None = None, batch_size: int = 64
+    network: ProtoNet, pixels: Rows, prototypes: Sequence[Tensor] | None = None, batch_size: int = 64
 ) -> list[ResponseTable]:
     """Response tables of a network for one or several sets of prototypes, in one pass over the images.
 
@@ -71,25 +72,61 @@ def respond(
         batch_size: Images a forward pass.
 
     Returns:
-        One table (N, P) for each set.
+        One table (N, P) for each set, in memory; see `respond_into` for tables that need not fit there.
     """
+    parts = list(_answers(network, pixels, [network.prototypes] if prototypes is None else prototypes, batch_size))
+    columns = zip(*(answers for answers, _ in parts), strict=True)  # the batches of each set
+    return [ResponseTable(torch.cat([c for c, _ in of]), torch.cat([d for _, d in of]), parts[0][1]) for of in columns]
+
+
+def respond_into(
+    paths: Sequence[Path], network: ProtoNet, pixels: Rows, prototypes: Sequence[Tensor], batch_size: int = 64
+) -> list[ResponseTable]:
+    """As `respond`, but every batch goes straight into the files: memory for one batch, whatever N is.
+
+    Args:
+        paths: A file for each set of prototypes; all appear when the last image is answered.
+        network, pixels, prototypes, batch_size: See `respond`.
+
+    Returns:
+        The tables, mapped from their files.
+
+    Raises:
+        UserError: The disk is full, or distances are not finite.
+    """
+    with ExitStack() as stack:
+        writers: list[Callable[[Tensor, Tensor], None]] = []
+        for answers, grid in _answers(network, pixels, prototypes, batch_size):
+            if not writers:
+                shapes = [(len(pixels), len(p), grid) for p in prototypes]
+                writers = [
+                    stack.enter_context(table_writer(path, *shape)) for path, shape in zip(paths, shapes, strict=True)
+                ]
+            for add, answer in zip(writers, answers, strict=True):
+                add(*answer)
+    return [ResponseTable.load(path) for path in paths]
+
+
+@torch.inference_mode()
+def _answers(
+    network: ProtoNet, pixels: Rows, prototypes: Sequence[Tensor], batch_size: int
+) -> Iterator[tuple[list[tuple[Tensor, Tensor]], tuple[int, int]]]:
+    """For every batch: cells (B, P) int16 and distances (B, P) on the CPU for each set of prototypes, and the grid."""
     network.eval()
-    sets = [network.prototypes] if prototypes is None else prototypes
-    device, grid = network.prototypes.device, (0, 0)
-    rows: list[list[tuple[Tensor, Tensor]]] = [[] for _ in sets]
     for part in pixels.split(batch_size):
-        z = network.add_on_map(part.to(device))
-        grid = (z.shape[2], z.shape[3])
-        for row, p in zip(rows, sets, strict=True):
-            distances, cells = nearest_cells(z, p)
-            row.append((cells.to(torch.int16).cpu(), distances.cpu()))
-    return [ResponseTable(torch.cat([c for c, _ in row]), torch.cat([d for _, d in row]), grid) for row in rows]
+        z = network.add_on_map(part.to(network.prototypes.device))
+        found = [nearest_cells(z, p) for p in prototypes]
+        answers = [(cells.to(torch.int16).cpu(), distances.cpu()) for distances, cells in found]
+        yield answers, (z.shape[2], z.shape[3])
 
 
 def top1(table: ResponseTable, decision: Tensor, labels: Tensor, epsilon: float = 1e-4) -> float:
     """Accuracy of a decision layer W (K, P) on a response table; labels (N,)."""
-    logits = similarity(table.distances, epsilon) @ decision.cpu().float().T
-    return (logits.argmax(1) == labels.cpu()).double().mean().item()
+    weight, right = decision.detach().cpu().float().T, 0
+    for span in spans(*table.distances.shape):
+        logits = similarity(table.distances[span], epsilon) @ weight
+        right += int((logits.argmax(1) == labels[span].cpu()).sum())
+    return right / len(labels)
 
 
 @torch.inference_mode()
@@ -124,9 +161,9 @@ def finish_run(folder: Path | str, images: ImageSet) -> dict[str, Any]:
     if isinstance(network, LinearNet):
         return result | {"top1": {"tuned": accuracy(network, test.pixels, test.labels, batch)}}
     assert trained.projection and trained.prototypes_before is not None and trained.decision_before is not None
-    before, after = respond(network, test.pixels, [trained.prototypes_before, network.prototypes], batch)
-    before.save(folder / "responses_pre_push.safetensors")
-    after.save(folder / "responses.safetensors")
+    files = [folder / "responses_pre_push.safetensors", folder / "responses.safetensors"]
+    sets = [trained.prototypes_before, network.prototypes]
+    before, after = respond_into(files, network, test.pixels, sets, batch)
     fit = images.subset("train")
     _prototype_table(trained, fit).to_csv(folder / "prototypes.csv", index=False)
     return result | {

@@ -19,6 +19,13 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT.get("optional-dependencies", {})
 DEPENDENCIES = [*PROJECT["dependencies"], *(line for extra in EXTRAS.values() for line in extra)]
 
+# CaBRNet and what importing it needs lie beside the lock, never in it: its metadata pins versions that conflict.
+PEERS = {
+    canonicalize_name(Requirement(line).name): Requirement(line)
+    for line in (ROOT / "benchmarks" / "requirements.txt").read_text().splitlines()
+    if line and not line.startswith("#")
+}
+
 
 def lock() -> dict[str, list[Requirement]]:
     """Name: its lines in the lock, one for each platform or Python version it distinguishes."""
@@ -35,6 +42,13 @@ def test_every_line_of_the_lock_is_a_pin():
         for requirement in lines:
             (specifier,) = requirement.specifier
             assert specifier.operator == "==" and "*" not in specifier.version, str(requirement)
+
+
+def test_peers_are_pinned_and_change_no_package_of_the_lock():
+    assert "cabrnet" in PEERS and not PEERS.keys() & lock().keys()
+    for requirement in PEERS.values():
+        (specifier,) = requirement.specifier
+        assert specifier.operator == "==" and "*" not in specifier.version, str(requirement)
 
 
 @pytest.mark.parametrize("dependency", DEPENDENCIES)
@@ -55,16 +69,19 @@ def test_what_the_package_and_the_tests_import_is_declared():
         *(ROOT / "p2p").glob("*.py"),
         *(ROOT / "tests").glob("*.py"),
         *(ROOT / "notebooks").glob("*.py"),
+        *(ROOT / "benchmarks").glob("*.py"),
     ]:
         nodes = list(ast.walk(ast.parse(path.read_text())))
         modules = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
         modules += [node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)]
         for name in {module.split(".")[0] for module in modules}:
-            if name in sys.stdlib_module_names or name in ("p2p", "conftest"):
+            if name in sys.stdlib_module_names or name in ("p2p", "benchmarks", "conftest"):
                 continue
             if (path.parent / f"{name}.py").is_file() or (ROOT / "book" / f"{name}.py").is_file():
                 continue
             package = canonicalize_name(names.get(name, name))
+            if path.parent.name == "benchmarks" and package in PEERS:
+                continue
             assert package in declared | transitive, f"{path.name} imports {name}"
     assert transitive <= lock().keys()
 

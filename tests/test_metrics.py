@@ -9,11 +9,11 @@ import torch
 from scipy.optimize import linear_sum_assignment
 
 from p2p.errors import UserError
+from p2p.matching import level
 from p2p.metrics import (
     ALPHAS,
     TAUS,
     ResponseTable,
-    _levelled,
     aap,
     agreement,
     ajs,
@@ -94,7 +94,7 @@ def test_pms_matchings_are_optimal_permutations_for_every_alpha():
 def test_levelling_keeps_the_best_matching():
     counts = torch.randint(0, 50, (30, 30), generator=torch.Generator().manual_seed(0)).double()
     counts *= torch.linspace(0, 1, 30)[:, None]  # rows of unequal popularity
-    levelled = _levelled(counts, 50)
+    levelled = level(counts, 50)
     shift = levelled - counts
     assert not torch.allclose(shift, torch.zeros_like(shift))
     residue = shift - shift[:1] - shift[:, :1] + shift[0, 0]  # zero exactly when shift is row + column constants

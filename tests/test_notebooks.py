@@ -13,7 +13,16 @@ import nbformat
 import pandas as pd
 import pytest
 
-from p2p.params import EvaluateParams, ImagesParams, PageParams, Strict, TrainParams
+from p2p.params import (
+    EvaluateParams,
+    GrowthParams,
+    ImagesParams,
+    PageParams,
+    ProfileParams,
+    SpeedParams,
+    Strict,
+    TrainParams,
+)
 from p2p.study import Study, load_study
 
 ROOT = Path(__file__).parents[1]
@@ -25,6 +34,10 @@ MODELS: dict[str, type[Strict]] = {
     "05_tau": PageParams,
     "06_topk": PageParams,
     "07_gallery": PageParams,
+    "08_cost": PageParams,
+    "09_speed": SpeedParams,
+    "10_growth": GrowthParams,
+    "11_profile": ProfileParams,
 }
 TINY = Study.model_validate(
     {
@@ -83,7 +96,7 @@ def test_every_source_is_a_known_notebook() -> None:
 
 def test_executed_notebooks_have_outputs_and_no_errors_or_machine_paths(study: Path) -> None:
     files = sorted(study.glob("*.ipynb"))
-    assert len(files) == 1 + 8 + 2 + 4
+    assert len(files) == 1 + 8 + 2 + 5
     for file in files:
         notebook = nbformat.read(file, as_version=4)
         assert "papermill" not in notebook.metadata
