@@ -17,7 +17,7 @@ from torch import Tensor
 
 from benchmarks import cabrnet_peer
 from benchmarks.stages import TUNE_BATCH
-from benchmarks.timing import OURS, Row, compare, describe, synchronise
+from benchmarks.timing import OURS, Row, compare, describe, synchronise, tf32
 from p2p.augment import augment
 from p2p.data import ImageSet
 from p2p.networks import ProtoNet
@@ -57,6 +57,7 @@ def ours(params: TrainParams, images: ImageSet) -> list[Point]:
     return points
 
 
+@tf32(allowed=True)
 def cabrnet(
     params: TrainParams, images: ImageSet, cap_seconds: float, copies: int, epochs: int = 100, warm: int = 10
 ) -> list[Point]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 
@@ -39,17 +40,30 @@ def interleave(
     """
     names = list(contenders)
     for name in names * warmups:
-        contenders[name]()
+        with tf32(name != OURS):
+            contenders[name]()
     seconds: dict[str, list[float]] = {name: [] for name in names}
     for turn in range(repeats):
         first = turn % len(names)
         for name in names[first:] + names[:first]:
-            synchronise(device)
-            began = clock()
-            contenders[name]()
-            synchronise(device)
-            seconds[name].append(clock() - began)
+            with tf32(name != OURS):
+                synchronise(device)
+                began = clock()
+                contenders[name]()
+                synchronise(device)
+                seconds[name].append(clock() - began)
     return {name: tuple(values) for name, values in seconds.items()}
+
+
+@contextmanager
+def tf32(allowed: bool) -> Iterator[None]:
+    """Convolutions of a GPU in TF32 or not: PyTorch's default, which `p2p.device` switches off for ours, is on."""
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = allowed
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
 
 
 def compare(work: str, shape: str, device: torch.device, seconds: Mapping[str, tuple[float, ...]]) -> list[Row]:

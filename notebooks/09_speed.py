@@ -106,7 +106,9 @@ display(Markdown(f"Machine: {timing.describe(device)}; torch {torch.__version__}
 #   `p2p.projection.push`; one pass and `p2p.decision.solve_decision_layer`; `p2p.metrics`.
 #
 # What favours the peers: nobody reads image files inside the clock; the classic push draws no heat maps; both peers' images
-# are normalised beforehand, ours inside the clock; the memory allocator is set as this project sets it, for all.
+# are normalised beforehand, ours inside the clock; the memory allocator is set as this project sets it, for all. On a GPU
+# each runs in its own precision: ours with the trunk in bfloat16, as it trains; the peers in float32 with PyTorch's
+# default, convolutions in TF32.
 
 # %%
 if "steps" in params.parts:

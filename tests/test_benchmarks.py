@@ -221,6 +221,17 @@ def test_contenders_take_turns_and_are_charged_their_own_time() -> None:
     assert "".join(calls) == "abc" + "abc" + "bca" + "cab"  # a warm-up, then rounds that begin with another
 
 
+def test_peers_run_in_the_precision_that_torch_defaults_to() -> None:
+    seen: dict[str, bool] = {}
+
+    def note(name: str) -> None:
+        seen[name] = torch.backends.cudnn.allow_tf32
+
+    before = torch.backends.cudnn.allow_tf32
+    timing.interleave({"ours": lambda: note("ours"), "peer": lambda: note("peer")}, 1, CPU)
+    assert seen == {"ours": False, "peer": True} and torch.backends.cudnn.allow_tf32 == before
+
+
 def test_ratio_and_its_interval() -> None:
     rows = timing.compare("push", "P=3", CPU, {"ours": (1.0, 2.0, 4.0), "x": (3.0, 4.0, 20.0), "y": (1.0, 1.0, 1.0)})
     assert [list(row) for row in rows] == [timing.COLUMNS] * 2

@@ -1,0 +1,71 @@
+"""The full-size studies, rehearsed: the same files, every step, real photographs and weights, at a size of seconds."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from p2p.study import load_study
+
+ROOT = Path(__file__).parents[1]
+DATA = Path(os.environ.get("P2P_DATA") or ROOT.parent / "shared" / "data")
+WEIGHTS = Path(os.environ.get("P2P_WEIGHTS") or DATA / "weights")
+needs_data = pytest.mark.skipif(
+    not (DATA / "CUB_200_2011").is_dir() or not (WEIGHTS / "mobilenet_v2.safetensors").is_file(),
+    reason=f"photographs or weights are not at {DATA}",
+)
+
+
+@needs_data
+@pytest.mark.parametrize(
+    ("study", "targets"),
+    [
+        ("cub", ["04_table.ipynb", "08_cost.ipynb"]),
+        ("cars", ["03_evaluate-mobilenet_v2-squeezenet1_1-s0.ipynb"]),
+    ],
+)
+def test_full_size_study_rehearsed(study: str, targets: list[str], tmp_path: Path) -> None:
+    for name in ("p2p", "notebooks", "params"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "Snakefile", tmp_path)
+    out = tmp_path / "results" / f"{study}-rehearsal"
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--config", f"study={study}", "rehearse=1"]
+    command += ["--resources", "gpu=1", "--", *(str((out / name).relative_to(tmp_path)) for name in targets)]
+    places = {"P2P_DATA": str(DATA), "P2P_WEIGHTS": str(WEIGHTS), "P2P_CACHE": str(tmp_path / "cache")}
+    environment = {**os.environ, **places, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert all((out / name).is_file() for name in targets)
+    runs = load_study(ROOT / "params" / f"{study}.yaml", rehearse=True).runs()
+    finished = {path.parent.name for path in (tmp_path / "runs").glob("*/*/run.json")}
+    assert finished == (set(runs) if study == "cub" else {name for name in runs if "resnet18" not in name})
+    for name in finished:
+        outcome = json.loads((tmp_path / "runs" / f"{study}-rehearsal" / name / "run.json").read_text())["outcome"]
+        assert outcome["projection_error"] < 1e-3 and 0 <= outcome["top1"]["tuned"] <= 1
+    if study == "cub":
+        metrics, costs = pd.read_csv(out / "metrics.csv"), pd.read_csv(out / "costs.csv")
+        assert set(metrics.triple) == {"mobilenet_v2-squeezenet1_1", "mobilenet_v2-resnet18"}
+        assert set(metrics.metric) >= {"top1", "aap", "ajs", "pms", "projection_error"}
+        assert set(costs.run) == set(runs) and costs.image_passes.gt(0).all()
+
+
+@pytest.mark.parametrize(
+    ("study", "pairs"),
+    [
+        ("cub", {("resnet50", "resnet18"), ("resnet50", "resnet34"), ("vgg19", "vgg16"), ("vgg19", "vgg11")}),
+        ("cars", {("resnet50", "resnet18")}),
+    ],
+)
+def test_the_published_pairs_are_one_key_away(study: str, pairs: set[tuple[str, str]]) -> None:
+    found = load_study(ROOT / "params" / f"{study}.yaml", use="published")
+    assert {(triple.teacher["network"], triple.student["network"]) for triple in found.triples} == pairs
+    for run in found.runs().values():
+        assert run.weights == "imagenet" and run.prototype_depth == (256 if "resnet" in run.network else 128)
+    assert len(found.seeds) >= 3
