@@ -101,7 +101,7 @@ rule evaluate:
 
 rule page:
     input:
-        "notebooks/{page}.py", modules("figures", "_figure_images", "_figure_style", "figures_cost", "claims", "pages"),
+        "notebooks/{page}.py", modules("figures", "_figure_images", "_figure_style", "figures_speed", "claims", "pages"),
         [f"{OUT}/evaluations/{e}.csv" for e in EVALUATIONS],
     output:
         f"{OUT}/{{page}}.ipynb",

@@ -43,7 +43,7 @@ import pandas as pd
 import torch
 from IPython.display import SVG, Markdown, display
 
-from p2p import figures, figures_cost
+from p2p import figures, figures_speed
 from p2p.claims import paired
 from p2p.files import atomic_path, project_path
 from p2p.pages import mean_range, provenance_box, table
@@ -92,7 +92,7 @@ curves, spent = pd.read_csv(saved), pd.read_csv(out / "costs.csv")
 # ## Result
 
 # %% mystnb={"figure": {"caption": "Accuracy on the validation images against image passes (logarithmic): mean over seeds, one panel for each trunk. Large points: after push and decision layer, the networks that may be chosen; where a curve rises steeply at one place, the passes are epochs on cached trunk outputs. Higher and further left is better.", "name": "fig-passes"}, "image": {"alt": "Curves of validation accuracy against the number of image passes for every kind of network."}}
-SVG(figures.svg(figures_cost.passes_curves(curves)))
+SVG(figures.svg(figures_speed.passes_curves(curves)))
 
 # %%
 spent["name"] = spent.role + spent.variant.map(lambda v: "" if v == "paper" else f": {v}")

@@ -46,7 +46,7 @@ from tqdm import tqdm
 from benchmarks import growth
 from p2p import figures
 from p2p.device import choose_device
-from p2p.figures_growth import growth_panels
+from p2p.figures_speed import growth_panels
 from p2p.files import atomic_path, project_path
 from p2p.matching import DENSE_LIMIT
 from p2p.networks import build_trunk

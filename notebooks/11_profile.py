@@ -36,7 +36,7 @@ import torch
 from IPython.display import SVG, Markdown, display
 
 from benchmarks import timing, where
-from p2p import figures, figures_cost
+from p2p import figures, figures_speed
 from p2p.data import ImageSet
 from p2p.device import choose_device
 from p2p.files import atomic_path, project_path
@@ -98,7 +98,7 @@ with atomic_path(out / "profile.csv") as path:
 # ## Result
 
 # %% mystnb={"figure": {"caption": "One joint pass over the training images, with the validation and the checkpoint that follow it, by part. What lies right of the two blue bars is not the trunk: it is what this project can still save.", "name": "fig-parts"}, "image": {"alt": "Stacked bars: shares of convolution, normalisation, prototype layer, losses, augmentation, teacher, optimiser, validation and checkpoint in the time of a pass."}}
-SVG(figures.svg(figures_cost.time_bars(frame)))
+SVG(figures.svg(figures_speed.time_bars(frame)))
 
 # %%
 wide = frame.pivot(index="part", columns="network", values="seconds").reindex(list(dict.fromkeys(frame["part"])))

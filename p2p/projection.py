@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from p2p.networks import ProtoNet, distance_map, similarity
+from p2p.networks import ProtoNet, similarity
 from p2p.streaming import Rows
 
 
@@ -57,28 +57,37 @@ def find_patches(network: ProtoNet, pixels: Rows, labels: Tensor, batch_size: in
     best = torch.full((p,), float("inf"), device=device)
     image = torch.zeros(p, dtype=torch.int64, device=device)
     cell, patch, z_maps = torch.zeros_like(image), torch.zeros(p, d, device=device), None
+    members = network.own.nonzero()[:, 1].view(len(network.own), -1)  # (K, n): the prototypes of each class
+    place = torch.zeros_like(image).index_copy_(0, members.flatten(), torch.arange(p, device=device) % members.shape[1])
     every = torch.arange(p, device=device)
     start = 0
     for images, classes in zip(pixels.split(batch_size), labels.split(batch_size), strict=True):
         z = network.add_on_map(images.to(device))  # (B, D, H, W)
-        distances = distance_map(z, network.prototypes).flatten(2)  # (B, P, HW)
-        other = ~network.own[classes.to(device)]  # (B, P)
-        smallest, where = distances.min(2)
-        smallest, b = smallest.masked_fill(other, float("inf")).min(0)  # (P,)
+        own = members[classes.to(device)]  # (B, n)
+        smallest, where = _own_distances(z, network.prototypes[own]).min(2)  # (B, n)
+        table = torch.full((len(z), p), float("inf"), device=device).scatter_(1, own, smallest)
+        smallest, b = table.min(0)  # (P,)
         better = smallest < best
         if z_maps is None:
-            z_maps = torch.zeros(p, *distances.shape[2:], device=device)
             h, w = z.shape[2:]
+            z_maps = torch.zeros(p, h * w, device=device)
         j, bj = every[better], b[better]
-        best[j], image[j], cell[j] = smallest[better], start + bj, where[bj, j]
+        best[j], image[j], cell[j] = smallest[better], start + bj, where[bj, place[j]]
         patch[j] = z.flatten(2)[bj, :, cell[j]]
         for k in range(0, len(j), 256):  # maps of the new holders, in blocks so that memory stays small
-            own, source = j[k : k + 256], z.flatten(2)[bj[k : k + 256]]  # (b, D, HW)
-            z_maps[own] = (source - patch[own][:, :, None]).square().sum(1)
+            holder, source = j[k : k + 256], z.flatten(2)[bj[k : k + 256]]  # (b, D, HW)
+            z_maps[holder] = (source - patch[holder][:, :, None]).square().sum(1)
         start += len(images)
     network.train(mode)
     assert z_maps is not None, "no images"
     return Projection(image, cell, best, patch, z_maps.view(p, h, w))
+
+
+def _own_distances(z: Tensor, own: Tensor) -> Tensor:
+    """(B, n, HW) squared L2 of each image's own prototypes (B, n, D) to its cells; the other classes' cannot win."""
+    x = z.flatten(2)  # (B, D, HW)
+    x2 = (x * x).sum(1, keepdim=True)
+    return (torch.baddbmm(x2, own, x, alpha=-2) + (own * own).sum(2, keepdim=True)).relu()
 
 
 def push(network: ProtoNet, pixels: Rows, labels: Tensor, batch_size: int = 64) -> Projection:

@@ -12,7 +12,7 @@ import torch
 
 from benchmarks import where
 from p2p.checkpoints import digest
-from p2p.figures_cost import PARTS
+from p2p.figures_speed import PARTS
 from p2p.training import Trainer
 
 ROOT = Path(__file__).parents[1]
