@@ -243,6 +243,7 @@ class SpeedParams(Strict):
     metric_repeats: int = Field(3, ge=1)
     cap_seconds: float = Field(600, gt=0, description="Of CaBRNet's training, end to end.")
     copies: int = Field(10, ge=1, description="Augmented copies that CaBRNet's training goes through.")
+    recipes_study: str = Field("recipes", description="Study whose curves of accuracy against passes are shown.")
     results: str = "results"
 
 
