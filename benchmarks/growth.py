@@ -226,7 +226,7 @@ def plan(base: dict[str, Shape], axes: dict[str, dict[str, list[int]]]) -> list[
             for at in values:
                 shape = replace(base[quantity], **{axis: at})  # type: ignore[arg-type]
                 if axis == "resolution":
-                    shape = replace(shape, grid=base[quantity].grid * at // base[quantity].resolution)
+                    shape = replace(shape, grid=ceil(base[quantity].grid * at / base[quantity].resolution))
                 points.append((quantity, axis, at, shape))
     return points
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -13,9 +13,10 @@ from typing import Any
 import torch
 
 from benchmarks.timing import interleave, synchronise
+from p2p.batches import autocast
 from p2p.checkpoints import save_checkpoint
 from p2p.data import ImageSet
-from p2p.device import keep_memory
+from p2p.device import has_bfloat16, keep_memory
 from p2p.networks import ProtoNet
 from p2p.params import TrainParams
 from p2p.training import Trainer, objective
@@ -43,7 +44,7 @@ def pass_parts(params: TrainParams, images: ImageSet, teacher: ProtoNet | None, 
         count = len(trainer.fit.labels) / len(batch.labels)  # batches of a pass
 
         def seconds(work: Callable[[], object], times: float = 1.0) -> float:
-            (found,) = interleave({"": work}, repeats, device).values()
+            (found,) = interleave({"": work}, repeats, device, warmups=2).values()
             return median(found) * times
 
         with torch.no_grad():
@@ -120,7 +121,7 @@ def switches(params: TrainParams, images: ImageSet, repeats: int) -> dict[str, t
         plain = torch.optim.Adam([{k: v for k, v in group.items() if k == "params"} for group in fused.param_groups])
 
         def step(optimizer: torch.optim.Optimizer = fused, inside: Any = None) -> None:
-            with inside or nullcontext():
+            with inside or autocast(device):
                 out = network(batch.inputs)
                 loss, _ = objective(out, batch.labels, network, params, None)
             optimizer.zero_grad(set_to_none=True)
@@ -136,6 +137,9 @@ def switches(params: TrainParams, images: ImageSet, repeats: int) -> dict[str, t
             loss.backward()
             plain.step()
 
+        def other_precision() -> None:
+            step(inside=autocast(device, "bfloat16" if device.type == "cpu" else "float32"))
+
         def freed() -> None:
             with memory_given_back():
                 step()
@@ -143,8 +147,9 @@ def switches(params: TrainParams, images: ImageSet, repeats: int) -> dict[str, t
         contenders: dict[str, Callable[[], object]] = {
             "engine": step,
             "optimiser not fused": lambda: step(plain),
-            "bfloat16 autocast": lambda: step(inside=torch.autocast(device.type, torch.bfloat16)),
         }
+        if has_bfloat16(device):
+            contenders["bfloat16 on a CPU" if device.type == "cpu" else "float32"] = other_precision
         if device.type == "cpu":
             contenders["freed memory goes back to the system"] = freed
         found = interleave(contenders, repeats, device)

@@ -51,6 +51,7 @@ warm_cache_gb = 4.0  # Memory for trunk outputs; copies beyond it go to the disk
 joint_epochs = 20  # Passes over the images in each round, all layers learning.
 rounds = 1  # How often joint, push and decision phases follow each other.
 trunk_batchnorm = "train"  # frozen: the trunk keeps its batch-normalisation statistics in joint passes.
+precision = "auto"  # Of the trunk in training; auto: bfloat16 on GPUs that have it. All else is float32.
 compile_trunk = False  # torch.compile of the trunk: minutes first, then faster steps.
 augment = True  # Rotation, skew, shear, elastic distortion, flip on the fly.
 optimizer = "adam"  # A6: adam couples the weight decay, as coded.

@@ -118,16 +118,14 @@ display(Markdown(f"Share of a pass that is not the trunk: {'; '.join(lines)}."))
 # A training step as the engine runs it, and with one thing changed. Above 1: the engine's setting is faster.
 
 # %%
-seconds = where.switches(train_params(params.networks[0]), data, params.repeats)
-ratios = {
-    name: [a / b for a, b in zip(values, seconds["engine"], strict=True)]
-    for name, values in seconds.items()
-    if name != "engine"
-}
-lines = [
-    {"changed": name, "time / engine's time": f"{median(r):.2f}", "lowest to highest": f"{min(r):.2f}–{max(r):.2f}"}
-    for name, r in ratios.items()
-]
+cells: dict[str, dict[str, str]] = {}
+for network in params.networks:
+    seconds = where.switches(train_params(network), data, params.repeats)
+    for name, values in seconds.items():
+        ratios = [a / b for a, b in zip(values, seconds["engine"], strict=True)]
+        text = f"{median(ratios):.2f} ({min(ratios):.2f}–{max(ratios):.2f})"
+        cells.setdefault(name, {})[network] = text
+lines = [{"changed": name, **row} for name, row in cells.items() if name != "engine"]
 if params.compiled_network:
     try:
         eager, first, later = where.compiled(train_params(params.compiled_network), data, params.repeats)
@@ -136,18 +134,20 @@ if params.compiled_network:
     else:
         gain = eager - later
         pays = f"pays after {(first - later) / gain:,.0f} passes of this size" if gain > 0 else "never pays"
-        name = f"trunk compiled ({params.compiled_network}); the first pass takes {first / eager:.1f} times as long: {pays}"
-        lines.append({"changed": name, "time / engine's time": f"{later / eager:.2f}", "lowest to highest": "–"})
-caption = f"One change of the engine at a time, {params.networks[0]} unless said otherwise: ratio of the medians over {params.repeats} rounds."
-display(Markdown(table(pd.DataFrame(lines), caption, "tab-switches")))
+        name = f"trunk compiled; the first pass takes {first / eager:.1f} times as long: {pays}"
+        lines.append({"changed": name, params.compiled_network: f"{later / eager:.2f}"})
+caption = f"One change of the engine at a time: time of a step over that of the engine's, median of {params.repeats} rounds (lowest to highest)."
+shown = pd.DataFrame(lines).fillna("–")
+display(Markdown(table(shown, caption, "tab-switches")))
 
 # %% [markdown]
 # ## What this means, and what it does not
 #
 # On a CPU a pass is convolutions before all else, and they are the library's: what this project can save is to make fewer
-# of them, which is what cached trunk outputs, one-pass push and the solved decision layer are for. Mixed precision is used
-# on devices that have bfloat16 units and nowhere else; the row above says what it would do on this machine. The table
-# speaks of this machine: another processor divides the time differently.
+# of them, which is what cached trunk outputs, one-pass push and the solved decision layer are for. On GPUs with bfloat16
+# units the trunk runs in bfloat16 by itself; on a CPU that has them `precision: bfloat16` asks for it (the row above, where
+# this machine has them), and on one without the key is refused. The table speaks of this machine: another processor
+# divides the time differently.
 
 # %% tags=["remove-input"]
 record = provenance(params, device, time.perf_counter() - began)

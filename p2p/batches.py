@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from p2p.augment import augment
 from p2p.data import ImageSet
+from p2p.device import has_bfloat16
 from p2p.losses import active_patches
 from p2p.networks import ProtoNet
 from p2p.params import TrainParams
@@ -33,9 +34,14 @@ class Batch(NamedTuple):
     teacher: Teacher | None
 
 
-def autocast(device: torch.device) -> torch.autocast:
-    """bfloat16 where a GPU has the units; never on a CPU, where it can be ten times slower than float32."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda" and torch.cuda.is_bf16_supported())
+def autocast(device: torch.device, precision: str = "auto") -> torch.autocast:
+    """bfloat16 for the trunk, as `TrainParams.precision` says; "auto": on GPUs that have the units.
+
+    On a CPU without the units bfloat16 can be ten times slower than float32, and with them the gain depends on the
+    network, so a CPU has to be asked.
+    """
+    auto = precision == "auto" and device.type == "cuda" and has_bfloat16(device)
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16" or auto)
 
 
 class Batches:
@@ -89,7 +95,7 @@ class Batches:
         parts = torch.arange(len(self.fit)).split(self.params.batch_size)
         for part, pixels in zip(parts, read_ahead(self.fit.pixels, parts), strict=True):
             images = self._augmented(pixels, generator)
-            with autocast(self.device):
+            with autocast(self.device, self.params.precision):
                 row = [self.trunk(images).half()]
             if (teacher := self._ask(images)) is not None:
                 row += [teacher.z.half(), teacher.active]
@@ -116,7 +122,7 @@ class Batches:
         if self.teacher is None:
             return None
         self.teacher_passes += len(images)
-        with autocast(self.device):
+        with autocast(self.device, self.params.precision):
             out = self.teacher(images)
         cells = out.z.shape[2] * out.z.shape[3]
         active = active_patches(out.cells, out.distances, self.params.tau_train, cells)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from pathlib import Path
 
 import torch
 
@@ -40,3 +41,12 @@ def keep_memory(keep: bool) -> None:
         threshold = 2**31 - 1 if keep else 128 * 1024
         libc.mallopt(-3, threshold)  # M_MMAP_THRESHOLD: large tensors from the heap
         libc.mallopt(-1, threshold)  # M_TRIM_THRESHOLD: which is not given back
+
+
+def has_bfloat16(device: torch.device, source: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether a device multiplies bfloat16 numbers itself; of a CPU, as Linux lists its features."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    lines = source.read_text().splitlines() if source.is_file() else []
+    features = next((line.split() for line in lines if line.startswith(("flags", "Features"))), [])
+    return bool({"avx512_bf16", "amx_bf16", "bf16"} & set(features))

@@ -86,6 +86,9 @@ class TrainParams(DataParams):
     trunk_batchnorm: Literal["train", "frozen"] = Field(
         "train", description="frozen: the trunk keeps its batch-normalisation statistics in joint passes."
     )
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="Of the trunk in training; auto: bfloat16 on GPUs that have it. All else is float32."
+    )
     compile_trunk: bool = Field(False, description="torch.compile of the trunk: minutes first, then faster steps.")
     augment: bool = Field(True, description="Rotation, skew, shear, elastic distortion, flip on the fly.")
     # optimiser

@@ -21,6 +21,7 @@ from p2p.batches import Batches, Teacher, autocast
 from p2p.checkpoints import digest, digest_images, load_checkpoint, save_checkpoint, save_network
 from p2p.data import ImageSet
 from p2p.decision import solve_decision_layer
+from p2p.device import has_bfloat16
 from p2p.errors import UserError
 from p2p.networks import LinearNet, Output, ProtoNet, build_trunk, similarity
 from p2p.params import TrainParams
@@ -90,6 +91,11 @@ class Trainer:
     def __init__(self, params: TrainParams, images: ImageSet, folder: Path, teacher: ProtoNet | None = None) -> None:
         self.params, self.folder, self.teacher = params, folder, teacher
         self.device = images.pixels.device
+        if params.precision == "bfloat16" and not has_bfloat16(self.device):
+            raise UserError(
+                f"Run '{params.run}': 'precision' is bfloat16, but {self.device} has no units for it and would be "
+                "slower; choose auto or float32."
+            )
         self.fit, self.held_out = images.subset("train"), images.subset("validation")
         self.network = build_network(params, len(images.classes)).to(self.device)
         self.phases, self.best = timeline(params), -1.0
@@ -225,7 +231,7 @@ class Trainer:
         seen = 0  # a last batch of one image is left out
         batches = self.batches.cached(index, epoch) if frozen else self.batches.fresh(index, epoch)
         for inputs, labels, teacher in batches:
-            with autocast(self.device):
+            with autocast(self.device, self.params.precision):
                 out = network.head(inputs) if frozen else network(inputs)
             distil_only = phase.name == "warm" and params.warm_losses == "distillation"
             loss, parts = objective(out, labels, network, params, teacher, distil_only)
@@ -316,7 +322,7 @@ class Trainer:
         inputs = self._held_features if frozen else held.pixels.split(self.params.batch_size)
         right = torch.zeros((), device=self.device)
         for part, labels in zip(inputs, held.labels.split(self.params.batch_size), strict=True):
-            with autocast(self.device):
+            with autocast(self.device, self.params.precision):
                 out = network.head(part) if frozen else network(part)
             right += (out.logits.argmax(1) == labels).sum()
         self.batches.passes += 0 if frozen else len(held)

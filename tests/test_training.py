@@ -19,13 +19,14 @@ import torch
 
 from p2p.checkpoints import load_tensors
 from p2p.data import load_images
+from p2p.device import has_bfloat16
 from p2p.errors import UserError
 from p2p.files import run_lock
 from p2p.networks import LinearNet, ProtoNet
 from p2p.params import TrainParams
 from p2p.projection import projection_error
 from p2p.prototypes import normalise_features
-from p2p.responses import accuracy, load_run
+from p2p.responses import accuracy, finish_run, load_run
 from p2p.training import Trainer, build_network, objective
 
 # Killed runs are real processes. A fork server imports torch once, so that each costs a tenth of a second.
@@ -422,6 +423,32 @@ def test_history_and_cost(teacher_folder, tiny, birds, tmp_path):
     assert meta["passes"] == [own + validation, 0]  # the second number is the teacher's
     joint = [row["cluster"] for row in history if row["phase"] == "joint"]
     assert joint[-1] < joint[0]
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [("flags : fpu avx512f avx512_bf16", True), ("flags : fpu avx512f", False), ("Features : fp asimd bf16", True)],
+)
+def test_a_cpu_names_its_bfloat16_units(line, found, tmp_path):
+    (tmp_path / "cpuinfo").write_text(f"model name : x\n{line}\n")
+    assert has_bfloat16(torch.device("cpu"), tmp_path / "cpuinfo") == found
+    assert not has_bfloat16(torch.device("cpu"), tmp_path / "none")
+
+
+def test_bfloat16_is_refused_without_units_and_touches_the_trunk_alone(tiny, birds, tmp_path, refuses, monkeypatch):
+    params = change(tiny, precision="bfloat16")
+    monkeypatch.setattr("p2p.training.has_bfloat16", lambda device: False)
+    with refuses("'precision' is bfloat16", "float32"):
+        Trainer(params, birds, tmp_path / "none")
+    monkeypatch.setattr("p2p.training.has_bfloat16", lambda device: True)
+    trainer = Trainer(params, birds, tmp_path / "half")
+    seen = []
+    trainer.network.addon.register_forward_pre_hook(lambda module, given: seen.append(("add-on", given[0].dtype)))
+    trainer.network.trunk.register_forward_hook(lambda module, given, out: seen.append(("trunk", out.dtype)))
+    trainer.run(progress=False)
+    assert ("trunk", torch.bfloat16) in seen and {kind for part, kind in seen if part == "add-on"} == {torch.float32}
+    assert all(torch.isfinite(torch.tensor(row["loss"])) for row in trainer.history if "loss" in row)
+    assert finish_run(tmp_path / "half", birds)["projection_error"] < 1e-4  # push and tables are in float32
 
 
 def test_time_left_knows_what_each_phase_costs(tiny, birds, tmp_path):
