@@ -17,7 +17,7 @@
 study = "quick"
 title = "Quick study"
 intro = ""
-order = 1
+order = 8
 images = "synthetic birds"  # What the images are, as tables say it.
 triple = "small-small_half"
 seed = 0  # The seed whose networks are pictured.

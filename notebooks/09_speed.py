@@ -22,7 +22,7 @@ intro = (
     "How long training, projection, decision layer, metrics and a whole run take here, beside CaBRNet and beside "
     "the classic formulation, as ratios from one machine and one run."
 )
-order = 3
+order = 9
 images = "photographs of CUB and random images"  # What the images are, as the book says it.
 device = "auto"  # auto: a GPU where there is one.
 parts = [

@@ -117,16 +117,16 @@ class Batches:
             return [v.new_empty(s) for s, v in zip(shapes, row, strict=True)]
         return [Stream.of(on_disk(s, v.dtype, self.folder), self.device) for s, v in zip(shapes, row, strict=True)]
 
-    @torch.no_grad()
     def _ask(self, images: Tensor) -> Teacher | None:
         if self.teacher is None:
             return None
         self.teacher_passes += len(images)
-        with autocast(self.device, self.params.precision):
+        with torch.inference_mode(), autocast(self.device, self.params.precision):
             out = self.teacher(images)
-        cells = out.z.shape[2] * out.z.shape[3]
-        active = active_patches(out.cells, out.distances, self.params.tau_train, cells)
-        return Teacher(out.z.float(), active, self.teacher.prototypes)
+            cells = out.z.shape[2] * out.z.shape[3]
+            active = active_patches(out.cells, out.distances, self.params.tau_train, cells)
+        # copies made outside inference mode may be kept for the student's backward pass
+        return Teacher(out.z.float().clone(), active.clone(), self.teacher.prototypes)
 
     def _generator(self, phase: int, epoch: int) -> torch.Generator:
         return torch.Generator().manual_seed((self.params.seed * 1009 + phase) * 100_003 + epoch)

@@ -162,7 +162,7 @@ class PageParams(Strict):
     study: str = "quick"
     title: str = "Quick study"
     intro: str = ""
-    order: int = 1
+    order: int = 8
     images: str = Field("synthetic birds", description="What the images are, as tables say it.")
     triple: str = "small-small_half"
     seed: int = Field(0, ge=0, description="The seed whose networks are pictured.")
@@ -210,7 +210,7 @@ class SpeedParams(Strict):
         "How long training, projection, decision layer, metrics and a whole run take here, beside CaBRNet and beside "
         "the classic formulation, as ratios from one machine and one run."
     )
-    order: int = 3
+    order: int = 9
     images: str = Field("photographs of CUB and random images", description="What the images are, as the book says it.")
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto: a GPU where there is one.")
     parts: list[Literal["steps", "push", "decision", "metrics", "end_to_end"]] = Field(
