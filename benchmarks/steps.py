@@ -11,10 +11,12 @@ from torch import Tensor, nn
 from benchmarks import cabrnet_peer, classic
 from benchmarks.timing import OURS, Row, compare, interleave
 from p2p.batches import autocast
+from p2p.device import has_bfloat16
 from p2p.networks import ProtoNet
 from p2p.params import TrainParams
 from p2p.training import build_network, objective
 
+HALF = "ours, bfloat16"
 CABRNET, LEGACY, CLASSIC = "CaBRNet 1.2", "CaBRNet 1.2, legacy distances", "classic"
 
 
@@ -65,11 +67,11 @@ def setting(trunk: str, shape: Shape, steps: int, device: torch.device) -> Setti
     return Setting(network, params, raw, normalised)
 
 
-def our_step(network: ProtoNet, optimizer: torch.optim.Optimizer, given: Setting) -> None:
+def our_step(network: ProtoNet, optimizer: torch.optim.Optimizer, given: Setting, precision: str = "auto") -> None:
     """What `p2p.training` does with each batch of a joint pass."""
     network.train()
     for images, labels in given.raw:
-        with autocast(images.device):
+        with autocast(images.device, precision):
             out = network(images)
         loss, _ = objective(out, labels, network, given.params, None)
         optimizer.zero_grad(set_to_none=True)
@@ -89,7 +91,10 @@ def adam(trunk: nn.Module, addon: nn.Module, prototypes: nn.Parameter, decision:
 
 
 def training_step(trunk: str, shape: Shape, steps: int, repeats: int, device: torch.device) -> list[Row]:
-    """Forward, loss, backward, update, of `steps` batches; all layers learn but the decision layer."""
+    """Forward, loss, backward, update, of `steps` batches; all layers learn but the decision layer.
+
+    On a CPU with bfloat16 units ours is timed a second time, with `precision: bfloat16`, in the same rounds.
+    """
     given = setting(trunk, shape, steps, device)
     lambdas = (given.params.lambda_cluster, given.params.lambda_separation, given.params.lambda_l1)
     plain = classic.ClassicNet(given.network).to(device)
@@ -103,7 +108,12 @@ def training_step(trunk: str, shape: Shape, steps: int, repeats: int, device: to
     ours = given.network
     our_adam = adam(ours.trunk, ours.addon, ours.prototypes, ours.decision, fused=True)
     contenders = {OURS: lambda: our_step(ours, our_adam, given), **contenders}
-    return compare("training step", f"{trunk} {shape}", device, interleave(contenders, repeats, device))
+    if device.type == "cpu" and has_bfloat16(device):
+        contenders[HALF] = lambda: our_step(ours, our_adam, given, "bfloat16")
+    seconds, name = interleave(contenders, repeats, device), f"{trunk} {shape}"
+    half = seconds.pop(HALF, None)
+    rows = compare("training step", name, device, seconds)
+    return rows + (compare("training step, bfloat16 trunk", name, device, {**seconds, OURS: half}) if half else [])
 
 
 def _cabrnet_step(given: Setting, trunk: str, legacy: bool) -> Callable[[], object]:

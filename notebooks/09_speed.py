@@ -106,6 +106,9 @@ display(Markdown(f"Machine: {timing.describe(device)}; torch {torch.__version__}
 # - **Ours** is what this project runs: forward, `objective`, backward and fused Adam as in `p2p.training`;
 #   `p2p.projection.push`; one pass and `p2p.decision.solve_decision_layer`; `p2p.metrics`.
 #
+# On a CPU with bfloat16 units a second row shows ours with `precision: bfloat16` (the trunk alone; distances stay in float32);
+# the peers know float32 only.
+#
 # What favours the peers: nobody reads image files inside the clock; the classic push draws no heat maps; both peers' images
 # are normalised beforehand, ours inside the clock; the memory allocator is set as this project sets it, for all. On a GPU
 # each runs in its own precision: ours with the trunk in bfloat16, as it trains; the peers in float32 with PyTorch's
