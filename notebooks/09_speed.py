@@ -73,7 +73,7 @@ from benchmarks import steps as step_work
 from p2p import figures
 from p2p.data import load_images
 from p2p.device import choose_device
-from p2p.figures_speed import accuracy_race, passes_curves, ratio_dots
+from p2p.figures_speed import PEERS, accuracy_race, passes_curves, peer_kind, ratio_dots
 from p2p.files import atomic_path, project_path, write_atomic
 from p2p.pages import mean_range, provenance_box, table
 from p2p.params import SpeedParams, from_namespace
@@ -177,8 +177,17 @@ wanted = summary.targets(device.type == "cuda")
 SVG(figures.svg(ratio_dots(frame, wanted)))
 
 # %%
-shown = frame.assign(text=[summary.ratio_text(row) for _, row in frame.iterrows()])
-shown = shown[["work", "shape", "peer", "repeats", "text"]].rename(columns={"text": "ratio", "repeats": "rounds"})
+rows = []
+for (work, shape), group in frame.groupby(["work", "shape"], sort=False):
+    line = {"work": work, "shape": shape, "rounds": str(group["repeats"].iloc[0])}
+    for kind in PEERS:
+        found = group[group["peer"].map(peer_kind) == kind]
+        passes = found["peer"].str.extract(r"(\d+ passes)$")[0].fillna("")
+        line[kind] = "<br>".join(
+            f"{p} {summary.ratio_text(row)}".strip() for p, (_, row) in zip(passes, found.iterrows(), strict=True)
+        )
+    rows.append(line)
+shown = pd.DataFrame(rows).replace("", "–")
 caption = "The peer's time over ours: ratio of the medians, and lowest to highest round. K classes, P prototypes, D channels, N images, B images a batch."
 display(Markdown(table(shown, caption, "tab-ratios")))
 

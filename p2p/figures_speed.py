@@ -5,6 +5,8 @@ Accuracy against image passes, where the time of a pass goes, ratios to peers, a
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -27,7 +29,12 @@ PARTS = {
     "checkpoint": "#000000",
     "rest": "#999999",
 }
-PEERS = {"CaBRNet": ("#0072B2", "o"), "classic": ("#E69F00", "s"), "sets": ("#009E73", "^")}  # Okabe and Ito
+PEERS = {  # Okabe and Ito
+    "CaBRNet": ("#0072B2", "o"),
+    "CaBRNet, legacy distances": ("#56B4E9", "D"),
+    "classic": ("#E69F00", "s"),
+    "sets": ("#009E73", "^"),
+}
 
 OURS = {"ours": ("#D55E00", "D"), "ours, short run": ("#CC79A7", "^")}
 LOOKS = {  # Okabe and Ito
@@ -87,7 +94,7 @@ def time_bars(frame: pd.DataFrame) -> Figure:
     seconds = frame.pivot(index="network", columns="part", values="seconds").fillna(0.0)
     seconds = seconds.reindex(list(dict.fromkeys(frame["network"])))
     share = 100 * seconds.div(seconds.sum(axis=1), axis=0)
-    figure = Figure(figsize=(WIDTH, 1.3 + 0.5 * len(share)), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 1.6 + 0.5 * len(share)), layout="constrained")
     ax = figure.subplots()
     left = pd.Series(0.0, index=share.index)
     for part in (part for part in PARTS if part in share and share[part].any()):
@@ -98,43 +105,54 @@ def time_bars(frame: pd.DataFrame) -> Figure:
         left += share[part]
     ax.invert_yaxis()
     ax.set(xlabel="share of the time of a pass, per cent", xlim=(0, 100))
-    figure.legend(handles=list(ax.containers), loc="outside lower center", ncols=5)
+    figure.legend(handles=list(ax.containers), loc="outside lower center", ncols=4)
     return figure
 
 
 @styled
 def ratio_dots(frame: pd.DataFrame, targets: dict[str, float]) -> Figure:
-    """How many times the peer's time is ours: a dot a row of `speed.csv`, a bar from lowest to highest round.
+    """Peer's time over ours: a line a work and shape, a dot a peer, a bar from lowest to highest round.
 
     Args:
         frame: Columns work, shape, peer, ratio, ratio_low, ratio_high; rows of one work stand together.
-        targets: work: the ratio to reach, a red tick on the rows of that work.
+        targets: work: the ratio to reach, a red tick on the lines of that work.
     """
-    frame = frame.dropna(subset=["ratio"]).iloc[::-1].reset_index(drop=True)
-    figure = Figure(figsize=(WIDTH, 1.0 + 0.21 * len(frame)), layout="constrained")
+    lines = list(dict.fromkeys(zip(frame["work"], frame["shape"], strict=True)))
+    figure = Figure(figsize=(WIDTH, 1.1 + 0.29 * len(lines)), layout="constrained")
     ax = figure.subplots()
     handles: dict[str, Line2D] = {}
-    listed = frame.to_dict("records")
-    for y, row in enumerate(listed):
-        kind = next((name for name in PEERS if row["peer"].startswith(name)), "sets")
-        colour, marker = PEERS[kind]
-        low, high = (row["ratio"] if pd.isna(end) else end for end in (row["ratio_low"], row["ratio_high"]))
-        ax.plot([low, high], [y, y], color=colour, linewidth=2.2, alpha=0.6, solid_capstyle="butt")
-        (handles[kind],) = ax.plot([row["ratio"]], [y], marker=marker, ms=5.5, color=colour, linestyle="", label=kind)
-        if row["work"] in targets:
-            at, ends = [targets[row["work"]]] * 2, [y - 0.45, y + 0.45]
-            (handles["target"],) = ax.plot(at, ends, color=look.SHARED, linewidth=1.6, label="target")
-    for y in range(1, len(frame)):
-        if frame["work"][y] != frame["work"][y - 1]:
+    for y, (work, shape) in enumerate(lines):
+        rows = frame[(frame["work"] == work) & (frame["shape"] == shape)].dropna(subset=["ratio"])
+        for place, row in enumerate(rows.itertuples()):
+            kind = peer_kind(str(row.peer))
+            colour, marker = PEERS[kind]
+            at = y + 0.16 * (place - (len(rows) - 1) / 2)
+            low, high = (row.ratio if pd.isna(end) else end for end in (row.ratio_low, row.ratio_high))
+            ax.plot([low, high], [at, at], color=colour, linewidth=1.8, alpha=0.6, solid_capstyle="butt")
+            how: dict[str, Any] = {"color": colour, "mec": "white", "mew": 0.5, "linestyle": "", "label": kind}
+            (handles[kind],) = ax.plot([row.ratio], [at], marker=marker, ms=6, **how)
+        if work in targets:
+            (target,) = ax.plot([targets[work]] * 2, [y - 0.42, y + 0.42], color=look.SHARED, linewidth=1.6)
+            target.set_label("target")
+            handles["target"] = target
+        if y and work != lines[y - 1][0]:
             ax.axhline(y - 0.5, color="#CCCCCC", linewidth=0.6)
-    ax.axvline(1, color=look.ROLES["ceiling"], linewidth=1, linestyle=":")
-    names = [f"{row['work']}, {row['shape'].split()[0]}: {row['peer']}" for row in listed]
-    ax.set_yticks(range(len(frame)), names)
-    ax.set(xscale="log", xlabel="peer's time / our time (right of the dotted line: ours is faster)")
-    ax.set_ylim(-0.7, len(frame) - 0.3)
+    ax.axvline(1, color=ROLES["ceiling"], linewidth=1, linestyle=":")
+    first = [f"{work}, {shape.split()[0]}" for work, shape in lines]
+    second = [" ".join(shape.split()[1:2]) for _, shape in lines]
+    names = [f"{a} {b}" if first.count(a) > 1 else a for a, b in zip(first, second, strict=True)]
+    ax.set_yticks(range(len(lines)), names)
+    ax.set(xscale="log", xlabel="peer's time / our time", ylim=(len(lines) - 0.4, -0.6))
     ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     look.legend(figure, [handles[name] for name in (*PEERS, "target") if name in handles])
     return figure
+
+
+def peer_kind(peer: str) -> str:
+    """The key of `PEERS` that a peer of `speed.csv` belongs to."""
+    if peer.startswith("CaBRNet"):
+        return "CaBRNet, legacy distances" if "legacy" in peer else "CaBRNet"
+    return "classic" if peer.startswith("classic") else "sets"
 
 
 @styled

@@ -17,8 +17,15 @@ def table(frame: pd.DataFrame, caption: str, label: str) -> str:
         label: For references, `tab-…`.
     """
     text = frame.to_markdown(index=False, disable_numparse=True)
-    text = re.sub(r" \(([-+.\d]+–[-+.\d]+)\)", r"<br><small>\1</small>", text)  # a range over seeds goes below its mean
+    text = re.sub(r" \(([-+.\d]+)–([-+.\d]+)\)", _below, text)
     return f":::{{table}} {caption}\n:name: {label}\n\n{text}\n:::\n"
+
+
+def _below(found: re.Match[str]) -> str:
+    """A range goes below its mean; between signed numbers a dash would be read as another sign."""
+    low, high = found.groups()
+    between = " to " if {low[0], high[0]} & {"-", "+"} else "–"
+    return f"<br><small>{low}{between}{high}</small>"
 
 
 def provenance_box(record: dict[str, Any], more: str = "") -> str:
