@@ -260,7 +260,7 @@ def find_weights(weights: str, name: str) -> Path:
     if not path.is_file():
         raise UserError(
             f"Weights '{weights}' for {name} not found; expected a safetensors file at that path or in the folder "
-            f"that P2P_WEIGHTS names (now {os.environ.get('P2P_WEIGHTS') or 'unset'})."
+            f"that P2P_WEIGHTS names (now {os.environ.get('P2P_WEIGHTS') or 'unset'}), or 'imagenet' for torchvision's."
         )
     return path
 

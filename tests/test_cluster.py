@@ -82,8 +82,9 @@ def test_dry_run_shows_every_job_and_what_it_asks_for(project: Path) -> None:
     done = snakemake(project, "--dry-run", "--printshellcmds")
     assert done.returncode == 0, done.stderr
     asked: dict[str, list[dict[str, str]]] = {}
-    for rule, text in re.findall(r"^(?:local)?rule (\w+):\n((?:    .*\n)+)", done.stdout, re.M):
-        assert (" --gpu" in text) == (rule in ("train", "evaluate"))
+    blocks = r"^(?:local)?rule (\w+):\n((?:    .*\n)+)(?:Shell command: (.*))?"
+    for rule, text, command in re.findall(blocks, done.stdout, re.M):
+        assert command.endswith(" --gpu") == (rule in ("train", "evaluate"))
         (line,) = re.findall(r"^    resources: (.*)$", text, re.M)
         asked.setdefault(rule, []).append(dict(pair.split("=", 1) for pair in line.split(", ")))
     assert set(asked) == SUBMITTED | {"book", "all"}
