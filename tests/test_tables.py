@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -139,7 +140,10 @@ print(most, own() - before, Path(sys.argv[1]).stat().st_size)
 def test_memory_is_that_of_a_part(tmp_path: Path) -> None:
     """240 MB of table; without parts, the active patches alone would need 320 MB for cells as int64."""
     path = tmp_path / "table"
-    done = subprocess.run([sys.executable, "-c", MEMORY, str(path)], capture_output=True, text=True, check=True)
+    # freed memory goes back to the system at once, so that what is still held is what is measured
+    given_back = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "1000000", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", MEMORY, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, **given_back})
     writing, after, size = map(int, done.stdout.split())
     assert size > 240e6
-    assert writing < 30e6 and after < 120e6
+    assert writing < 30e6 and after < 30e6
