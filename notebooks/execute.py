@@ -74,6 +74,8 @@ def execute(source: Path, out: Path, parameters: dict[str, object], threads: int
     for cell in done.cells:
         cell.metadata.pop("papermill", None)
         cell.metadata.pop("execution", None)
+        if cell.cell_type == "code":  # progress bars and warnings of libraries, with this machine's paths
+            cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
     with atomic_path(out) as temporary:
         nbformat.write(done, temporary)
     partial.unlink()
