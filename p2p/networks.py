@@ -11,6 +11,7 @@ import re
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.error import HTTPError
 
 import torch
 import torchvision
@@ -306,6 +307,8 @@ def _imagenet_state(name: str) -> dict[str, Tensor]:
     try:
         state = torch.hub.load_state_dict_from_url(source, map_location="cpu", check_hash=True, weights_only=True)
     except Exception as error:  # a damaged file in the cache raises a dozen kinds, a wrong hash a RuntimeError
+        if isinstance(error, HTTPError):
+            error.close()  # it holds the connection
         known = isinstance(error, OSError | HTTPException) or "hash" in str(error)
         reason = str(error) if known else type(error).__name__
         cached = Path(torch.hub.get_dir(), "checkpoints", source.rsplit("/", 1)[1])
