@@ -160,7 +160,7 @@ def switches(params: TrainParams, images: ImageSet, repeats: int) -> dict[str, t
 
 @contextmanager
 def memory_given_back() -> Iterator[None]:
-    """glibc's own thresholds, as without `p2p.device.keep_memory`."""
+    """Every freed tensor above 128 KiB goes back to the system: what glibc does at first, and never more than that."""
     keep_memory(False)
     try:
         yield
