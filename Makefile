@@ -1,11 +1,13 @@
 # Everything a user types. STUDY names a file of params/ without its ending.
 # PROFILE, such as profiles/slurm, sends the jobs to a cluster. Small runs may share a GPU: RUNS_PER_GPU=2.
 # --nolock: a killed Snakemake leaves its lock behind; each run folder has a lock that dies with its process.
-# USE names an alternative set of triples of the study; REHEARSE=1 runs all its steps at a size of seconds.
+# USE names an alternative set of triples of the study, ONLY one of its triples; REHEARSE=1 runs all its steps at a
+# size of seconds.
 STUDY  ?= quick
 USE    ?=
+ONLY   ?=
 REHEARSE ?=
-SHAPE   = $(if $(USE),--use $(USE)) $(if $(REHEARSE),--rehearse)
+SHAPE   = $(if $(USE),--use $(USE)) $(if $(ONLY),--only $(ONLY)) $(if $(REHEARSE),--rehearse)
 PYTHON ?= python3
 CORES  ?= all
 SIZE   ?= 224
@@ -38,7 +40,7 @@ data: setup ## photographs: download CUB, check CUB and Cars in P2P_DATA (defaul
 
 study: setup ## train, measure and picture a study (STUDY=quick), then build the book
 	@$(BIN)/python notebooks/execute.py --check params/$(STUDY).yaml $(SHAPE)
-	@$(BIN)/snakemake $(WHERE) --config study=$(STUDY) use=$(USE) rehearse=$(REHEARSE) \
+	@$(BIN)/snakemake $(WHERE) --config study=$(STUDY) use=$(USE) only=$(ONLY) rehearse=$(REHEARSE) \
 		--nolock --rerun-incomplete --quiet host progress
 	@$(BIN)/python notebooks/execute.py --summary params/$(STUDY).yaml $(SHAPE)
 

@@ -2,7 +2,8 @@
 # notebook or the modules it uses change.
 #   snakemake --cores all --config study=quick            (what `make study` calls)
 #   snakemake --cores all --config study=quick --dry-run  (what would run, and why)
-# Further keys of --config: use=<an alternative of the study>, rehearse=1 (the same steps at a size of seconds).
+# Further keys of --config: use=<an alternative of the study>, only=<one of its triples>, rehearse=1 (the same steps at a
+# size of seconds).
 import os
 import shutil
 import sys
@@ -15,7 +16,7 @@ from p2p.study import load_study
 
 try:
     file = Path(workflow.basedir) / "params" / f"{config.get('study', 'quick')}.yaml"
-    STUDY = load_study(file, config.get("use", ""), bool(config.get("rehearse")))
+    STUDY = load_study(file, config.get("use", ""), bool(config.get("rehearse")), config.get("only", ""))
 except UserError as error:
     raise WorkflowError(str(error))
 

@@ -1,8 +1,8 @@
 """Run one notebook with parameters, or check or sum up a study file.
 
     python notebooks/execute.py NOTEBOOK.py OUT.ipynb --parameters '{"key": value}' [--threads N] [--gpu]
-    python notebooks/execute.py --check params/quick.yaml [--use ALTERNATIVE] [--rehearse]
-    python notebooks/execute.py --summary params/quick.yaml [--use ALTERNATIVE] [--rehearse]
+    python notebooks/execute.py --check params/quick.yaml [--use ALTERNATIVE] [--only TRIPLE] [--rehearse]
+    python notebooks/execute.py --summary params/quick.yaml [--use ALTERNATIVE] [--only TRIPLE] [--rehearse]
 
 The executed notebook appears at OUT only when it ran to its end; a failed one is left in runs/failed/ for reading.
 """
@@ -156,13 +156,14 @@ def main() -> int:
     parser.add_argument("--check", type=Path)
     parser.add_argument("--summary", type=Path)
     parser.add_argument("--use", default="", help="an alternative set of triples of the study")
+    parser.add_argument("--only", default="", help="one triple of the study, the others left out")
     parser.add_argument("--rehearse", action="store_true", help="the study at a size of seconds")
     given = parser.parse_args()
     try:
         if given.check:
-            preflight(load_study(given.check, given.use, given.rehearse))
+            preflight(load_study(given.check, given.use, given.rehearse, given.only))
         elif given.summary:
-            print(summary(load_study(given.summary, given.use, given.rehearse)))
+            print(summary(load_study(given.summary, given.use, given.rehearse, given.only)))
         elif given.notebook and given.out:
             shared = given.gpu and given.parameters.get("device", "auto") == "auto"
             with gpu_slot(ROOT / "runs" / ".gpu" / platform.node()) if shared else nullcontext():

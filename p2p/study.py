@@ -105,6 +105,19 @@ class Study(Strict):
         change = {"study": f"{self.study}-{self.use}", "title": f"{self.title} ({self.use})", "use": ""}
         return self.model_copy(update={**change, "triples": self.alternatives[self.use], "alternatives": {}})
 
+    def restricted(self, only: str) -> Study:
+        """The study with one of its triples: its results are the study's, its pages say what is not in them."""
+        names = [triple.name for triple in self.triples]
+        if only not in names:
+            raise UserError(
+                f"Study '{self.study}' has no triple '{only}' (ONLY=…); expected one of: {', '.join(names)}."
+            )
+        left = ", ".join(f"`{name}`" for name in names if name != only)
+        change: dict[str, Any] = {"triples": [triple for triple in self.triples if triple.name == only]}
+        if left:
+            change["intro"] = f"{self.intro} Not run here, though the study file has it: {left}.".strip()
+        return self.model_copy(update=change)
+
     def rehearsal(self) -> Study:
         """The same steps in seconds: few classes and images, one pass or two, one seed, no download."""
         values = self.model_dump()
@@ -223,16 +236,17 @@ class Study(Strict):
         return check(PageParams, values, f"study '{self.study}'")
 
 
-def load_study(path: Path | str, use: str = "", rehearse: bool = False) -> Study:
+def load_study(path: Path | str, use: str = "", rehearse: bool = False, only: str = "") -> Study:
     """Read and check a study file, all of its runs included.
 
     Args:
         path: A file of `params/`.
         use: An alternative set of triples, in place of the file's key `use`.
         rehearse: Shorten everything, see `Study.rehearsal`.
+        only: One triple of the study, the others left out; empty for all.
 
     Raises:
-        UserError: No such file, no valid YAML, or a wrong key, in one sentence naming file and key.
+        UserError: No such file, triple or alternative, no valid YAML, or a wrong key, in one sentence.
     """
     path = Path(path)
     if not path.is_file():
@@ -248,6 +262,7 @@ def load_study(path: Path | str, use: str = "", rehearse: bool = False) -> Study
     if study.study != path.stem:
         raise UserError(f"{path}: key 'study' is '{study.study}'; expected '{path.stem}', the name of the file.")
     study = study.chosen()
+    study = study.restricted(only) if only else study
     study = study.rehearsal() if rehearse else study
     try:
         study.data_params(), study.runs(), study.evaluations()

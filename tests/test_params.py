@@ -304,6 +304,19 @@ def test_studies_of_this_project_are_valid(path):
 # ----------------------------------------------------------------------------------------------------- schema
 
 
+def test_one_triple_of_a_study(values, write, refuses):
+    first = values["triples"][0]
+    path = write({**values, "triples": [first, {**first, "name": "second"}]})
+    whole, part = load_study(path), load_study(path, only="second")
+    assert part.study == whole.study and [triple.name for triple in part.triples] == ["second"]
+    assert part.runs().items() <= whole.runs().items() and part.evaluations().items() <= whole.evaluations().items()
+    assert f"`{first['name']}`" in part.intro and first["name"] not in whole.intro
+    alone = write({**values, "triples": [first]})
+    assert load_study(alone, only=first["name"]) == load_study(alone)
+    with refuses("no triple 'third'", first["name"]):
+        load_study(alone, only="third")
+
+
 def test_alternatives_are_studies_of_their_own(values, write, refuses):
     other = [{"name": "other", "teacher": {"network": "vgg19"}, "student": {"network": "vgg16", "weights": "imagenet"}}]
     path = write({**values, "alternatives": {"large": other}})
