@@ -79,9 +79,9 @@ def code_digest() -> str:
 
 
 def _identity(trainer: Trainer) -> dict[str, Any]:
-    """What must be the same for a run to go on: else it is another run."""
+    """What must be the same for a run to go on: else it is another run. Where numbers lie does not change them."""
     return {
-        "params": trainer.params.model_dump(),
+        "params": trainer.params.model_dump(exclude={"streaming", "warm_cache_gb"}),
         "images": trainer.images_digest,
         "start": trainer.start_digest,  # weights files included
         "teacher": trainer.teacher_digest,

@@ -8,6 +8,8 @@ killed at any moment goes on from its last epoch and ends with the same weights,
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -131,17 +133,16 @@ class Trainer:
         form = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"
         bar = tqdm(total=steps, desc=self.params.run, disable=not progress, mininterval=2, bar_format=form)
         if done == (0, 0):
-            self._initialise()
+            with self._one_sentence():
+                self._initialise()
         for index, phase in enumerate(self.phases):
             for epoch in range(max(1, len(phase.rates))):
                 bar.update()
                 if (index, epoch) < done:
                     continue
                 began = time.perf_counter()
-                try:
+                with self._one_sentence():
                     row = self._step(phase, index, epoch)
-                except torch.OutOfMemoryError as error:
-                    raise UserError(self._too_large(error)) from None
                 seconds = time.perf_counter() - began
                 self.seconds += seconds
                 speed = len(self.fit.labels) / seconds
@@ -262,14 +263,17 @@ class Trainer:
         left += sum(max(1, len(p.rates)) * mean.get(p.name, max(mean.values())) for p in self.phases[index:])
         return tqdm.format_interval(max(0.0, left))
 
-    def _too_large(self, error: BaseException) -> str:
-        p = self.params
-        reason = str(error).split(". ")[0].strip().rstrip(".")
-        return (
-            f"Run '{p.run}' needs more memory than {self.device} has ({reason}); lower 'batch_size' (now "
-            f"{p.batch_size}) or 'warm_cache_gb' (now {p.warm_cache_gb:g}), or set 'streaming' to on (the last epoch "
-            f"is kept in {self.folder})."
-        )
+    @contextmanager
+    def _one_sentence(self) -> Iterator[None]:
+        try:
+            yield
+        except torch.OutOfMemoryError as error:
+            p, reason = self.params, str(error).split(". ")[0].strip().rstrip(".")
+            raise UserError(
+                f"Run '{p.run}' needs more memory than {self.device} has ({reason}); lower 'warm_cache_gb' (now "
+                f"{p.warm_cache_gb:g}) or set 'streaming' to on, and it goes on from its last epoch in {self.folder}; "
+                f"or lower 'batch_size' (now {p.batch_size}), which begins it anew."
+            ) from None
 
     def _groups(self) -> dict[str, list[nn.Parameter]]:
         n = self.network

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from p2p import streaming
+from p2p import streaming, training
 from p2p.checkpoints import digest, digest_images
 from p2p.data import load_images
 from p2p.responses import finish_run
@@ -140,9 +140,20 @@ def test_out_of_memory_names_the_keys_and_keeps_the_last_epoch(tiny, birds, tmp_
     with refuses("batch_size", "now 12", "warm_cache_gb", "streaming"):
         trainer.run(progress=False)
     monkeypatch.undo()
-    again = Trainer(tiny, birds, tmp_path)
+    warm = [row["seconds"] for row in trainer.history]
+    elsewhere = tiny.model_copy(update={"streaming": "on", "warm_cache_gb": 0.0})  # where numbers lie: the same run
+    again = Trainer(elsewhere, replace(birds, pixels=Stream.of(birds.pixels, "cpu")), tmp_path)
     again.run(progress=False)
-    assert [row["phase"] for row in again.history][:2] == ["warm", "warm"]
+    assert [row["seconds"] for row in again.history][:2] == warm
+
+
+def test_out_of_memory_at_the_start_is_one_sentence_too(tiny, birds, tmp_path, refuses, monkeypatch):
+    def short(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has …")
+
+    monkeypatch.setattr(training, "class_patches", short)
+    with refuses("needs more memory", "batch_size"):
+        Trainer(tiny.model_copy(update={"prototype_init": "patches"}), birds, tmp_path).run(progress=False)
 
 
 def test_a_set_streams_after_selection_too(birds):
