@@ -10,6 +10,8 @@ The pages are staged in `<output>/_build/src`; the book is `<output>/_build/html
 from __future__ import annotations
 
 import argparse
+import csv
+import itertools
 import json
 import os
 import re
@@ -44,6 +46,16 @@ MAIN = (
 )  # pages of a study in reading order; others follow by number
 COPIED = {".csv", ".json", ".svg", ".png", ".jpg", ".md", ".txt", ".bib"}
 KINDS = {"train": "Training", "evaluate": "Evaluation"}
+CLAIMS = {  # metric of claims.csv: heading on the landing page
+    "pms": "PMS higher",
+    "pms_permuted": "beyond chance",
+    "ajs": "AJS higher",
+    "ajs_permuted": "beyond chance",
+    "aap": "AAP nearer",
+    "top1": "top-1 higher",
+    "top1_teacher_head": "teacher's head serves",
+}
+VERDICTS = {"reproduced": "✓", "in direction only": "~", "not reproduced": "✗"}  # any other: –
 NOTEBOOK = re.compile(r"(\d+)_([A-Za-z0-9]+)(?:-(.+))?")
 CODE_TAGS = {"hide-input", "hide-cell", "remove-input", "remove-cell", "show-input"}
 
@@ -189,15 +201,60 @@ def findings(study: Study, base: str) -> str:
     return fence([":relative-images:", ":relative-docs: ."], "include", f"{base}findings.md")
 
 
+def claims_table(studies: list[Study]) -> str:
+    """Every study's verdict on every claim, from its claims.csv; nothing where no study has one."""
+    rows: list[tuple[str, dict[str, str]]] = []
+    for study in studies:
+        if not (study.folder / "claims.csv").exists():
+            continue
+        with (study.folder / "claims.csv").open(encoding="utf-8", newline="") as file:
+            claims = list(csv.DictReader(file))
+        settings = list(dict.fromkeys(claim["setting"] for claim in claims))
+        for setting in settings:
+            mine = [claim for claim in claims if claim["setting"] == setting]
+            seeds = max(int(claim["n_seeds"]) for claim in mine)
+            which = f"{setting}, " if len(settings) > 1 else ""
+            link = f"[{study.title}](studies/{study.name}/04_table.ipynb), {which}{seeds} seeds"
+            rows.append((link, {claim["metric"]: claim_cell(claim) for claim in mine}))
+    if not rows:
+        return ""
+    metrics = [metric for metric in CLAIMS if any(metric in cells for _, cells in rows)]
+    lines = [":header-rows: 1", ":name: tab-claims", ":class: claims", ""]
+    lines += ["* - study", *(f"  - {CLAIMS[metric]}" for metric in metrics)]
+    for link, cells in rows:
+        lines += [f"* - {link}", *(f"  - {cells.get(metric, '–')}" for metric in metrics)]
+    caption = (
+        "The paper's claims, study by study: ✓ reproduced, ~ in direction only, ✗ not reproduced, – not testable. "
+        "The number is student minus baseline; of AAP, by how many patches the student is nearer to the teacher; in "
+        "the last column, the teacher's decision layer minus the student's own. *Beyond chance* asks whether the gain "
+        "is more than what both networks have with the images permuted; the paper does not ask it."
+    )
+    return fence(lines, "list-table", caption)
+
+
+def claim_cell(claim: dict[str, str]) -> str:
+    verdict = VERDICTS.get(claim["verdict"], "–")
+    if not claim["difference"]:
+        return verdict
+    digits = 1 if claim["metric"] == "aap" else 3
+    return f"{verdict} {float(claim['difference']):+.{digits}f}".replace("-", "\u2212")
+
+
 def landing_findings(studies: list[Study]) -> str:
     """The part of the landing page that quotes each study's findings."""
     if not studies:
         return "No study has been run in this copy yet: `make study` runs the quick one and draws the book.\n"
     found = [study for study in studies if (study.folder / "findings.md").exists()]
-    parts = [
-        f"### [{study.title}](studies/{study.name}/index.md)\n\n{findings(study, f'studies/{study.name}/')}"
-        for study in found
-    ]
+    parts = [claims_table(studies)]
+    for study in found:
+        base = f"studies/{study.name}"
+        parts.append(f"### [{study.title}]({base}/index.md)\n")
+        if (study.folder / "claims.csv").exists():  # the rest is in the table above and on the study's own page
+            whole = (study.folder / "findings.md").read_text(encoding="utf-8").strip().split("\n\n")
+            shown = itertools.takewhile(lambda paragraph: not paragraph.endswith(":"), whole)
+            parts.append("\n\n".join(shown).replace("](./", f"]({base}/") + "\n")
+        else:
+            parts.append(findings(study, f"{base}/"))
     rest = [f"[{study.title}](studies/{study.name}/index.md)" for study in studies if study not in found]
     if rest:
         parts.append(("Also in this book: " if found else "In this book: ") + ", ".join(rest) + ".\n")

@@ -104,6 +104,22 @@ def test_toc_orders_prose_studies_and_runs(results: Path) -> None:
     ]
 
 
+def test_landing_page_sets_the_claims_of_all_studies_side_by_side(results: Path) -> None:
+    head = "claim,setting,metric,n_seeds,difference,low,high,p,verdict\n"
+    rows = ["one,a-b,pms,3,0.0778,0.06,0.09,0.001,reproduced", "two,a-b,top1,3,-0.0777,-0.1,-0.05,0.004,not reproduced"]
+    (results / "quick" / "claims.csv").write_text(head + "\n".join(rows) + "\nthree,a-b,ajs,0,,,,,not testable here\n")
+    (results / "quick" / "findings.md").write_text(
+        "PMS is [0.34](./04_table.ipynb).\n\nThe claims:\n\n- one: *reproduced*\n"
+    )
+    text = build.landing_findings(build.find_studies(results))
+    cells = re.findall(r"^(?:\* -|  -) (.+)$", text, re.M)
+    assert cells[:4] == ["study", "PMS higher", "AJS higher", "top-1 higher"]
+    assert cells[4].startswith("[Quick](studies/quick/04_table.ipynb), 3 seeds")
+    assert cells[5:] == ["✓ +0.078", "–", "✗ \u22120.078"]
+    assert "[0.34](studies/quick/04_table.ipynb)" in text and "one: *reproduced*" not in text
+    assert "studies/late/findings.md" in text  # no claims: its findings in full
+
+
 def test_damaged_study_and_stray_notebook_are_told_in_one_sentence(results: Path) -> None:
     (results / "quick" / "study.json").write_text('{"title": "Quick"}')
     with pytest.raises(build.BookError, match=r"quick/study\.json.*order"):
