@@ -247,7 +247,7 @@ for triple in tables:
         return f"{chosen.mean():.2f}" if len(chosen) else "none"
 
     lines.append(
-        f"On {params.images} ({triple}, {len(seeds)} seeds) the student matches the teacher's prototypes with a PMS of "
+        f"On {params.images}, with {triple} and {len(seeds)} seeds, the student matches the teacher's prototypes with a PMS of "
         f"**{value('student', 'pms')}**, the same network trained alone with **{value('baseline', 'pms')}**. Asked about other "
         f"images, the two still reach {value('student', 'pms_permuted')} and {value('baseline', 'pms_permuted')}; a random "
         f"network reaches {level('pms_floor')}, a second teacher {level('pms_ceiling')}. The overlap of active patches, AJS, is "
