@@ -40,6 +40,7 @@ def execute(source: Path, out: Path, parameters: dict[str, object], threads: int
     import jupytext
     import nbformat
     import papermill
+    from traitlets.config import Config
 
     notebook = jupytext.read(source)
     known = parameter_names(notebook)
@@ -62,6 +63,7 @@ def execute(source: Path, out: Path, parameters: dict[str, object], threads: int
             cwd=str(ROOT),
             log_output=True,
             progress_bar=False,
+            config=Config({"KernelManager": {"transport_encryption": "auto"}}),  # others use the machine too
         )
     except papermill.PapermillExecutionError as error:
         if error.ename == "UserError":

@@ -74,6 +74,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
         values |= {key: str(place / key) for key in ("runs", "results") if key in values}
         done = execute(source, place / "results" / "tiny" / f"{name}.ipynb", values)
         assert done.returncode == 0, f"{name}: {done.stderr[-3000:]}"
+        assert "WARNING" not in done.stderr  # such as ipykernel's, of a kernel that anyone on the machine can hear
     return place / "results" / "tiny"
 
 
