@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import EngFormatter, FixedLocator, NullLocator
+from matplotlib.ticker import EngFormatter, FixedLocator, LogLocator, NullLocator
 
 from p2p import _figure_style as look
 from p2p._figure_style import MARKERS, ROLES, WIDTH, styled
@@ -77,7 +77,9 @@ def passes_curves(curves: pd.DataFrame) -> Figure:
             how = {"color": colour, "ms": 7, "mec": "white", "mew": 0.7, "zorder": 3}
             ax.plot(done["passes"], done["validation"], marker, label=name, **how)
         ax.set(xscale="log", ylabel="validation accuracy", title=trunk, ylim=(0, 1))
-        ax.xaxis.set_major_formatter(EngFormatter(sep=""))
+        ax.xaxis.set_minor_locator(LogLocator(subs=(2, 5)))
+        for set_formatter in (ax.xaxis.set_major_formatter, ax.xaxis.set_minor_formatter):
+            set_formatter(EngFormatter(sep=""))
         ax.grid(axis="y", color="#E5E5E5", linewidth=0.6, zorder=0)
         ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     axes[-1].set_xlabel("image passes through the network's own trunk (logarithmic)")
