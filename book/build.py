@@ -46,7 +46,7 @@ MAIN = (
 )  # pages of a study in reading order; others follow by number
 COPIED = {".csv", ".json", ".svg", ".png", ".jpg", ".md", ".txt", ".bib"}
 KINDS = {"train": "Training", "evaluate": "Evaluation"}
-CLAIMS = {  # metric of claims.csv: heading on the landing page
+HEADINGS = {  # of the metrics of claims.csv, in the order of the landing page; others follow by their names
     "pms": "PMS higher",
     "pms_permuted": "beyond chance",
     "ajs": "AJS higher",
@@ -72,6 +72,7 @@ class Study:
     title: str
     order: float
     intro: str
+    images: str
     folder: Path
     pages: tuple[str, ...]
     runs: tuple[str, ...]
@@ -115,6 +116,7 @@ def read_study(path: Path) -> Study:
         title=title,
         order=order,
         intro=intro,
+        images=str(facts.get("images", "")),
         folder=path.parent,
         pages=tuple(stem for *_, stem in sorted(pages)),
         runs=tuple(stem for _, stem in sorted(runs)),
@@ -213,14 +215,15 @@ def claims_table(studies: list[Study]) -> str:
         for setting in settings:
             mine = [claim for claim in claims if claim["setting"] == setting]
             seeds = max(int(claim["n_seeds"]) for claim in mine)
-            which = f"{setting}, " if len(settings) > 1 else ""
-            link = f"[{study.title}](studies/{study.name}/04_table.ipynb), {which}{seeds} seeds"
-            rows.append((link, {claim["metric"]: claim_cell(claim) for claim in mine}))
+            which = f", {setting}" if len(settings) > 1 else ""
+            link = f"[{study.title}](studies/{study.name}/04_table.ipynb){which}"
+            rows.append((f"{link} ({study.images}; {seeds} seeds)", {c["metric"]: claim_cell(c) for c in mine}))
     if not rows:
         return ""
-    metrics = [metric for metric in CLAIMS if any(metric in cells for _, cells in rows)]
+    told = dict.fromkeys(metric for _, cells in rows for metric in cells)
+    metrics = [metric for metric in {**HEADINGS, **told} if metric in told]
     lines = [":header-rows: 1", ":name: tab-claims", ":class: claims", ""]
-    lines += ["* - study", *(f"  - {CLAIMS[metric]}" for metric in metrics)]
+    lines += ["* - study (images)", *(f"  - {HEADINGS.get(metric, metric)}" for metric in metrics)]
     for link, cells in rows:
         lines += [f"* - {link}", *(f"  - {cells.get(metric, '–')}" for metric in metrics)]
     caption = (
@@ -236,7 +239,7 @@ def claim_cell(claim: dict[str, str]) -> str:
     verdict = VERDICTS.get(claim["verdict"], "–")
     if not claim["difference"]:
         return verdict
-    digits = 1 if claim["metric"] == "aap" else 3
+    digits = 2 if claim["metric"] == "aap" else 3
     return f"{verdict} {float(claim['difference']):+.{digits}f}".replace("-", "\u2212")
 
 

@@ -14,6 +14,8 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+from p2p.claims import CLAIMS
+
 ROOT = Path(__file__).resolve().parent.parent
 BOOK = ROOT / "book"
 
@@ -47,7 +49,7 @@ def write_notebook(path: Path, title: str) -> None:
 
 def write_study(folder: Path, order: int, title: str) -> None:
     folder.mkdir(parents=True)
-    facts = {"study": folder.name, "title": title, "order": order, "intro": "Nothing but a test."}
+    facts = {"study": folder.name, "title": title, "order": order, "intro": "Nothing but a test.", "images": "drawn"}
     (folder / "study.json").write_text(json.dumps(facts))
     (folder / "metrics.csv").write_text("study,value\nx,1\n")
     (folder / "table.md").write_text("| a |\n|---|\n| 1 |\n")
@@ -113,11 +115,17 @@ def test_landing_page_sets_the_claims_of_all_studies_side_by_side(results: Path)
     )
     text = build.landing_findings(build.find_studies(results))
     cells = re.findall(r"^(?:\* -|  -) (.+)$", text, re.M)
-    assert cells[:4] == ["study", "PMS higher", "AJS higher", "top-1 higher"]
-    assert cells[4].startswith("[Quick](studies/quick/04_table.ipynb), 3 seeds")
+    assert cells[:4] == ["study (images)", "PMS higher", "AJS higher", "top-1 higher"]
+    assert cells[4] == "[Quick](studies/quick/04_table.ipynb) (drawn; 3 seeds)"
     assert cells[5:] == ["✓ +0.078", "–", "✗ \u22120.078"]
     assert "[0.34](studies/quick/04_table.ipynb)" in text and "one: *reproduced*" not in text
     assert "studies/late/findings.md" in text  # no claims: its findings in full
+    (results / "quick" / "claims.csv").write_text(head + "new,a-b,unheard_of,3,0.5,0.4,0.6,0.001,reproduced\n")
+    assert "  - unheard_of\n" in build.landing_findings(build.find_studies(results))  # nothing is left out in silence
+
+
+def test_every_claim_has_a_heading_on_the_landing_page() -> None:
+    assert set(build.HEADINGS) == {metric for _, metric in CLAIMS}
 
 
 def test_damaged_study_and_stray_notebook_are_told_in_one_sentence(results: Path) -> None:

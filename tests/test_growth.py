@@ -59,8 +59,8 @@ def test_peak_memory_is_that_of_the_point_alone() -> None:
     points = [("dense matching", large), ("dense matching", small)]
     first, second = growth.measure(points, torch.device("cpu"), 2)
     assert len(first.seconds) == 2 and min(first.seconds) > 0
-    assert 32 * 1500**2 < first.peak_bytes < 250 * 1500**2  # about 110: what the allocator keeps differs by machine
-    assert second.peak_bytes < first.peak_bytes / 8
+    assert 32 * 1500**2 < first.peak_bytes < 160 * 1500**2  # seen: 84 to 121, by what the allocator keeps
+    assert second.peak_bytes < 8 * 1500**2
 
 
 def test_plan_changes_one_size_at_a_time() -> None:
