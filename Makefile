@@ -36,7 +36,7 @@ setup: .venv/.ready
 
 data study lab speed: export P2P_DATA ?= $(CURDIR)/data
 data: setup ## photographs: download CUB, check CUB and Cars in P2P_DATA (default ./data), decode them (SIZE=224)
-	@$(BIN)/python -m p2p.download $(SETS) --root "$(P2P_DATA)" $(if $(SIZE),--size $(SIZE)) $(if $(URL),--url "$(URL)")
+	@$(BIN)/python -m p2p.data.download $(SETS) --root "$(P2P_DATA)" $(if $(SIZE),--size $(SIZE)) $(if $(URL),--url "$(URL)")
 
 study: setup ## train, measure and picture a study (STUDY=quick), then build the book
 	@$(BIN)/python notebooks/execute.py --check params/$(STUDY).yaml $(SHAPE)
@@ -75,7 +75,7 @@ lock: setup ## renew requirements.lock (needs uv)
 	uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --no-header --no-annotate -q -o requirements.lock
 
 schema: setup ## renew the JSON schema that editors complete study files with
-	$(BIN)/python -m p2p.study > params/study.schema.json
+	$(BIN)/python notebooks/execute.py --schema > params/study.schema.json
 
 clean: ## remove what can be made again: runs, built book, environment (results stay)
 	rm -rf runs book/_build .snakemake .venv build *.egg-info

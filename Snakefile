@@ -11,8 +11,8 @@ from pathlib import Path
 
 sys.path.insert(0, workflow.basedir)
 from p2p.errors import UserError
-from p2p import TRAINING_MODULES
-from p2p.study import load_study
+from p2p.study.modules import modules_of
+from p2p.study.study import load_study
 
 try:
     file = Path(workflow.basedir) / "params" / f"{config.get('study', 'quick')}.yaml"
@@ -28,8 +28,10 @@ os.environ["P2P_PYTHON"] = sys.executable  # not in the commands: another folder
 EXECUTE = "$P2P_PYTHON notebooks/execute.py"
 
 
-def modules(*names):
-    return [f"p2p/{name}.py" for name in names]
+def step(name):
+    """A rule's notebook, and all modules that it imports: a change in any of them makes the rule run again."""
+    notebook = f"notebooks/{name}.py"
+    return [notebook, *modules_of(notebook, Path(workflow.basedir))]
 
 
 def teacher_of(wildcards):
@@ -58,7 +60,7 @@ rule all:
 
 rule data:
     input:
-        "notebooks/01_data.py", modules("data", "listing", "decode", "readers", "birds", "augment", "networks"),
+        step("01_data"),
     output:
         f"{OUT}/01_data.ipynb",
     params:
@@ -69,8 +71,7 @@ rule data:
 
 rule train:
     input:
-        "notebooks/02_train.py",
-        modules(*TRAINING_MODULES, "checkpoints", "responses", "data", "listing", "decode", "readers", "birds", "bird_art", "strokes"),
+        step("02_train"),
         teacher=teacher_of,
         data=ancient(rules.data.output),  # checks come first; the data keys are among this rule's parameters
     output:
@@ -87,7 +88,8 @@ rule train:
 
 rule evaluate:
     input:
-        "notebooks/03_evaluate.py", modules("metrics", "evaluation"), runs_of,
+        step("03_evaluate"),
+        runs_of,
     output:
         notebook=f"{OUT}/03_evaluate-{{evaluation}}.ipynb",
         table=f"{OUT}/evaluations/{{evaluation}}.csv",
@@ -102,7 +104,7 @@ rule evaluate:
 
 rule page:
     input:
-        "notebooks/{page}.py", modules("figures", "_figure_images", "_figure_style", "figures_speed", "claims", "pages"),
+        lambda w: step(w.page),
         [f"{OUT}/evaluations/{e}.csv" for e in EVALUATIONS],
     output:
         f"{OUT}/{{page}}.ipynb",

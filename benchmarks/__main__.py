@@ -12,7 +12,7 @@ from benchmarks import cabrnet_peer, inputs, stages, steps
 from benchmarks.summary import merge, ratio_text
 from benchmarks.timing import Row
 from p2p.device import choose_device
-from p2p.params import TrainParams
+from p2p.study.params import TrainParams
 
 RECORDED = Path(__file__).parents[1] / "results" / "speed" / "speed.csv"
 

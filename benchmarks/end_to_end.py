@@ -18,11 +18,11 @@ from torch import Tensor
 from benchmarks import cabrnet_peer
 from benchmarks.stages import TUNE_BATCH
 from benchmarks.timing import OURS, Row, compare, describe, synchronise, tf32
-from p2p.augment import augment
-from p2p.data import ImageSet
+from p2p.data.augment import augment
+from p2p.data.images import ImageSet
 from p2p.networks import ProtoNet
-from p2p.params import TrainParams
-from p2p.training import Trainer, build_network
+from p2p.study.params import TrainParams
+from p2p.training.trainer import Trainer, build_network
 
 SHORT = "ours, short run"
 
@@ -41,7 +41,7 @@ def first_to_reach(points: list[Point], target: float) -> Point | None:
 
 
 def ours(params: TrainParams, images: ImageSet) -> list[Point]:
-    """A run of `p2p.training`, from building the network on; one point each time a decision layer is solved."""
+    """A run of `p2p.training.trainer`, from building the network on; one point each time a decision layer is solved."""
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
         trainer = Trainer(params, images, Path(folder))

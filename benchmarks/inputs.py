@@ -8,14 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from p2p.data import load_images
+from p2p.data.images import load_images
 from p2p.errors import UserError
 from p2p.files import project_path
 from p2p.networks import ProtoNet
-from p2p.params import SpeedParams, TrainParams, check
 from p2p.prototypes import class_patches, normalise_features
-from p2p.study import load_study
-from p2p.training import build_network
+from p2p.study.params import SpeedParams, TrainParams, check
+from p2p.study.study import load_study
+from p2p.training.trainer import build_network
 
 
 def recipe(params: SpeedParams, more: dict[str, Any] | None = None) -> TrainParams:

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from benchmarks import cabrnet_peer, classic
 from benchmarks.timing import OURS, Row, compare, interleave
-from p2p.batches import autocast
 from p2p.device import has_bfloat16
 from p2p.networks import ProtoNet
-from p2p.params import TrainParams
-from p2p.training import build_network, objective
+from p2p.study.params import TrainParams
+from p2p.training.batches import autocast
+from p2p.training.trainer import build_network, objective
 
 HALF = "ours, bfloat16"
 CABRNET, LEGACY, CLASSIC = "CaBRNet 1.2", "CaBRNet 1.2, legacy distances", "classic"
@@ -68,7 +68,7 @@ def setting(trunk: str, shape: Shape, steps: int, device: torch.device) -> Setti
 
 
 def our_step(network: ProtoNet, optimizer: torch.optim.Optimizer, given: Setting, precision: str = "auto") -> None:
-    """What `p2p.training` does with each batch of a joint pass."""
+    """What `p2p.training.trainer` does with each batch of a joint pass."""
     network.train()
     for images, labels in given.raw:
         with autocast(images.device, precision):

@@ -13,13 +13,13 @@ from typing import Any
 import torch
 
 from benchmarks.timing import interleave, synchronise
-from p2p.batches import autocast
-from p2p.checkpoints import save_checkpoint
-from p2p.data import ImageSet
+from p2p.data.images import ImageSet
 from p2p.device import has_bfloat16, keep_memory
 from p2p.networks import ProtoNet
-from p2p.params import TrainParams
-from p2p.training import Trainer, objective
+from p2p.study.params import TrainParams
+from p2p.training.batches import autocast
+from p2p.training.checkpoints import save_checkpoint
+from p2p.training.trainer import Trainer, objective
 
 
 def pass_parts(params: TrainParams, images: ImageSet, teacher: ProtoNet | None, repeats: int) -> dict[str, float]:

@@ -41,13 +41,13 @@ import torch
 from IPython.display import SVG, Markdown, display
 
 from p2p import figures
-from p2p.augment import augment
-from p2p.data import SPLITS, load_images
+from p2p.data.augment import augment
+from p2p.data.images import SPLITS, load_images
 from p2p.device import choose_device
 from p2p.networks import build_trunk
-from p2p.pages import provenance_box, table
-from p2p.params import ImagesParams, from_namespace
-from p2p.provenance import provenance
+from p2p.study.pages import provenance_box, table
+from p2p.study.params import ImagesParams, from_namespace
+from p2p.study.provenance import provenance
 
 params = from_namespace(ImagesParams, globals())
 torch.manual_seed(0)
@@ -106,7 +106,7 @@ SVG(figures.svg(figures.image_sheet(train.pixels[shown], titles, masks, images.p
 # draws one of the four transforms anew each time it is used, for a whole batch at once and with a single resampling, so
 # one pass over the images is one epoch and no two epochs repeat an image.
 
-# %% mystnb={"figure": {"caption": "Training images (top row) and four random variations of each, as `p2p.augment.augment` makes them: they turn, lean, stretch, warp and mirror, and no border is left empty.", "name": "fig-augment"}, "image": {"alt": "Columns of one original image above four augmented copies."}}
+# %% mystnb={"figure": {"caption": "Training images (top row) and four random variations of each, as `p2p.data.augment.augment` makes them: they turn, lean, stretch, warp and mirror, and no border is left empty.", "name": "fig-augment"}, "image": {"alt": "Columns of one original image above four augmented copies."}}
 some = train.pixels[shown[::2][:6]]
 generator = torch.Generator().manual_seed(params.data_seed)
 copies = torch.stack([augment(some, generator) for _ in range(4)])

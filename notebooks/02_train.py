@@ -83,14 +83,14 @@ import pandas as pd
 from IPython.display import SVG, Markdown, display
 
 from p2p import figures
-from p2p.data import load_images
+from p2p.data.images import load_images
 from p2p.device import choose_device
+from p2p.evaluation.runs import finish_run, load_run
 from p2p.files import atomic_path, project_path, run_lock
-from p2p.pages import provenance_box, table
-from p2p.params import TrainParams, from_namespace
-from p2p.provenance import provenance, write_json
-from p2p.responses import finish_run, load_run
-from p2p.training import Trainer
+from p2p.study.pages import provenance_box, table
+from p2p.study.params import TrainParams, from_namespace
+from p2p.study.provenance import provenance, write_json
+from p2p.training.trainer import Trainer
 
 params = from_namespace(TrainParams, globals())
 device = choose_device(params.device)
@@ -118,7 +118,7 @@ if params.teacher_run:
 # + \lambda_\mathrm{ppc} \frac{\sum_b \sum_{c \in A_b} \lVert z_{bc} - z_{bc}^t \rVert^2}{\sum_b |A_b|} .
 # $$
 #
-# The phases are data (`p2p/phases.py`): warm passes with the trunk frozen, joint passes, then the *push*, which replaces
+# The phases are data (`p2p/training/phases.py`): warm passes with the trunk frozen, joint passes, then the *push*, which replaces
 # each prototype by its nearest training patch of its own class, then the decision layer, solved on cached activations.
 
 # %%

@@ -51,17 +51,17 @@ import torch
 from IPython.display import SVG, Markdown, display
 
 from p2p import figures, metrics
-from p2p.data import load_images
+from p2p.data.images import load_images
 from p2p.device import choose_device
 from p2p.errors import UserError
-from p2p.evaluation import Answer, level_rows, own_rows, transfer_rows
+from p2p.evaluation.measure import Answer, level_rows, own_rows, transfer_rows
+from p2p.evaluation.runs import load_run, respond
 from p2p.files import atomic_path, project_path
 from p2p.metrics import ResponseTable
-from p2p.pages import provenance_box, table
-from p2p.params import EvaluateParams, from_namespace
-from p2p.provenance import provenance, write_json
-from p2p.responses import load_run, respond
-from p2p.training import build_network
+from p2p.study.pages import provenance_box, table
+from p2p.study.params import EvaluateParams, from_namespace
+from p2p.study.provenance import provenance, write_json
+from p2p.training.trainer import build_network
 
 params = from_namespace(EvaluateParams, globals())
 device = choose_device(params.device)

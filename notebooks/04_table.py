@@ -46,12 +46,12 @@ import torch
 from IPython.display import SVG, Markdown, display
 
 from p2p import figures
-from p2p.claims import claims, control_effects
 from p2p.errors import UserError
+from p2p.evaluation.claims import claims, control_effects
 from p2p.files import atomic_path, project_path, write_atomic
-from p2p.pages import mean_range, provenance_box, table
-from p2p.params import PageParams, from_namespace
-from p2p.provenance import provenance, write_json
+from p2p.study.pages import mean_range, provenance_box, table
+from p2p.study.params import PageParams, from_namespace
+from p2p.study.provenance import provenance, write_json
 
 params = from_namespace(PageParams, globals())
 began = time.perf_counter()

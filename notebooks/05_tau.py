@@ -46,9 +46,9 @@ from IPython.display import SVG, Markdown, display
 from p2p import figures
 from p2p.files import project_path
 from p2p.metrics import TAUS
-from p2p.pages import mean_range, provenance_box, table
-from p2p.params import PageParams, from_namespace
-from p2p.provenance import provenance
+from p2p.study.pages import mean_range, provenance_box, table
+from p2p.study.params import PageParams, from_namespace
+from p2p.study.provenance import provenance
 
 params = from_namespace(PageParams, globals())
 began = time.perf_counter()

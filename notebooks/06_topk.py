@@ -44,15 +44,15 @@ import torch
 from IPython.display import Markdown, display
 
 from p2p import figures
-from p2p.data import load_images
+from p2p.data.images import load_images
 from p2p.device import choose_device
+from p2p.evaluation.runs import load_run
 from p2p.files import project_path
 from p2p.metrics import ResponseTable
 from p2p.networks import similarity
-from p2p.pages import provenance_box, table
-from p2p.params import PageParams, from_namespace
-from p2p.provenance import provenance
-from p2p.responses import load_run
+from p2p.study.pages import provenance_box, table
+from p2p.study.params import PageParams, from_namespace
+from p2p.study.provenance import provenance
 
 params = from_namespace(PageParams, globals())
 began = time.perf_counter()

@@ -42,14 +42,14 @@ import torch
 from IPython.display import SVG, Markdown, display
 
 from p2p import figures
-from p2p.data import load_images
+from p2p.data.images import load_images
 from p2p.device import choose_device
+from p2p.evaluation.runs import load_run
 from p2p.files import project_path
 from p2p.metrics import ResponseTable, coincidences, pms
-from p2p.pages import provenance_box
-from p2p.params import PageParams, from_namespace
-from p2p.provenance import provenance
-from p2p.responses import load_run
+from p2p.study.pages import provenance_box
+from p2p.study.params import PageParams, from_namespace
+from p2p.study.provenance import provenance
 
 params = from_namespace(PageParams, globals())
 began = time.perf_counter()

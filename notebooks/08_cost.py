@@ -43,12 +43,13 @@ import pandas as pd
 import torch
 from IPython.display import SVG, Markdown, display
 
-from p2p import figures, figures_speed
-from p2p.claims import paired
+from p2p import figures
+from p2p.evaluation.claims import paired
+from p2p.figures import speed as figures_speed
 from p2p.files import atomic_path, project_path
-from p2p.pages import mean_range, provenance_box, table
-from p2p.params import PageParams, from_namespace
-from p2p.provenance import provenance
+from p2p.study.pages import mean_range, provenance_box, table
+from p2p.study.params import PageParams, from_namespace
+from p2p.study.provenance import provenance
 
 params = from_namespace(PageParams, globals())
 began = time.perf_counter()

@@ -71,13 +71,13 @@ from IPython.display import SVG, Markdown, display
 from benchmarks import cabrnet_peer, end_to_end, inputs, stages, summary, timing
 from benchmarks import steps as step_work
 from p2p import figures
-from p2p.data import load_images
+from p2p.data.images import load_images
 from p2p.device import choose_device
-from p2p.figures_speed import PEERS, accuracy_race, passes_curves, peer_kind, ratio_dots
+from p2p.figures.speed import PEERS, accuracy_race, passes_curves, peer_kind, ratio_dots
 from p2p.files import atomic_path, project_path, write_atomic
-from p2p.pages import mean_range, provenance_box, table
-from p2p.params import SpeedParams, from_namespace
-from p2p.provenance import provenance, write_json
+from p2p.study.pages import mean_range, provenance_box, table
+from p2p.study.params import SpeedParams, from_namespace
+from p2p.study.provenance import provenance, write_json
 
 params = from_namespace(SpeedParams, globals())
 device = choose_device(params.device)
@@ -103,7 +103,7 @@ display(Markdown(f"Machine: {timing.describe(device)}; torch {torch.__version__}
 # - **classic** is our plain restatement of the published formulation: distances by two convolutions, one with $P$ filters
 #   of ones; smallest distance by a max-pool; a push that loops over prototypes; a decision layer trained by passes.
 # - **sets** computes the metrics from their definitions with Python sets.
-# - **Ours** is what this project runs: forward, `objective`, backward and fused Adam as in `p2p.training`;
+# - **Ours** is what this project runs: forward, `objective`, backward and fused Adam as in `p2p.training.trainer`;
 #   `p2p.projection.push`; one pass and `p2p.decision.solve_decision_layer`; `p2p.metrics`.
 #
 # On a CPU with bfloat16 units a second row shows ours with `precision: bfloat16` (the trunk alone; distances stay in float32);

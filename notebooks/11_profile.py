@@ -36,14 +36,15 @@ import torch
 from IPython.display import SVG, Markdown, display
 
 from benchmarks import timing, where
-from p2p import figures, figures_speed
-from p2p.data import ImageSet
+from p2p import figures
+from p2p.data.images import ImageSet
 from p2p.device import choose_device
+from p2p.figures import speed as figures_speed
 from p2p.files import atomic_path, project_path
-from p2p.pages import provenance_box, table
-from p2p.params import ProfileParams, TrainParams, from_namespace
-from p2p.provenance import provenance
-from p2p.training import build_network
+from p2p.study.pages import provenance_box, table
+from p2p.study.params import ProfileParams, TrainParams, from_namespace
+from p2p.study.provenance import provenance
+from p2p.training.trainer import build_network
 
 params = from_namespace(ProfileParams, globals())
 device = choose_device(params.device)

@@ -3,6 +3,7 @@
     python notebooks/execute.py NOTEBOOK.py OUT.ipynb --parameters '{"key": value}' [--threads N] [--gpu]
     python notebooks/execute.py --check params/quick.yaml [--use ALTERNATIVE] [--only TRIPLE] [--rehearse]
     python notebooks/execute.py --summary params/quick.yaml [--use ALTERNATIVE] [--only TRIPLE] [--rehearse]
+    python notebooks/execute.py --schema
 
 The executed notebook appears at OUT only when it ran to its end; a failed one is left in runs/failed/ for reading.
 """
@@ -25,7 +26,7 @@ from filelock import FileLock, Timeout
 
 from p2p.errors import UserError
 from p2p.files import atomic_path
-from p2p.study import Study, load_study
+from p2p.study.study import Study, load_study, schema
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -125,8 +126,8 @@ def preflight(study: Study) -> None:
     Raises:
         UserError: The first of them, in one sentence.
     """
+    from p2p.data.listing import find_root
     from p2p.device import choose_device
-    from p2p.listing import find_root
     from p2p.networks import build_trunk, find_weights
 
     data = study.data_params()
@@ -157,6 +158,7 @@ def main() -> int:
     parser.add_argument("--gpu", action="store_true", help="take one of this machine's GPUs for as long as it runs")
     parser.add_argument("--check", type=Path)
     parser.add_argument("--summary", type=Path)
+    parser.add_argument("--schema", action="store_true", help="the JSON schema of a study file")
     parser.add_argument("--use", default="", help="an alternative set of triples of the study")
     parser.add_argument("--only", default="", help="one triple of the study, the others left out")
     parser.add_argument("--rehearse", action="store_true", help="the study at a size of seconds")
@@ -166,6 +168,8 @@ def main() -> int:
             preflight(load_study(given.check, given.use, given.rehearse, given.only))
         elif given.summary:
             print(summary(load_study(given.summary, given.use, given.rehearse, given.only)))
+        elif given.schema:
+            print(json.dumps(schema(), indent=2))
         elif given.notebook and given.out:
             shared = given.gpu and given.parameters.get("device", "auto") == "auto"
             with gpu_slot(ROOT / "runs" / ".gpu" / platform.node()) if shared else nullcontext():

@@ -1,7 +1,11 @@
-"""Proto2Proto: prototypical part networks and how a teacher passes its explanations to a student."""
+"""Proto2Proto: prototypical part networks and how a teacher passes its explanations to a student.
 
-# Modules that decide what a training run ends with: a change in one of them makes it another run.
-TRAINING_MODULES = (
-    *("training", "batches", "phases", "losses", "networks"),
-    *("projection", "prototypes", "decision", "augment", "streaming"),
-)
+The method, in reading order: `networks`, `prototypes`, `losses`, `projection`, `decision`, `responses`, `matching`,
+`metrics`. It imports none of the rooms around it:
+
+- `p2p.study`: parameters, study files, provenance, the text of pages; every other room may read it.
+- `p2p.data`: images, from file or brush to tensor.
+- `p2p.training`: a run, from its parameters to a network; imports data.
+- `p2p.evaluation`: what networks answer, metrics, claims; imports training.
+- `p2p.figures`: pictures of all that; imports evaluation.
+"""

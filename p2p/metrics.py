@@ -21,7 +21,7 @@ from torch import Tensor
 
 from p2p.errors import UserError
 from p2p.matching import DENSE_LIMIT, match_dense, match_sparse
-from p2p.tables import ResponseTable, check_pair, spans
+from p2p.responses import ResponseTable, check_pair, spans
 
 TAUS: tuple[float, ...] = (0.01, 0.1, 0.2, 0.45, 1, 3, 5, inf)
 ALPHAS: tuple[float, ...] = tuple(tenth / 10 for tenth in range(1, 11))

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 from http.client import HTTPException
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 from urllib.error import HTTPError
 
 import torch
@@ -29,6 +30,19 @@ TRUNKS = (
     *("mobilenet_v2", "squeezenet1_1", "small", "small_half"),
 )
 WEIGHTS_HOST = "https://download.pytorch.org/models"
+
+
+class Pixels(Protocol):
+    """Images (N, 3, S, S) uint8: a tensor, or a `p2p.data.streaming.Stream` that reads them where they are touched."""
+
+    @property
+    def device(self) -> torch.device: ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: Any, /) -> Tensor: ...
+
+    def split(self, size: int, /) -> Iterable[Tensor]: ...
 
 
 class Output(NamedTuple):

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from p2p.networks import ProtoNet, similarity
-from p2p.streaming import Rows
+from p2p.networks import Pixels, ProtoNet, similarity
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ class Projection:
 
 
 @torch.inference_mode()
-def find_patches(network: ProtoNet, pixels: Rows, labels: Tensor, batch_size: int = 64) -> Projection:
+def find_patches(network: ProtoNet, pixels: Pixels, labels: Tensor, batch_size: int = 64) -> Projection:
     """The nearest own-class patch of every prototype: one pass over the images, a running arg-min per prototype.
 
     Each batch updates all prototypes at once; of equal distances the first image wins, whatever the batch size.
@@ -90,7 +89,7 @@ def _own_distances(z: Tensor, own: Tensor) -> Tensor:
     return (torch.baddbmm(x2, own, x, alpha=-2) + (own * own).sum(2, keepdim=True)).relu()
 
 
-def push(network: ProtoNet, pixels: Rows, labels: Tensor, batch_size: int = 64) -> Projection:
+def push(network: ProtoNet, pixels: Pixels, labels: Tensor, batch_size: int = 64) -> Projection:
     """Replace every prototype by its nearest own-class training patch (ProtoPNet §2.2, projection).
 
     Args, Returns: as `find_patches`.
@@ -102,7 +101,7 @@ def push(network: ProtoNet, pixels: Rows, labels: Tensor, batch_size: int = 64) 
 
 
 @torch.inference_mode()
-def projection_error(network: ProtoNet, pixels: Rows, found: Projection, batch_size: int = 64) -> float:
+def projection_error(network: ProtoNet, pixels: Pixels, found: Projection, batch_size: int = 64) -> float:
     """max_j ‖p_j − z(source image)[source cell]‖₂, with the network as it is now, in eval mode.
 
     Zero up to rounding while trunk and add-on have not moved since the push; the honest test of "prototypes are

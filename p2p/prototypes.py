@@ -5,12 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from p2p.networks import LinearNet, ProtoNet
-from p2p.streaming import Rows
+from p2p.networks import LinearNet, Pixels, ProtoNet
 
 
 @torch.no_grad()
-def normalise_features(network: ProtoNet | LinearNet, pixels: Rows, images: int = 256) -> None:
+def normalise_features(network: ProtoNet | LinearNet, pixels: Pixels, images: int = 256) -> None:
     """Divide trunk outputs by their root mean square, and give each channel of both add-on convolutions mean 0 and
     variance 1 over the images (data-dependent initialisation, Krähenbühl et al., ICLR 2016).
 
@@ -40,7 +39,7 @@ def normalise_features(network: ProtoNet | LinearNet, pixels: Rows, images: int 
 
 
 @torch.no_grad()
-def class_patches(network: ProtoNet, pixels: Rows, labels: Tensor, seed: int, images: int = 30) -> Tensor:
+def class_patches(network: ProtoNet, pixels: Pixels, labels: Tensor, seed: int, images: int = 30) -> Tensor:
     """For each class, real patches spread over its images: k-means centres of their add-on vectors, each replaced by
     the nearest patch.
 

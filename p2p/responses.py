@@ -1,192 +1,138 @@
-"""What a network answers to a set of images, computed once: in memory, or batch by batch into a file."""
+"""Response tables: which cell each prototype is nearest to in each image, and how near; in memory or in a file.
+
+A table of N images and P prototypes has 6 N P bytes. A file is written batch by batch and read where it is touched, so
+neither needs memory for the whole of it; whoever works on a table takes it in `spans` of images.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import pandas as pd
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from p2p.checkpoints import load_tensors
-from p2p.data import ImageSet
 from p2p.errors import UserError
-from p2p.networks import LinearNet, ProtoNet, nearest_cells, similarity
-from p2p.params import TrainParams, check
-from p2p.projection import Projection, projection_error
-from p2p.streaming import Rows
-from p2p.tables import ResponseTable, spans, table_writer
-from p2p.training import Network, build_network
+from p2p.files import atomic_path
+
+SPAN_CELLS = 2**22  # entries of a table that are worked on at a time
 
 
 @dataclass(frozen=True)
-class Trained:
-    """A finished run: the network, its parameters, where its prototypes come from, and its state before the push."""
+class ResponseTable:
+    """Where each prototype looks in each image; raises UserError where the three fields do not fit."""
 
-    params: TrainParams
-    network: Network
-    projection: Projection | None
-    prototypes_before: Tensor | None  # (P, D)
-    decision_before: Tensor | None  # (K, P)
+    cells: Tensor  # (N, P) int16, index h*W + w of each prototype's nearest cell
+    distances: Tensor  # (N, P) float32 squared L2 at that cell
+    grid: tuple[int, int]  # (H, W)
+
+    def __post_init__(self) -> None:
+        shape, count = tuple(self.cells.shape), self.grid[0] * self.grid[1]
+        if len(shape) != 2 or 0 in shape or tuple(self.distances.shape) != shape:
+            shapes = f"cells {shape} and distances {tuple(self.distances.shape)}"
+            raise UserError(f"Response table has {shapes}; both must be (N, P) with N and P above zero.")
+        if self.cells.dtype != torch.int16 or not self.distances.is_floating_point():
+            dtypes = f"cells of {self.cells.dtype} and distances of {self.distances.dtype}"
+            raise UserError(f"Response table has {dtypes}; convert them to int16 and float32.")
+        for span in spans(*shape):
+            cells = self.cells[span]
+            if int(cells.min()) < 0 or int(cells.max()) >= count:
+                raise UserError(f"Response table has cells outside 0..{count - 1}; check its grid {self.grid}.")
+            if not bool(torch.isfinite(self.distances[span]).all()):
+                raise UserError("Response table has distances that are not finite; train the network anew.")
+
+    def save(self, path: Path | str) -> None:
+        """Write the table as safetensors in one step; the grid goes into the metadata."""
+        images, prototypes = self.cells.shape
+        with table_writer(path, images, prototypes, self.grid) as add:
+            for span in spans(images, prototypes):
+                add(self.cells[span], self.distances[span])
+
+    @classmethod
+    def load(cls, path: Path | str) -> ResponseTable:
+        """Map a table that `save` or `table_writer` wrote: its pages are read where they are touched.
+
+        Raises:
+            UserError: The file is missing or is not a response table.
+        """
+        try:
+            with safe_open(path, framework="pt") as file:
+                height, width = (int(side) for side in file.metadata()["grid"].split(","))
+                return cls(file.get_tensor("cells"), file.get_tensor("distances"), (height, width))
+        except FileNotFoundError as error:
+            raise UserError(f"No response table at {path}; run the evaluation that writes it.") from error
+        except (SafetensorError, OSError, KeyError, TypeError) as error:
+            raise UserError(f"{path} is not a response table; delete it and run the evaluation again.") from error
 
 
-def load_run(folder: Path | str, device: str | torch.device = "cpu") -> Trained:
-    """Load a finished run from its folder (`network.safetensors`, and `checkpoint.safetensors` for its parameters).
+@contextmanager
+def table_writer(
+    path: Path | str, images: int, prototypes: int, grid: tuple[int, int]
+) -> Iterator[Callable[[Tensor, Tensor], None]]:
+    """Write a table batch by batch; the file appears at `path` when all its rows are in.
+
+    The layout is that of safetensors: the header's length, the header, distances, cells. Both places are known
+    beforehand, so a batch is written to each and forgotten.
+
+    Args:
+        path: Of the finished file.
+        images: N, the rows that will be added in all.
+        prototypes: P.
+        grid: (H, W).
+
+    Yields:
+        A function that adds cells (B, P) int16 and distances (B, P).
 
     Raises:
-        UserError: The run is missing or damaged, in one sentence.
+        UserError: A batch is no part of a table, as `ResponseTable` says, or the disk is full.
     """
-    folder = Path(folder)
-    tensors, _ = load_tensors(folder / "network.safetensors", device)
-    _, meta = load_tensors(folder / "checkpoint.safetensors")
-    params = check(TrainParams, meta["params"], str(folder))
-    decision = tensors["network.decision.weight"]
-    try:
-        network = build_network(params.model_copy(update={"weights": "none"}), len(decision)).to(device)
-        network.load_state_dict({k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")})
-    except RuntimeError as error:
-        raise UserError(
-            f"{folder} does not fit its parameters ({str(error).splitlines()[0]}); train it again."
-        ) from None
-    network.eval().requires_grad_(False)
-    if isinstance(network, LinearNet):
-        return Trained(params, network, None, None, None)
-    found = {k.removeprefix("projection."): v for k, v in tensors.items() if k.startswith("projection.")}
-    before = (tensors["before_push.prototypes"], tensors["before_push.decision.weight"])
-    return Trained(params, network, Projection(**found), *before)
+    cut = 4 * images * prototypes  # where the distances end and the cells begin
+    layout = {
+        "__metadata__": {"grid": f"{grid[0]},{grid[1]}"},
+        "distances": {"dtype": "F32", "shape": [images, prototypes], "data_offsets": [0, cut]},
+        "cells": {"dtype": "I16", "shape": [images, prototypes], "data_offsets": [cut, cut + cut // 2]},
+    }
+    header = json.dumps(layout, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    start, done = 8 + len(header), 0
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        file.write(len(header).to_bytes(8, "little") + header)
+
+        def add(cells: Tensor, distances: Tensor) -> None:
+            nonlocal done
+            ResponseTable(cells, distances, grid)  # refuses what does not fit
+            assert cells.shape[1] == prototypes and done + len(cells) <= images, "not the shape that was announced"
+            file.seek(start + 4 * done * prototypes)
+            file.write(distances.float().cpu().contiguous().numpy().data)
+            file.seek(start + cut + 2 * done * prototypes)
+            file.write(cells.cpu().contiguous().numpy().data)
+            done += len(cells)
+
+        yield add
+        assert done == images, f"{done} of {images} rows were added"
+        file.close()  # so that a full disk is met before the file gets its name
 
 
-def respond(
-    network: ProtoNet, pixels: Rows, prototypes: Sequence[Tensor] | None = None, batch_size: int = 64
-) -> list[ResponseTable]:
-    """Response tables of a network for one or several sets of prototypes, in one pass over the images.
-
-    Args:
-        network: Run in eval mode, in float32.
-        pixels: (N, 3, S, S) uint8.
-        prototypes: Sets (P, D) to compare with the add-on maps; default: the network's own.
-        batch_size: Images a forward pass.
-
-    Returns:
-        One table (N, P) for each set, in memory; see `respond_into` for tables that need not fit there.
-    """
-    parts = list(_answers(network, pixels, [network.prototypes] if prototypes is None else prototypes, batch_size))
-    columns = zip(*(answers for answers, _ in parts), strict=True)  # the batches of each set
-    return [ResponseTable(torch.cat([c for c, _ in of]), torch.cat([d for _, d in of]), parts[0][1]) for of in columns]
+def spans(images: int, prototypes: int, multiple: int = 1) -> Iterator[slice]:
+    """Cut N images into runs of about `SPAN_CELLS` entries of a table (N, P), each a multiple of `multiple` long."""
+    length = max(1, SPAN_CELLS // (prototypes * multiple)) * multiple
+    for start in range(0, images, length):
+        yield slice(start, min(start + length, images))
 
 
-def respond_into(
-    paths: Sequence[Path], network: ProtoNet, pixels: Rows, prototypes: Sequence[Tensor], batch_size: int = 64
-) -> list[ResponseTable]:
-    """As `respond`, but every batch goes straight into the files: memory for one batch, whatever N is.
-
-    Args:
-        paths: A file for each set of prototypes; all appear when the last image is answered.
-        network, pixels, prototypes, batch_size: See `respond`.
-
-    Returns:
-        The tables, mapped from their files.
+def check_pair(table_t: ResponseTable, table_s: ResponseTable, prototypes: bool = False) -> None:
+    """Refuse to compare tables of different images, grids or (where asked) numbers of prototypes.
 
     Raises:
-        UserError: The disk is full, or distances are not finite.
+        UserError: They differ.
     """
-    with ExitStack() as stack:
-        writers: list[Callable[[Tensor, Tensor], None]] = []
-        for answers, grid in _answers(network, pixels, prototypes, batch_size):
-            if not writers:
-                shapes = [(len(pixels), len(p), grid) for p in prototypes]
-                writers = [
-                    stack.enter_context(table_writer(path, *shape)) for path, shape in zip(paths, shapes, strict=True)
-                ]
-            for add, answer in zip(writers, answers, strict=True):
-                add(*answer)
-    return [ResponseTable.load(path) for path in paths]
-
-
-@torch.inference_mode()
-def _answers(
-    network: ProtoNet, pixels: Rows, prototypes: Sequence[Tensor], batch_size: int
-) -> Iterator[tuple[list[tuple[Tensor, Tensor]], tuple[int, int]]]:
-    """For every batch: cells (B, P) int16 and distances (B, P) on the CPU for each set of prototypes, and the grid."""
-    network.eval()
-    for part in pixels.split(batch_size):
-        z = network.add_on_map(part.to(network.prototypes.device))
-        found = [nearest_cells(z, p) for p in prototypes]
-        answers = [(cells.to(torch.int16).cpu(), distances.cpu()) for distances, cells in found]
-        yield answers, (z.shape[2], z.shape[3])
-
-
-def top1(table: ResponseTable, decision: Tensor, labels: Tensor, epsilon: float = 1e-4) -> float:
-    """Accuracy of a decision layer W (K, P) on a response table; labels (N,)."""
-    weight, right = decision.detach().cpu().float().T, 0
-    for span in spans(*table.distances.shape):
-        logits = similarity(table.distances[span], epsilon) @ weight
-        right += int((logits.argmax(1) == labels[span].cpu()).sum())
-    return right / len(labels)
-
-
-@torch.inference_mode()
-def accuracy(network: Network, pixels: Rows, labels: Tensor, batch_size: int = 64) -> float:
-    """Top-1 accuracy of any network; pixels (N, 3, S, S) uint8, labels (N,)."""
-    network.eval()
-    right = [network(part).logits.argmax(1) for part in pixels.split(batch_size)]
-    return (torch.cat(right) == labels).double().mean().item()
-
-
-def finish_run(folder: Path | str, images: ImageSet) -> dict[str, Any]:
-    """Read the test set once: response tables into the run's folder, accuracies by stage, projection error.
-
-    Stages: "pre_push" and "push" with the decision layer of the joint phase, "tuned" with the solved one; a
-    `LinearNet` has only "tuned". Writes `responses.safetensors`, `responses_pre_push.safetensors`, `prototypes.csv`.
-
-    Args:
-        folder: Of the run, as `p2p.training.Trainer` leaves it.
-        images: All splits, on the device to use.
-
-    Returns:
-        top1 by stage, best validation accuracy, projection error (‖·‖₂, the largest over prototypes).
-    """
-    folder = Path(folder)
-    trained = load_run(folder, images.pixels.device)
-    batch, test, network = trained.params.batch_size, images.subset("test"), trained.network
-    _, meta = load_tensors(folder / "checkpoint.safetensors")
-    result: dict[str, Any] = {
-        "validation": meta["best"],
-        "parameters": sum(p.numel() for p in network.parameters()),
-    }
-    if isinstance(network, LinearNet):
-        return result | {"top1": {"tuned": accuracy(network, test.pixels, test.labels, batch)}}
-    assert trained.projection and trained.prototypes_before is not None and trained.decision_before is not None
-    files = [folder / "responses_pre_push.safetensors", folder / "responses.safetensors"]
-    sets = [trained.prototypes_before, network.prototypes]
-    before, after = respond_into(files, network, test.pixels, sets, batch)
-    fit = images.subset("train")
-    _prototype_table(trained, fit).to_csv(folder / "prototypes.csv", index=False)
-    return result | {
-        "top1": {
-            "pre_push": top1(before, trained.decision_before, test.labels),
-            "push": top1(after, trained.decision_before, test.labels),
-            "tuned": top1(after, network.decision.weight, test.labels),
-        },
-        "projection_error": projection_error(network, fit.pixels, trained.projection, batch),
-    }
-
-
-def _prototype_table(trained: Trained, fit: ImageSet) -> pd.DataFrame:
-    """Prototype, class, source image, cell, pixel box and the distance it moved at the push."""
-    found = trained.projection
-    assert found is not None and isinstance(trained.network, ProtoNet)
-    width, box = found.maps.shape[2], found.boxes(trained.params.size).tolist()
-    owner = trained.network.own.float().argmax(0).tolist()
-    columns = ("prototype", "class", "image", "row", "column", "x0", "y0", "x1", "y1", "distance")
-    rows = [
-        (j, fit.classes[owner[j]], fit.names[i], c // width, c % width, *box[j], d)
-        for j, (i, c, d) in enumerate(
-            zip(found.images.tolist(), found.cells.tolist(), found.distances.tolist(), strict=True)
-        )
-    ]
-    return pd.DataFrame(rows, columns=list(columns))
+    (n_t, p_t), (n_s, p_s) = table_t.cells.shape, table_s.cells.shape
+    for what, of_t, of_s in (("images", n_t, n_s), ("grid", table_t.grid, table_s.grid)):
+        if of_t != of_s:
+            raise UserError(f"Response tables differ in {what}: {of_t} and {of_s}; make both from the same test set.")
+    if prototypes and p_t != p_s:
+        raise UserError(f"Response tables have {p_t} and {p_s} prototypes; this metric needs equal numbers.")

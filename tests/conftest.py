@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from p2p.data import ImageSet, load_images
+from p2p.data.images import ImageSet, load_images
 from p2p.errors import UserError
+from p2p.evaluation.runs import load_run
 from p2p.networks import ProtoNet
-from p2p.params import TrainParams
-from p2p.responses import load_run
-from p2p.training import Trainer
+from p2p.study.params import TrainParams
+from p2p.training.trainer import Trainer
 
 torch.set_num_threads(1)
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from p2p.birds import PARTS, VARIANTS, Birds, _layers, _uniforms, class_table, draw
+from p2p.data.birds import PARTS, VARIANTS, Birds, _layers, _uniforms, class_table, draw
+from p2p.data.strokes import Layer, paint, stroke_array
 from p2p.errors import UserError
-from p2p.strokes import Layer, paint, stroke_array
 
 TABLE = class_table(8, seed=0)
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from p2p.claims import claims, control_effects, paired, verdict
+from p2p.evaluation.claims import claims, control_effects, paired, verdict
 
 
 def rows(role: str, variant: str, metric: str, values: list[float], tau: float | None = None) -> list[tuple]:

@@ -14,8 +14,8 @@ import pytest
 import torch
 from PIL import Image
 
-from p2p.data import ImageSet, load_images
-from p2p.params import DataParams
+from p2p.data.images import ImageSet, load_images
+from p2p.study.params import DataParams
 
 SHARED = Path(os.environ.get("P2P_DATA") or Path(__file__).parents[2] / "shared" / "data")
 SIZE = 224

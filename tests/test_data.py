@@ -14,10 +14,10 @@ import torch
 from PIL import Image
 from scipy.io import savemat
 
-from p2p import birds, decode
-from p2p.data import BIRD_TEST_INDEX, ImageSet, bird_indices, load_images
+from p2p.data import birds, decode
+from p2p.data.images import BIRD_TEST_INDEX, ImageSet, bird_indices, load_images
+from p2p.data.listing import seeded_cut
 from p2p.errors import UserError
-from p2p.listing import seeded_cut
 
 SHARED = Path(os.environ.get("P2P_DATA") or Path(__file__).parents[2] / "shared" / "data")
 RED, BLUE = (250, 10, 20), (5, 30, 240)
@@ -242,7 +242,7 @@ def test_missing_roots(reader: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         load_images(parameters(reader, tmp_path / "nowhere"))
     check_sentence(caught, ["nowhere", "does not exist"])
     if reader != "folder":
-        assert f"python -m p2p.download {reader} --root" in str(caught.value)
+        assert f"python -m p2p.data.download {reader} --root" in str(caught.value)
 
 
 def test_cache_is_read_back_and_keyed_by_the_files(cub: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -356,7 +356,7 @@ def test_cars_are_read_uncropped_with_boxes(cars: Path) -> None:
 
 
 def test_cars_crop_cuts_the_inclusive_box(cars: Path) -> None:
-    from p2p.readers import read_cars
+    from p2p.data.readers import read_cars
 
     pixels, windows = decode.decode(read_cars(cars, crop=True), 16, "cars")
     assert (pixels == torch.tensor(RED, dtype=torch.uint8)[None, :, None, None]).all()
@@ -382,7 +382,7 @@ def test_cars_mistakes(cars: Path) -> None:
         train.write_bytes(content)
         check_sentence(message(), ["cars_train_annos.mat", "truncated or no MATLAB file"])
     train.unlink()
-    check_sentence(message(), ["cars_train_annos.mat", "missing", "p2p.download cars"])
+    check_sentence(message(), ["cars_train_annos.mat", "missing", "p2p.data.download cars"])
     train.write_bytes(good)
     write_annotations(test, [(1, 1, 9, 9, 1, f"{i + 1:05d}.png") for i in range(4)], labelled=False)
     check_sentence(message(), ["cars_test_annos_withlabels.mat", "`class`"])

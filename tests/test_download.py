@@ -21,13 +21,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from p2p import download, verify
-from p2p.data import load_images
-from p2p.download import prepare_cub
+from p2p.data import download, verify
+from p2p.data.download import prepare_cub
+from p2p.data.fetch import extract, fetch
+from p2p.data.images import load_images
+from p2p.data.verify import CUB_LISTS
 from p2p.errors import UserError
-from p2p.fetch import extract, fetch
-from p2p.params import TrainParams
-from p2p.verify import CUB_LISTS
+from p2p.study.params import TrainParams
 
 ROOT = Path(__file__).parents[1]
 
@@ -382,6 +382,15 @@ def test_make_data_passes_its_variables() -> None:
         run = subprocess.run(make, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
         return shlex.split(run.stdout.splitlines()[-1])
 
-    assert command()[1:] == ["-m", "p2p.download", "--root", str(ROOT / "data"), "--size", "224"]
+    assert command()[1:] == ["-m", "p2p.data.download", "--root", str(ROOT / "data"), "--size", "224"]
     changed = command(P2P_DATA="/a folder", SETS="cub cars", SIZE="", URL="http://mirror/C.tgz")
-    assert changed[1:] == ["-m", "p2p.download", "cub", "cars", "--root", "/a folder", "--url", "http://mirror/C.tgz"]
+    assert changed[1:] == [
+        "-m",
+        "p2p.data.download",
+        "cub",
+        "cars",
+        "--root",
+        "/a folder",
+        "--url",
+        "http://mirror/C.tgz",
+    ]

@@ -66,7 +66,7 @@ def test_what_the_package_and_the_tests_import_is_declared():
     names = {"PIL": "pillow", "yaml": "pyyaml"}
     transitive = {"nbformat", "packaging", "jsonschema", "ipython"}  # of papermill, pytest, jupyter-book, ipykernel
     for path in [
-        *(ROOT / "p2p").glob("*.py"),
+        *(ROOT / "p2p").rglob("*.py"),
         *(ROOT / "tests").glob("*.py"),
         *(ROOT / "notebooks").glob("*.py"),
         *(ROOT / "benchmarks").glob("*.py"),

@@ -17,12 +17,12 @@ from matplotlib.patches import Rectangle
 from torch import nn
 
 from p2p import figures
-from p2p.data import ImageSet
+from p2p.data.images import ImageSet
 from p2p.errors import UserError
+from p2p.evaluation.runs import Trained, respond
 from p2p.networks import ProtoNet, distance_map
-from p2p.params import TrainParams
 from p2p.projection import activation_boxes, find_patches
-from p2p.responses import Trained, respond
+from p2p.study.params import TrainParams
 
 CLASSES = ("001.Red_bird", "002.Blue_bird", "species 3")
 SIZE, GRID, PER_CLASS = 32, 4, 2

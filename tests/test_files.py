@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from p2p.checkpoints import digest, load_tensors, save_tensors
+from p2p.evaluation.runs import load_run
 from p2p.files import atomic_path, run_lock, write_atomic
-from p2p.provenance import provenance, write_json
-from p2p.responses import load_run
-from p2p.training import Trainer
+from p2p.study.provenance import provenance, write_json
+from p2p.training.checkpoints import digest, load_tensors, save_tensors
+from p2p.training.trainer import Trainer
 
 
 def test_write_atomic(tmp_path):

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from p2p import losses
 from p2p.networks import ProtoNet, distance_map, nearest_cells, similarity
-from p2p.training import Teacher, objective
+from p2p.training.trainer import Teacher, objective
 
 B, K, P, D, H, W = 3, 3, 6, 5, 3, 2
 

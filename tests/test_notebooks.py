@@ -13,7 +13,7 @@ import nbformat
 import pandas as pd
 import pytest
 
-from p2p.params import (
+from p2p.study.params import (
     EvaluateParams,
     GrowthParams,
     ImagesParams,
@@ -23,7 +23,7 @@ from p2p.params import (
     Strict,
     TrainParams,
 )
-from p2p.study import Study, load_study
+from p2p.study.study import Study, load_study
 
 ROOT = Path(__file__).parents[1]
 MODELS: dict[str, type[Strict]] = {

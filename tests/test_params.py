@@ -12,9 +12,9 @@ import yaml
 
 from p2p.errors import UserError
 from p2p.networks import TRUNKS
-from p2p.params import DataParams, EvaluateParams, TrainParams, check, from_namespace, parameter_hash
-from p2p.phases import timeline
-from p2p.study import Study, load_study, schema
+from p2p.study.params import DataParams, EvaluateParams, TrainParams, check, from_namespace, parameter_hash
+from p2p.study.study import Study, load_study, schema
+from p2p.training.phases import timeline
 
 STUDIES = sorted((Path(__file__).parents[1] / "params").glob("*.yaml"))
 

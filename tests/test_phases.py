@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from p2p.params import TrainParams
-from p2p.phases import timeline
+from p2p.study.params import TrainParams
+from p2p.training.phases import timeline
 
 
 def params(**change) -> TrainParams:

@@ -11,9 +11,9 @@ import pandas as pd
 import torch
 
 from benchmarks import where
-from p2p.checkpoints import digest
-from p2p.figures_speed import PARTS
-from p2p.training import Trainer
+from p2p.figures.speed import PARTS
+from p2p.training.checkpoints import digest
+from p2p.training.trainer import Trainer
 
 ROOT = Path(__file__).parents[1]
 

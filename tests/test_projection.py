@@ -10,7 +10,7 @@ from torch import Tensor
 
 from p2p.projection import activation_boxes, find_patches, projection_error, push
 from p2p.prototypes import class_patches
-from p2p.training import build_network
+from p2p.training.trainer import build_network
 
 
 @pytest.fixture

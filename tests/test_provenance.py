@@ -10,8 +10,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PROGRAM = """
 import subprocess, sys, torch
-from p2p.params import DataParams
-from p2p.provenance import provenance
+from p2p.study.params import DataParams
+from p2p.study.provenance import provenance
 subprocess.run([*GIT, "commit", "-qm", "later", "--allow-empty"], check=True)
 record = provenance(DataParams(), torch.device("cpu"), 36.0, 7, 5)
 print(record["commit"], record["dirty"], record["hours"], record["image_passes"], record["teacher_passes"])

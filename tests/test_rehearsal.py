@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from p2p.study import load_study
+from p2p.study.study import load_study
 
 ROOT = Path(__file__).parents[1]
 DATA = Path(os.environ.get("P2P_DATA") or ROOT.parent / "shared" / "data")

@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from p2p import streaming, training
-from p2p.checkpoints import digest, digest_images
-from p2p.data import load_images
-from p2p.responses import finish_run
-from p2p.streaming import Stream, on_disk, place, read_ahead
-from p2p.training import Trainer
+from p2p.data import streaming
+from p2p.data.images import load_images
+from p2p.data.streaming import Stream, on_disk, place, read_ahead
+from p2p.evaluation.runs import finish_run
+from p2p.training import trainer as training
+from p2p.training.checkpoints import digest, digest_images
+from p2p.training.trainer import Trainer
 
 
 @pytest.fixture

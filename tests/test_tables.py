@@ -11,12 +11,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from p2p import metrics, tables
+from p2p import metrics
+from p2p import responses as tables
 from p2p.errors import UserError
+from p2p.evaluation.runs import respond, respond_into, top1
 from p2p.metrics import ResponseTable
 from p2p.networks import ProtoNet, build_trunk
-from p2p.responses import respond, respond_into, top1
-from p2p.tables import spans, table_writer
+from p2p.responses import spans, table_writer
 
 
 def make(images: int, prototypes: int, seed: int, grid: tuple[int, int] = (7, 7)) -> ResponseTable:
@@ -117,7 +118,7 @@ import sys
 from pathlib import Path
 import torch
 from p2p.metrics import aap, agreement
-from p2p.tables import ResponseTable, table_writer
+from p2p.responses import ResponseTable, table_writer
 
 def own() -> int:  # memory of the process itself; pages of a mapped file do not count, the system may drop them
     lines = Path("/proc/self/status").read_text().splitlines()

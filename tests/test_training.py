@@ -17,21 +17,21 @@ import pandas as pd
 import pytest
 import torch
 
-from p2p.checkpoints import load_tensors
-from p2p.data import load_images
+from p2p.data.images import load_images
 from p2p.device import has_bfloat16
 from p2p.errors import UserError
+from p2p.evaluation.runs import accuracy, finish_run, load_run
 from p2p.files import run_lock
 from p2p.networks import LinearNet, ProtoNet
-from p2p.params import TrainParams
 from p2p.projection import projection_error
 from p2p.prototypes import normalise_features
-from p2p.responses import accuracy, finish_run, load_run
-from p2p.training import Trainer, build_network, objective
+from p2p.study.params import TrainParams
+from p2p.training.checkpoints import load_tensors
+from p2p.training.trainer import Trainer, build_network, objective
 
 # Killed runs are real processes. A fork server imports torch once, so that each costs a tenth of a second.
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["p2p.responses"])
+SERVER.set_forkserver_preload(["p2p.evaluation.runs"])
 
 
 def work(values: dict[str, Any], folder: Path, teacher: Path | None) -> None:
@@ -121,7 +121,7 @@ def test_a_killed_student_ends_bit_identical(tiny_student, birds, teacher_folder
 
 def test_resume_at_every_checkpoint(tiny, birds, teacher_folder, tmp_path, monkeypatch):
     """Without chance: stop after each saved epoch in turn, go on in a new trainer."""
-    from p2p import training
+    from p2p.training import trainer as training
 
     saved = []
 
@@ -437,10 +437,10 @@ def test_a_cpu_names_its_bfloat16_units(line, found, tmp_path):
 
 def test_bfloat16_is_refused_without_units_and_touches_the_trunk_alone(tiny, birds, tmp_path, refuses, monkeypatch):
     params = change(tiny, precision="bfloat16")
-    monkeypatch.setattr("p2p.training.has_bfloat16", lambda device: False)
+    monkeypatch.setattr("p2p.training.trainer.has_bfloat16", lambda device: False)
     with refuses("'precision' is bfloat16", "float32"):
         Trainer(params, birds, tmp_path / "none")
-    monkeypatch.setattr("p2p.training.has_bfloat16", lambda device: True)
+    monkeypatch.setattr("p2p.training.trainer.has_bfloat16", lambda device: True)
     trainer = Trainer(params, birds, tmp_path / "half")
     seen = []
     trainer.network.addon.register_forward_pre_hook(lambda module, given: seen.append(("add-on", given[0].dtype)))

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
-from p2p import verify
-from p2p.verify import check_cars, check_cub
+from p2p.data import verify
+from p2p.data.verify import check_cars, check_cub
 
 SHARED = Path(os.environ.get("P2P_DATA") or Path(__file__).parents[2] / "shared" / "data")
 OFFICIAL_CUB, OFFICIAL_CARS = dict(verify.CUB_LISTS), dict(verify.CARS_LISTS)

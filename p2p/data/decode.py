@@ -18,9 +18,9 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from p2p.data.listing import Listing
 from p2p.errors import UserError
 from p2p.files import atomic_path
-from p2p.listing import Listing
 
 CROP_VERSION = 1  # raise it when cropping or resizing changes, so that old caches are not read
 CHUNK = 256  # images decoded between two writes

@@ -12,14 +12,14 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from torch import Tensor
 
-from p2p import _figure_style as look
-from p2p._figure_style import PARTS, ROLES, SHARED, WIDTH, styled
-from p2p.data import ImageSet
+from p2p.data.images import ImageSet
 from p2p.errors import UserError
+from p2p.evaluation.runs import Trained
+from p2p.figures import style as look
+from p2p.figures.style import PARTS, ROLES, SHARED, WIDTH, styled
 from p2p.metrics import ResponseTable
 from p2p.networks import ProtoNet, distance_map, similarity
 from p2p.projection import Projection, activation_boxes
-from p2p.responses import Trained
 
 
 @styled

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from p2p.params import TrainParams
+from p2p.study.params import TrainParams
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from p2p.decode import survey
+from p2p.data.decode import survey
+from p2p.data.listing import Listing, find_root, image_files
+from p2p.data.readers import CARS_FILES, CARS_META, load_mat, read_cars, read_cub
 from p2p.errors import UserError
-from p2p.listing import Listing, find_root, image_files
-from p2p.readers import CARS_FILES, CARS_META, load_mat, read_cars, read_cub
 
 CUB_COUNTS = {"classes": 200, "training images": 5994, "test images": 5794}
 # MD5 of the released lists. That of images.txt is taken with every file name ending in .jpg, as released. The MD5 of

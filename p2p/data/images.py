@@ -1,7 +1,7 @@
 """Images of a study: one uint8 tensor, its labels, split and annotations.
 
-`load_images` is the only entrance. Photographs are listed by p2p/readers.py, decoded and cached by
-p2p/decode.py; synthetic birds are drawn anew each time and need no cache.
+`load_images` is the only entrance. Photographs are listed by p2p/data/readers.py, decoded and cached by
+p2p/data/decode.py; synthetic birds are drawn anew each time and need no cache.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from p2p import birds
-from p2p.decode import decode
+from p2p.data import birds
+from p2p.data.decode import decode
+from p2p.data.listing import choose, find_root, seeded_cut
+from p2p.data.readers import read_cars, read_cub, read_folder
+from p2p.data.streaming import Rows, Stream, place
 from p2p.errors import UserError
-from p2p.listing import choose, find_root, seeded_cut
-from p2p.readers import read_cars, read_cub, read_folder
-from p2p.streaming import Rows, Stream, place
 
 if TYPE_CHECKING:
-    from p2p.params import DataParams
+    from p2p.study.params import DataParams
 
 SPLITS = ("train", "validation", "test")
 BIRD_CLASSES = 8  # where the parameters name no class_count
@@ -118,7 +118,7 @@ def load_images(params: DataParams, device: str | torch.device = "cpu") -> Image
 
 
 def bird_indices(names: tuple[str, ...]) -> Tensor:
-    """(N,) int64 index of each bird for `p2p.birds.draw`, from its name "bird 17"."""
+    """(N,) int64 index of each bird for `p2p.data.birds.draw`, from its name "bird 17"."""
     return torch.tensor([int(name.removeprefix("bird ")) for name in names], dtype=torch.int64)
 
 

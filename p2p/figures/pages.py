@@ -1,8 +1,4 @@
-"""The figures of the book: tensors, data frames and runs in, a matplotlib `Figure` out; `save` writes SVG.
-
-Curves and dots are drawn here, images in `p2p._figure_images`; `p2p._figure_style` holds the look of both.
-All that notebooks need is at hand under this name.
-"""
+"""Curves and dots of a study's pages."""
 
 from __future__ import annotations
 
@@ -15,49 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from torch import Tensor
 
-from p2p import _figure_style as look
-from p2p._figure_images import (
-    augmentation_sheet,
-    choose_matches,
-    image_sheet,
-    matched_patches,
-    nearest_patches,
-    prototype_gallery,
-    top_k_comparison,
-)
-from p2p._figure_style import (
-    LEVELS,
-    LOSSES,
-    MARKERS,
-    METRICS,
-    PHASES,
-    ROLES,
-    SHARED,
-    WIDTH,
-    save,
-    style,
-    styled,
-    svg,
-)
 from p2p.errors import UserError
-
-__all__ = [
-    "ROLES",
-    "augmentation_sheet",
-    "choose_matches",
-    "image_sheet",
-    "matched_patches",
-    "nearest_patches",
-    "pair_curves",
-    "prototype_gallery",
-    "save",
-    "seed_dots",
-    "style",
-    "svg",
-    "tau_curves",
-    "top_k_comparison",
-    "training_curves",
-]
+from p2p.figures import style as look
+from p2p.figures.style import LEVELS, LOSSES, MARKERS, METRICS, PHASES, ROLES, SHARED, WIDTH, styled
 
 
 @styled
@@ -142,7 +98,7 @@ def training_curves(history: pd.DataFrame, title: str = "") -> Figure:
     """Loss parts, unweighted, and accuracies against the epoch; phases shaded, push and decision marked.
 
     Args:
-        history: Rows of `p2p.training.Trainer.history`.
+        history: Rows of `p2p.training.trainer.Trainer.history`.
         title: Of the figure.
     """
     learns = history["phase"].isin(["warm", "joint"])

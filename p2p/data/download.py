@@ -1,7 +1,7 @@
-"""Getting the photographs: `python -m p2p.download [cub] [cars] --root DIR`, or `make data`.
+"""Getting the photographs: `python -m p2p.data.download [cub] [cars] --root DIR`, or `make data`.
 
 CUB-200-2011 is downloaded (resumed where it stopped) and unpacked. Stanford Cars has no official address any more:
-the command says how to assemble it. Both are verified (p2p/verify.py) and, with --size, decoded ahead of training.
+the command says how to assemble it. Both are verified (p2p/data/verify.py) and, with --size, decoded ahead of training.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from p2p.decode import cache_folder, decode
+from p2p.data.decode import cache_folder, decode
+from p2p.data.fetch import extract, fetch
+from p2p.data.readers import CARS_FILES, CARS_META
+from p2p.data.verify import CARS_CLASSES, CARS_COUNTS, check_cars, check_cub
 from p2p.errors import UserError
-from p2p.fetch import extract, fetch
-from p2p.readers import CARS_FILES, CARS_META
-from p2p.verify import CARS_CLASSES, CARS_COUNTS, check_cars, check_cub
 
 CUB_URL = "https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz"
 CUB_MD5 = "97eceeb196236b17998738112f37df78"
@@ -48,7 +48,7 @@ def prepare_cub(root: Path, url: str = CUB_URL, md5: str = CUB_MD5, **options: f
         options: `attempts`, `pause`, `timeout` of `fetch`.
 
     Returns:
-        The folder CUB_200_2011. Images are cut to their boxes when they are read (`p2p.data.load_images`).
+        The folder CUB_200_2011. Images are cut to their boxes when they are read (`p2p.data.images.load_images`).
     """
     if (root / "CUB_200_2011").exists():
         return root / "CUB_200_2011"
@@ -115,7 +115,7 @@ def provide(name: str, root: Path, *, url: str = CUB_URL, size: int | None = Non
 
 
 def _size(text: str) -> int:
-    if not text.isdigit() or not 32 <= int(text) <= 1024:  # as in p2p.params.DataParams
+    if not text.isdigit() or not 32 <= int(text) <= 1024:  # as in p2p.study.params.DataParams
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of pixels from 32 to 1024")
     return int(text)
 
@@ -123,7 +123,7 @@ def _size(text: str) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line; returns the exit status: 0 all is well, 1 something that was asked for is not."""
     parser = argparse.ArgumentParser(
-        prog="python -m p2p.download",
+        prog="python -m p2p.data.download",
         description="Get, verify and decode the photographs. Without names, both sets are looked at, and that Stanford "
         "Cars is not there is no failure.",
     )

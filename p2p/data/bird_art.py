@@ -1,11 +1,11 @@
-"""The birds' art: strokes (see `p2p.strokes`) and colours of each part's variants and of what birds share.
+"""The birds' art: strokes (see `p2p.data.strokes`) and colours of each part's variants and of what birds share.
 
 Frame units (x right, y down, -1 to 1) of a bird that looks right. To change a bird, change a number and look.
 """
 
 from __future__ import annotations
 
-from p2p.strokes import Stroke
+from p2p.data.strokes import Stroke
 
 Art = tuple[str, list[Stroke], str, list[Stroke]]  # colour, strokes, accent colour, accent strokes
 

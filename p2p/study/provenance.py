@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from p2p.files import write_atomic
-from p2p.params import Strict, parameter_hash
+from p2p.study.params import Strict, parameter_hash
 
 LIBRARIES = ("torch", "torchvision", "numpy", "scipy", "pandas")
 

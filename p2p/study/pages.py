@@ -29,7 +29,7 @@ def _below(found: re.Match[str]) -> str:
 
 
 def provenance_box(record: dict[str, Any], more: str = "") -> str:
-    """A provenance record (see `p2p.provenance.provenance`) as a box, with a sentence more below it."""
+    """A provenance record (see `p2p.study.provenance.provenance`) as a box, with a sentence more below it."""
     versions = ", ".join(f"{k} {v}" for k, v in record["versions"].items())
     dirty = " (with uncommitted changes)" if record["dirty"] else ""
     seed = "" if record["seed"] is None else f" · seed {record['seed']}"

@@ -1,11 +1,10 @@
 """A study file of `params/`: the networks, variants, controls and seeds of an experiment, and the runs they make.
 
-The JSON schema by which editors complete such a file: `python -m p2p.study > params/study.schema.json`.
+The JSON schema by which editors complete such a file: `make schema`.
 """
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -13,7 +12,7 @@ import yaml
 from pydantic import Field, model_validator
 
 from p2p.errors import UserError
-from p2p.params import DataParams, EvaluateParams, ImagesParams, PageParams, Role, Strict, TrainParams, check
+from p2p.study.params import DataParams, EvaluateParams, ImagesParams, PageParams, Role, Strict, TrainParams, check
 
 
 class Triple(Strict):
@@ -289,7 +288,3 @@ def schema() -> dict[str, Any]:
         for key in keys:
             definitions[part]["properties"][key] = recipe
     return result
-
-
-if __name__ == "__main__":
-    print(json.dumps(schema(), indent=2))

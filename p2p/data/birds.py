@@ -3,7 +3,7 @@
 A class is one variant (a shape with its colours) of each of the six parts. Everything else is nuisance from a
 hash of (seed, index, slot): pose, mirror, scale, light, background, distractors and an occluding leaf. So an
 image depends on its own arguments only, never on its batch; a part can be removed or exchanged while every
-other pixel stays as it is. Geometry and colours are in `p2p.bird_art`, painting is in `p2p.strokes`.
+other pixel stays as it is. Geometry and colours are in `p2p.data.bird_art`, painting is in `p2p.data.strokes`.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from p2p import bird_art as art
+from p2p.data import bird_art as art
+from p2p.data.strokes import Floats, Layer, move, paint, stroke_array
 from p2p.errors import UserError
-from p2p.strokes import Floats, Layer, move, paint, stroke_array
 
 PARTS: tuple[str, ...] = tuple(art.ART)
 VARIANTS: dict[str, tuple[str, ...]] = {part: tuple(variants) for part, variants in art.ART.items()}

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from p2p import metrics
+from p2p.evaluation.runs import Trained, top1
 from p2p.metrics import TAUS, Empty, ResponseTable
-from p2p.responses import Trained, top1
 
 ALWAYS = ""  # tau of a metric that has none
 

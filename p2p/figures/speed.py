@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, FixedLocator, LogLocator, NullLocator
 
-from p2p import _figure_style as look
-from p2p._figure_style import MARKERS, ROLES, WIDTH, styled
+from p2p.figures import style as look
+from p2p.figures.style import MARKERS, ROLES, WIDTH, styled
 
 OTHERS = ("#CC79A7", "#D55E00", "#56B4E9", "#000000", "#E69F00", "#009E73", "#999999")  # Okabe and Ito, for controls
 PARTS = {

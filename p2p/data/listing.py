@@ -1,6 +1,6 @@
 """A data set before decoding: which files, classes, boxes and parts it has, and how to cut it down.
 
-The readers (p2p/readers.py) return a `Listing`; `choose` keeps a few classes or images of it, so that small
+The readers (p2p/data/readers.py) return a `Listing`; `choose` keeps a few classes or images of it, so that small
 studies decode only what they use.
 """
 
@@ -53,8 +53,8 @@ def find_root(root: str | Path | None, reader: str) -> Path:
         UserError: Neither is set, or the folder does not exist.
     """
     inner, command = {
-        "cub": ("CUB_200_2011", "download it with `python -m p2p.download cub --root DIR`"),
-        "cars": ("stanford_cars", "see how to assemble it with `python -m p2p.download cars --root DIR`"),
+        "cub": ("CUB_200_2011", "download it with `python -m p2p.data.download cub --root DIR`"),
+        "cars": ("stanford_cars", "see how to assemble it with `python -m p2p.data.download cars --root DIR`"),
     }.get(reader, ("", "name a tree of class folders"))
     given = root or os.environ.get("P2P_DATA")
     if not given:

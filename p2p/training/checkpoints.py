@@ -13,13 +13,15 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from p2p import TRAINING_MODULES
 from p2p.errors import UserError
 from p2p.files import atomic_path
+from p2p.study.modules import ROOT, modules_of
+
+TRAINER = "p2p/training/trainer.py"
 
 if TYPE_CHECKING:
-    from p2p.data import ImageSet
-    from p2p.training import Trainer
+    from p2p.data.images import ImageSet
+    from p2p.training.trainer import Trainer
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any] | None = None) -> None:
@@ -73,8 +75,8 @@ def digest_images(images: ImageSet) -> str:
 def code_digest() -> str:
     """Twelve hex digits that change with any module a training run depends on: resumed code is the same code."""
     found = hashlib.sha256()
-    for name in TRAINING_MODULES:
-        found.update((Path(__file__).parent / f"{name}.py").read_bytes())
+    for module in sorted({*modules_of(TRAINER), TRAINER}):
+        found.update((ROOT / module).read_bytes())
     return found.hexdigest()[:12]
 
 

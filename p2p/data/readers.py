@@ -1,7 +1,7 @@
 """Readers of image folders: what the lists of a data set say, before any image is decoded.
 
 Three layouts are known: CUB-200-2011 as released, Stanford Cars as torchvision lays it out, and any tree of
-class folders. Each reader returns a `p2p.listing.Listing`.
+class folders. Each reader returns a `p2p.data.listing.Listing`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from scipy.io import loadmat
 
+from p2p.data.listing import SUFFIXES, Listing, image_files, seeded_cut
 from p2p.errors import UserError
-from p2p.listing import SUFFIXES, Listing, image_files, seeded_cut
 
 TEST_FRACTION = 0.25  # of each class, where a folder tree has no test folder of its own
 CARS_FILES = {"train": "devkit/cars_train_annos.mat", "test": "cars_test_annos_withlabels.mat"}
@@ -121,7 +121,7 @@ def load_mat(path: Path, key: str) -> np.ndarray:
     """
     if not path.is_file():
         raise UserError(
-            f"File {path} is missing; see how to assemble the data set with `python -m p2p.download cars --root DIR`."
+            f"File {path} is missing; see how to assemble it with `python -m p2p.data.download cars --root DIR`."
         )
     try:
         content = loadmat(str(path), squeeze_me=True)

@@ -9,13 +9,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from p2p.augment import augment
-from p2p.data import ImageSet
+from p2p.data.augment import augment
+from p2p.data.images import ImageSet
+from p2p.data.streaming import Rows, Stream, on_disk, read_ahead
 from p2p.device import has_bfloat16
 from p2p.losses import active_patches
 from p2p.networks import ProtoNet
-from p2p.params import TrainParams
-from p2p.streaming import Rows, Stream, on_disk, read_ahead
+from p2p.study.params import TrainParams
 
 
 class Teacher(NamedTuple):

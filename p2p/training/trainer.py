@@ -1,4 +1,4 @@
-"""Training: one loop over a list of phases (`p2p/phases.py`), for teacher, baseline, student and controls alike.
+"""Training: one loop over a list of phases, for teacher, baseline, student and controls alike.
 
 Read in this order: `objective` (what is minimised), `Trainer.run` (the phases), `Trainer._epoch` (one pass).
 Every epoch draws its order and its augmentation from a generator seeded by (seed, phase, epoch), so that a run
@@ -19,17 +19,17 @@ from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
 from p2p import losses
-from p2p.batches import Batches, Teacher, autocast
-from p2p.checkpoints import digest, digest_images, load_checkpoint, save_checkpoint, save_network
-from p2p.data import ImageSet
+from p2p.data.images import ImageSet
 from p2p.decision import solve_decision_layer
 from p2p.device import has_bfloat16
 from p2p.errors import UserError
 from p2p.networks import LinearNet, Output, ProtoNet, build_trunk, similarity
-from p2p.params import TrainParams
-from p2p.phases import Phase, timeline
 from p2p.projection import Projection, push
 from p2p.prototypes import class_patches, normalise_features
+from p2p.study.params import TrainParams
+from p2p.training.batches import Batches, Teacher, autocast
+from p2p.training.checkpoints import digest, digest_images, load_checkpoint, save_checkpoint, save_network
+from p2p.training.phases import Phase, timeline
 
 Network = ProtoNet | LinearNet
 

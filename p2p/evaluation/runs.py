@@ -1,0 +1,192 @@
+"""What a network answers to a set of images, computed once: in memory, or batch by batch into a file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from p2p.data.images import ImageSet
+from p2p.data.streaming import Rows
+from p2p.errors import UserError
+from p2p.networks import LinearNet, ProtoNet, nearest_cells, similarity
+from p2p.projection import Projection, projection_error
+from p2p.responses import ResponseTable, spans, table_writer
+from p2p.study.params import TrainParams, check
+from p2p.training.checkpoints import load_tensors
+from p2p.training.trainer import Network, build_network
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished run: the network, its parameters, where its prototypes come from, and its state before the push."""
+
+    params: TrainParams
+    network: Network
+    projection: Projection | None
+    prototypes_before: Tensor | None  # (P, D)
+    decision_before: Tensor | None  # (K, P)
+
+
+def load_run(folder: Path | str, device: str | torch.device = "cpu") -> Trained:
+    """Load a finished run from its folder (`network.safetensors`, and `checkpoint.safetensors` for its parameters).
+
+    Raises:
+        UserError: The run is missing or damaged, in one sentence.
+    """
+    folder = Path(folder)
+    tensors, _ = load_tensors(folder / "network.safetensors", device)
+    _, meta = load_tensors(folder / "checkpoint.safetensors")
+    params = check(TrainParams, meta["params"], str(folder))
+    decision = tensors["network.decision.weight"]
+    try:
+        network = build_network(params.model_copy(update={"weights": "none"}), len(decision)).to(device)
+        network.load_state_dict({k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")})
+    except RuntimeError as error:
+        raise UserError(
+            f"{folder} does not fit its parameters ({str(error).splitlines()[0]}); train it again."
+        ) from None
+    network.eval().requires_grad_(False)
+    if isinstance(network, LinearNet):
+        return Trained(params, network, None, None, None)
+    found = {k.removeprefix("projection."): v for k, v in tensors.items() if k.startswith("projection.")}
+    before = (tensors["before_push.prototypes"], tensors["before_push.decision.weight"])
+    return Trained(params, network, Projection(**found), *before)
+
+
+def respond(
+    network: ProtoNet, pixels: Rows, prototypes: Sequence[Tensor] | None = None, batch_size: int = 64
+) -> list[ResponseTable]:
+    """Response tables of a network for one or several sets of prototypes, in one pass over the images.
+
+    Args:
+        network: Run in eval mode, in float32.
+        pixels: (N, 3, S, S) uint8.
+        prototypes: Sets (P, D) to compare with the add-on maps; default: the network's own.
+        batch_size: Images a forward pass.
+
+    Returns:
+        One table (N, P) for each set, in memory; see `respond_into` for tables that need not fit there.
+    """
+    parts = list(_answers(network, pixels, [network.prototypes] if prototypes is None else prototypes, batch_size))
+    columns = zip(*(answers for answers, _ in parts), strict=True)  # the batches of each set
+    return [ResponseTable(torch.cat([c for c, _ in of]), torch.cat([d for _, d in of]), parts[0][1]) for of in columns]
+
+
+def respond_into(
+    paths: Sequence[Path], network: ProtoNet, pixels: Rows, prototypes: Sequence[Tensor], batch_size: int = 64
+) -> list[ResponseTable]:
+    """As `respond`, but every batch goes straight into the files: memory for one batch, whatever N is.
+
+    Args:
+        paths: A file for each set of prototypes; all appear when the last image is answered.
+        network, pixels, prototypes, batch_size: See `respond`.
+
+    Returns:
+        The tables, mapped from their files.
+
+    Raises:
+        UserError: The disk is full, or distances are not finite.
+    """
+    with ExitStack() as stack:
+        writers: list[Callable[[Tensor, Tensor], None]] = []
+        for answers, grid in _answers(network, pixels, prototypes, batch_size):
+            if not writers:
+                shapes = [(len(pixels), len(p), grid) for p in prototypes]
+                writers = [
+                    stack.enter_context(table_writer(path, *shape)) for path, shape in zip(paths, shapes, strict=True)
+                ]
+            for add, answer in zip(writers, answers, strict=True):
+                add(*answer)
+    return [ResponseTable.load(path) for path in paths]
+
+
+@torch.inference_mode()
+def _answers(
+    network: ProtoNet, pixels: Rows, prototypes: Sequence[Tensor], batch_size: int
+) -> Iterator[tuple[list[tuple[Tensor, Tensor]], tuple[int, int]]]:
+    """For every batch: cells (B, P) int16 and distances (B, P) on the CPU for each set of prototypes, and the grid."""
+    network.eval()
+    for part in pixels.split(batch_size):
+        z = network.add_on_map(part.to(network.prototypes.device))
+        found = [nearest_cells(z, p) for p in prototypes]
+        answers = [(cells.to(torch.int16).cpu(), distances.cpu()) for distances, cells in found]
+        yield answers, (z.shape[2], z.shape[3])
+
+
+def top1(table: ResponseTable, decision: Tensor, labels: Tensor, epsilon: float = 1e-4) -> float:
+    """Accuracy of a decision layer W (K, P) on a response table; labels (N,)."""
+    weight, right = decision.detach().cpu().float().T, 0
+    for span in spans(*table.distances.shape):
+        logits = similarity(table.distances[span], epsilon) @ weight
+        right += int((logits.argmax(1) == labels[span].cpu()).sum())
+    return right / len(labels)
+
+
+@torch.inference_mode()
+def accuracy(network: Network, pixels: Rows, labels: Tensor, batch_size: int = 64) -> float:
+    """Top-1 accuracy of any network; pixels (N, 3, S, S) uint8, labels (N,)."""
+    network.eval()
+    right = [network(part).logits.argmax(1) for part in pixels.split(batch_size)]
+    return (torch.cat(right) == labels).double().mean().item()
+
+
+def finish_run(folder: Path | str, images: ImageSet) -> dict[str, Any]:
+    """Read the test set once: response tables into the run's folder, accuracies by stage, projection error.
+
+    Stages: "pre_push" and "push" with the decision layer of the joint phase, "tuned" with the solved one; a
+    `LinearNet` has only "tuned". Writes `responses.safetensors`, `responses_pre_push.safetensors`, `prototypes.csv`.
+
+    Args:
+        folder: Of the run, as `p2p.training.trainer.Trainer` leaves it.
+        images: All splits, on the device to use.
+
+    Returns:
+        top1 by stage, best validation accuracy, projection error (‖·‖₂, the largest over prototypes).
+    """
+    folder = Path(folder)
+    trained = load_run(folder, images.pixels.device)
+    batch, test, network = trained.params.batch_size, images.subset("test"), trained.network
+    _, meta = load_tensors(folder / "checkpoint.safetensors")
+    result: dict[str, Any] = {
+        "validation": meta["best"],
+        "parameters": sum(p.numel() for p in network.parameters()),
+    }
+    if isinstance(network, LinearNet):
+        return result | {"top1": {"tuned": accuracy(network, test.pixels, test.labels, batch)}}
+    assert trained.projection and trained.prototypes_before is not None and trained.decision_before is not None
+    files = [folder / "responses_pre_push.safetensors", folder / "responses.safetensors"]
+    sets = [trained.prototypes_before, network.prototypes]
+    before, after = respond_into(files, network, test.pixels, sets, batch)
+    fit = images.subset("train")
+    _prototype_table(trained, fit).to_csv(folder / "prototypes.csv", index=False)
+    return result | {
+        "top1": {
+            "pre_push": top1(before, trained.decision_before, test.labels),
+            "push": top1(after, trained.decision_before, test.labels),
+            "tuned": top1(after, network.decision.weight, test.labels),
+        },
+        "projection_error": projection_error(network, fit.pixels, trained.projection, batch),
+    }
+
+
+def _prototype_table(trained: Trained, fit: ImageSet) -> pd.DataFrame:
+    """Prototype, class, source image, cell, pixel box and the distance it moved at the push."""
+    found = trained.projection
+    assert found is not None and isinstance(trained.network, ProtoNet)
+    width, box = found.maps.shape[2], found.boxes(trained.params.size).tolist()
+    owner = trained.network.own.float().argmax(0).tolist()
+    columns = ("prototype", "class", "image", "row", "column", "x0", "y0", "x1", "y1", "distance")
+    rows = [
+        (j, fit.classes[owner[j]], fit.names[i], c // width, c % width, *box[j], d)
+        for j, (i, c, d) in enumerate(
+            zip(found.images.tolist(), found.cells.tolist(), found.distances.tolist(), strict=True)
+        )
+    ]
+    return pd.DataFrame(rows, columns=list(columns))
