@@ -50,7 +50,7 @@ class ClassicNet(nn.Module):
         self.decision = deepcopy(network.decision)
         self.register_buffer("ones", torch.ones_like(self.prototypes.data))
         self.register_buffer("own", network.own.T.float())
-        self.scale, self.epsilon = float(network.scale), network.epsilon
+        self.scale = float(network.scale)
 
     def maps(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """z (B, D, H, W) and its distances (B, P, H, W)."""
@@ -61,7 +61,7 @@ class ClassicNet(nn.Module):
         """Logits (B, K) and smallest distances (B, P)."""
         _, d = self.maps(images)
         smallest = -functional.max_pool2d(-d, kernel_size=d.shape[2:]).flatten(1)
-        return self.decision(similarity(smallest, self.epsilon)), smallest
+        return self.decision(similarity(smallest)), smallest
 
     def loss(self, logits: Tensor, smallest: Tensor, labels: Tensor, lambdas: tuple[float, float, float]) -> Tensor:
         """CE + λ₁ cluster − λ₂ separation + λ₃ L1, both costs as maxima of (D − d) under a mask."""

@@ -22,7 +22,8 @@ from p2p.data.augment import augment
 from p2p.data.images import ImageSet
 from p2p.networks import ProtoNet
 from p2p.study.params import TrainParams
-from p2p.training.trainer import Trainer, build_network
+from p2p.training.build import build_network
+from p2p.training.trainer import Trainer
 
 SHORT = "ours, short run"
 

@@ -15,7 +15,7 @@ from p2p.networks import ProtoNet
 from p2p.prototypes import class_patches, normalise_features
 from p2p.study.params import SpeedParams, TrainParams, check
 from p2p.study.study import load_study
-from p2p.training.trainer import build_network
+from p2p.training.build import build_network
 
 
 def recipe(params: SpeedParams, more: dict[str, Any] | None = None) -> TrainParams:

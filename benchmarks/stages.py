@@ -19,7 +19,7 @@ from p2p import metrics
 from p2p.decision import solve_decision_layer
 from p2p.evaluation.runs import respond
 from p2p.metrics import ResponseTable
-from p2p.networks import Normalise, ProtoNet, similarity
+from p2p.networks import Normalise, ProtoNet
 from p2p.projection import push
 
 PUSH_BATCH, TUNE_BATCH, OUR_BATCH = 75, 16, 64  # the published ones: of the push, of CaBRNet's CUB configuration
@@ -106,7 +106,7 @@ def decisions(
 
     def ours() -> None:
         (table,) = respond(network, pixels, batch_size=OUR_BATCH)
-        activations = similarity(table.distances.to(device), network.epsilon)
+        activations = network.layer.similarity(table.distances.to(device))
         reached[OURS] = solve_decision_layer(start, network.own, activations, labels, l1=L1, iterations=iterations)
 
     plain = classic.ClassicNet(network).to(device)
@@ -129,7 +129,7 @@ def decisions(
     classes, prototypes = network.own.shape
     shape = f"{trunk} K={classes} P={prototypes} N={len(pixels)} {pixels.shape[-1]} px"
     (table,) = respond(network, pixels, batch_size=OUR_BATCH)
-    activations = similarity(table.distances.to(device), network.epsilon)
+    activations = network.layer.similarity(table.distances.to(device))
     scores = {name: objective(weight, network.own, activations, labels) for name, weight in reached.items()}
     return compare("decision layer", shape, device, timed), scores
 

@@ -14,7 +14,8 @@ from p2p.device import has_bfloat16
 from p2p.networks import ProtoNet
 from p2p.study.params import TrainParams
 from p2p.training.batches import autocast
-from p2p.training.trainer import build_network, objective
+from p2p.training.build import build_network
+from p2p.training.objective import objective
 
 HALF = "ours, bfloat16"
 CABRNET, LEGACY, CLASSIC = "CaBRNet 1.2", "CaBRNet 1.2, legacy distances", "classic"

@@ -18,8 +18,8 @@ from p2p.device import has_bfloat16, keep_memory
 from p2p.networks import ProtoNet
 from p2p.study.params import TrainParams
 from p2p.training.batches import autocast
-from p2p.training.checkpoints import save_checkpoint
-from p2p.training.trainer import Trainer, objective
+from p2p.training.objective import objective
+from p2p.training.trainer import Trainer
 
 
 def pass_parts(params: TrainParams, images: ImageSet, teacher: ProtoNet | None, repeats: int) -> dict[str, float]:
@@ -40,7 +40,7 @@ def pass_parts(params: TrainParams, images: ImageSet, teacher: ProtoNet | None, 
         joint, device, network = trainer.phases[index], trainer.device, trainer.network
         trainer._epoch(joint, index, 0)  # optimiser and gradients exist from here on
         batch = next(trainer.batches.fresh(index, 0))
-        optimizer = trainer._optimizer(joint, 1.0)
+        optimizer = trainer.optimizers[joint.name]
         count = len(trainer.fit.labels) / len(batch.labels)  # batches of a pass
 
         def seconds(work: Callable[[], object], times: float = 1.0) -> float:
@@ -82,7 +82,7 @@ def pass_parts(params: TrainParams, images: ImageSet, teacher: ProtoNet | None, 
         }
         parts["rest"] = max(0.0, whole - sum(parts.values()))
         parts["validation"] = seconds(trainer._validate)
-        parts["checkpoint"] = seconds(lambda: save_checkpoint(trainer, (index, 1)))
+        parts["checkpoint"] = seconds(lambda: trainer.save((index, 1)))
         return parts
 
 
@@ -117,7 +117,7 @@ def switches(params: TrainParams, images: ImageSet, repeats: int) -> dict[str, t
         joint = trainer.phases[index]
         trainer._epoch(joint, index, 0)
         batch = next(trainer.batches.fresh(index, 0))
-        network, fused = trainer.network.train(), trainer._optimizer(joint, 1.0)
+        network, fused = trainer.network.train(), trainer.optimizers[joint.name]
         plain = torch.optim.Adam([{k: v for k, v in group.items() if k == "params"} for group in fused.param_groups])
 
         def step(optimizer: torch.optim.Optimizer = fused, inside: Any = None) -> None:

@@ -61,7 +61,7 @@ from p2p.metrics import ResponseTable
 from p2p.study.pages import provenance_box, table
 from p2p.study.params import EvaluateParams, from_namespace
 from p2p.study.provenance import provenance, write_json
-from p2p.training.trainer import build_network
+from p2p.training.build import build_network
 
 params = from_namespace(EvaluateParams, globals())
 device = choose_device(params.device)

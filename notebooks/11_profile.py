@@ -44,7 +44,7 @@ from p2p.files import atomic_path, project_path
 from p2p.study.pages import provenance_box, table
 from p2p.study.params import ProfileParams, TrainParams, from_namespace
 from p2p.study.provenance import provenance
-from p2p.training.trainer import build_network
+from p2p.training.build import build_network
 
 params = from_namespace(ProfileParams, globals())
 device = choose_device(params.device)
@@ -87,7 +87,7 @@ for i, network in enumerate(params.networks):
     rows += [{"network": network, "part": part, "seconds": value} for part, value in found.items()]
     if params.teacher and i == 1:
         taught = build_network(train_params(params.teacher), params.classes).to(device)
-        keys = {"role": "student", "teacher_run": "teacher", "lambda_global": 10.0, "lambda_ppc": 10.0}
+        keys = {"role": "student", "teacher_run": "teacher", "distillation": {"global": 10.0, "ppc": 10.0}}
         found = where.pass_parts(train_params(network, **keys), data, taught, params.repeats)
         name = f"{network}, student of {params.teacher}"
         rows += [{"network": name, "part": part, "seconds": value} for part, value in found.items()]

@@ -126,15 +126,22 @@ def preflight(study: Study) -> None:
     Raises:
         UserError: The first of them, in one sentence.
     """
-    from p2p.data.listing import find_root
+    from p2p.data.readers import find_root
+    from p2p.decision import DECISIONS
     from p2p.device import choose_device
-    from p2p.networks import build_trunk, find_weights
+    from p2p.errors import pick
+    from p2p.networks import PROTOTYPE_LAYERS, build_trunk, find_weights
+    from p2p.training.objective import distillation
 
     data = study.data_params()
     choose_device(data.device)
     if data.reader != "birds":
         find_root(data.root, data.reader)
     runs = study.runs().values()
+    for run in runs:
+        distillation(run)
+        pick(PROTOTYPE_LAYERS, run.prototype_layer, "prototype_layer")
+        pick(DECISIONS, run.decision, "decision")
     for network, weights in sorted({(run.network, run.weights) for run in runs}):
         if weights not in ("none", "imagenet"):
             find_weights(weights, network)

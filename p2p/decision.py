@@ -1,10 +1,32 @@
-"""The decision layer, solved on cached activations instead of trained by passes over images."""
+"""The decision: from the prototypes' similarities to logits, and how it learns after a push."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+
+
+class LinearDecision(nn.Module):
+    """logits = W a: one weight for each class and prototype, +1 for the own class and −0.5 otherwise at the start.
+
+    Source: ProtoPNet (Chen et al., NeurIPS 2019), §2.1.
+
+    Args:
+        own: (K, P) bool, prototype j belongs to class k.
+    """
+
+    def __init__(self, own: Tensor) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.where(own, 1.0, -0.5))  # (K, P)
+
+    def forward(self, similarities: Tensor) -> Tensor:  # (B, P) -> (B, K)
+        return nn.functional.linear(similarities, self.weight)
+
+
+DECISIONS: dict[str, Callable[[Tensor], LinearDecision]] = {"linear": LinearDecision}
 
 
 @torch.no_grad()

@@ -1,19 +1,27 @@
-"""The losses of ProtoPNet and Proto2Proto: pure functions of tensors, each with its equation.
+"""The losses of ProtoPNet and Proto2Proto: pure functions, each with its equation.
 
 Letters: B images, K classes, P prototypes, D channels, an H × W grid. `distances` (B, P) are squared L2 distances of
 each prototype to its nearest cell, `cells` (B, P) the index of that cell.
-Where the released code departs from the paper there is a switch; its default is the paper's statement and the audit's
-number (A1–A4) stands beside it.
+
+A distillation loss takes the student's output and the teacher's answer to the same images and gives a scalar. It is
+one function and one line of `DISTILLATION`; the study file weighs it by its name there. Where the released code departs
+from the paper there is a switch, a keyword with the name of its key in `TrainParams`; its default is the paper's
+statement and the audit's number (A1–A4) stands beside it.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+import inspect
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
+from p2p.networks import Output
+
 GlobalNorm = Literal["l2", "mean_abs"]
+MaskSource = Literal["teacher", "student"]
 PpcNorm = Literal["patch", "image", "batch"]
 
 
@@ -47,17 +55,17 @@ def decision_l1(weight: Tensor, own: Tensor) -> Tensor:
     return weight.masked_fill(own, 0.0).abs().sum()
 
 
-def global_explanation(student: Tensor, teacher: Tensor, norm: GlobalNorm = "l2") -> Tensor:
+def global_explanation(student: Output, teacher: Output, *, global_norm: GlobalNorm = "l2") -> Tensor:
     """Student prototype j near teacher prototype j: (1/P) Σ_j ‖p_j^s − p_j^t‖₂ (Proto2Proto, Global Explanation loss).
 
     Args:
-        student: (P, D).
-        teacher: (P, D).
-        norm: "l2" as stated. "mean_abs" (A2) is what the released code computes under torch ≥ 1.10: its pairwise
+        student: Of its `prototypes` (P, D).
+        teacher: Likewise.
+        global_norm: "l2" as stated. "mean_abs" (A2) is what the released code computes under torch ≥ 1.10: its pairwise
             distance runs over the trailing axis of (P, D, 1, 1), so the "norm" of every single number is averaged.
     """
-    difference = student - teacher + 1e-6  # the constant of torch's pairwise distance: keeps the gradient finite at 0
-    if norm == "mean_abs":
+    difference = student.prototypes - teacher.prototypes + 1e-6  # as torch's pairwise distance: a finite gradient at 0
+    if global_norm == "mean_abs":
         return difference.abs().mean()
     return difference.norm(dim=1).mean()
 
@@ -78,22 +86,50 @@ def active_patches(cells: Tensor, distances: Tensor, tau: float, grid: int) -> T
     return near.scatter_reduce(1, cells, (distances < tau).float(), "amax").bool()
 
 
-def patch_correspondence(student: Tensor, teacher: Tensor, active: Tensor, norm: PpcNorm = "patch") -> Tensor:
+def patch_correspondence(
+    student: Output,
+    teacher: Output,
+    *,
+    mask_source: MaskSource = "teacher",
+    tau_train: float = 100.0,
+    ppc_norm: PpcNorm = "patch",
+) -> Tensor:
     """Student features near the teacher's at the active patches (Proto2Proto, Patch-Prototype Correspondence loss).
 
     With e_bc = ‖z_bc^s − z_bc^t‖²: Σ active·e / Σ active ("patch").
 
     Args:
-        student: (B, D, H, W) add-on map.
-        teacher: (B, D, H, W) add-on map.
-        active: (B, H·W) bool; the teacher's by default, the student's in the released code (A1).
-        norm: "patch" averages over active patches; "image" over those of each image, then over images; "batch" (A4)
+        student: Of its add-on map `z` (B, D, H, W); of `distances` and `cells` where it is the mask's source.
+        teacher: Likewise.
+        mask_source: Whose active patches; the student's in the released code (A1).
+        tau_train: Threshold of active patches (A3), see `active_patches`.
+        ppc_norm: "patch" averages over active patches; "image" over those of each image, then over images; "batch" (A4)
             is the released code's Σ active·e / (2 Σ active + 1).
     """
-    error = (student - teacher).square().sum(1).flatten(1) * active  # (B, HW)
+    source, (_, _, h, w) = (teacher if mask_source == "teacher" else student), student.z.shape
+    active = active_patches(source.cells, source.distances.detach(), tau_train, h * w)
+    error = (student.z - teacher.z).square().sum(1).flatten(1) * active  # (B, HW)
     count = active.sum(1)  # (B,)
-    if norm == "image":
+    if ppc_norm == "image":
         return (error.sum(1) / count.clamp(min=1)).mean()
-    if norm == "batch":
+    if ppc_norm == "batch":
         return error.sum() / (2 * count.sum() + 1)
     return error.sum() / count.sum().clamp(min=1)
+
+
+class Distillation(NamedTuple):
+    """A distillation loss, and which fields of the teacher's `Output` it reads: those are kept with cached batches."""
+
+    loss: Callable[..., Tensor]
+    reads: frozenset[str]
+
+    def switches(self, params: Any) -> dict[str, Any]:
+        """The keyword arguments of the loss, from the parameters of the same names."""
+        keywords = inspect.signature(self.loss).parameters.values()
+        return {k.name: getattr(params, k.name) for k in keywords if k.kind is k.KEYWORD_ONLY}
+
+
+DISTILLATION = {
+    "global": Distillation(global_explanation, frozenset({"prototypes"})),
+    "ppc": Distillation(patch_correspondence, frozenset({"z", "cells", "distances"})),
+}

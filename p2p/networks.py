@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -20,7 +20,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from p2p.errors import UserError
+from p2p.decision import DECISIONS, LinearDecision
+from p2p.errors import UserError, pick
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 TRUNKS = (
@@ -46,12 +47,14 @@ class Pixels(Protocol):
 
 
 class Output(NamedTuple):
-    """What one forward pass yields; the last three are empty for a `LinearNet`."""
+    """What one forward pass yields; what a network does not have, or nobody asked for, is an empty tensor."""
 
     logits: Tensor  # (B, K)
     distances: Tensor  # (B, P) squared L2 to the nearest cell
     cells: Tensor  # (B, P) int64, index h·W + w of that cell
     z: Tensor  # (B, D, H, W) add-on map
+    features: Tensor  # (B, C, H, W) trunk output
+    prototypes: Tensor  # (P, D)
 
 
 class Normalise(nn.Module):
@@ -73,7 +76,8 @@ class Normalise(nn.Module):
 class ProtoNet(nn.Module):
     """ProtoPNet: logits = W · log((d + 1) / (d + ε)), d the smallest squared distance of each prototype to the grid.
 
-    Source: ProtoPNet (Chen et al., NeurIPS 2019), as used by Proto2Proto (CVPR 2022).
+    Source: ProtoPNet (Chen et al., NeurIPS 2019), as used by Proto2Proto (CVPR 2022). Other prototype layers and
+    decisions: `PROTOTYPE_LAYERS` here and `p2p.decision.DECISIONS`.
 
     Args:
         trunk: Maps normalised images to (B, C, H, W).
@@ -81,7 +85,8 @@ class ProtoNet(nn.Module):
         classes: K.
         per_class: Prototypes of each class; P = K · per_class, prototype j belongs to class j // per_class.
         depth: D, channels of the add-on map and length of a prototype.
-        epsilon: ε of the similarity.
+        layer: Name of the prototype layer, see `PROTOTYPE_LAYERS`.
+        head: Name of the decision, see `p2p.decision.DECISIONS`.
     """
 
     own: Tensor  # (K, P) bool, prototype j belongs to class k
@@ -94,31 +99,35 @@ class ProtoNet(nn.Module):
         classes: int,
         per_class: int = 10,
         depth: int = 128,
-        epsilon: float = 1e-4,
+        layer: str = "distance",
+        head: str = "linear",
     ) -> None:
         super().__init__()
-        self.trunk, self.epsilon = trunk, epsilon
+        self.trunk, self.layer = trunk, pick(PROTOTYPE_LAYERS, layer, "prototype_layer")
         self.addon = nn.Sequential(nn.Conv2d(channels, depth, 1), nn.ReLU(), nn.Conv2d(depth, depth, 1), nn.Sigmoid())
-        for layer in self.addon:
-            if isinstance(layer, nn.Conv2d) and layer.bias is not None:
-                nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-                nn.init.zeros_(layer.bias)
+        for part in self.addon:
+            if isinstance(part, nn.Conv2d) and part.bias is not None:
+                nn.init.kaiming_normal_(part.weight, mode="fan_out", nonlinearity="relu")
+                nn.init.zeros_(part.bias)
         self.prototypes = nn.Parameter(torch.rand(classes * per_class, depth))  # (P, D)
-        self.decision = nn.Linear(classes * per_class, classes, bias=False)  # weight (K, P)
         own = torch.arange(classes * per_class) // per_class == torch.arange(classes)[:, None]
         self.register_buffer("scale", torch.ones(()))
         self.register_buffer("own", own, persistent=False)  # (K, P): prototype j belongs to class k
-        self.decision.weight.data = torch.where(own, 1.0, -0.5)
+        self.decision: LinearDecision = pick(DECISIONS, head, "decision")(own)
 
     def head(self, features: Tensor) -> Output:  # (B, C, H, W) trunk output
         with torch.autocast(features.device.type, enabled=False):  # ε = 1e-4 leaves no room for half precision
-            z = self.addon(features.float() / self.scale)
-            distances, cells = nearest_cells(z, self.prototypes)
-            return Output(self.decision(similarity(distances, self.epsilon)), distances, cells, z)
+            z, prototypes = self.describe(features), self.layer.prepare(self.prototypes)
+            distances, cells = nearest_cells(z, prototypes)
+            return Output(self.decision(self.layer.similarity(distances)), distances, cells, z, features, prototypes)
+
+    def describe(self, features: Tensor) -> Tensor:
+        """(B, C, H, W) trunk output to the add-on map z (B, D, H, W) in float32, as the prototype layer wants it."""
+        return self.layer.prepare(self.addon(features.float() / self.scale))
 
     def add_on_map(self, images: Tensor) -> Tensor:
         """(B, 3, S, S) images to z (B, D, H, W) in float32."""
-        return self.addon(self.trunk(images).float() / self.scale)
+        return self.describe(self.trunk(images))
 
     def forward(self, images: Tensor) -> Output:
         return self.head(self.trunk(images))
@@ -136,7 +145,7 @@ class LinearNet(nn.Module):
 
     def head(self, features: Tensor) -> Output:
         none = features.new_empty(0)
-        return Output(self.decision(features.mean((2, 3)) / self.scale), none, none, none)
+        return Output(self.decision(features.mean((2, 3)) / self.scale), none, none, none, features, none)
 
     def forward(self, images: Tensor) -> Output:
         return self.head(self.trunk(images))
@@ -185,6 +194,29 @@ def _distances_without_p2(z: Tensor, prototypes: Tensor) -> tuple[Tensor, Tensor
 def similarity(distances: Tensor, epsilon: float = 1e-4) -> Tensor:
     """log((d + 1) / (d + ε)): 0 far away, −log ε at distance zero (ProtoPNet, eq. in §2.1)."""
     return torch.log((distances + 1) / (distances + epsilon))
+
+
+def unit(x: Tensor) -> Tensor:
+    """Vectors along axis 1, (B, D, …) or (P, D), scaled to length 1."""
+    return nn.functional.normalize(x, dim=1)
+
+
+def as_they_are(x: Tensor) -> Tensor:
+    return x
+
+
+class PrototypeLayer(NamedTuple):
+    """How cells and prototypes are compared: both prepared, then by squared L2, then turned into evidence."""
+
+    prepare: Callable[[Tensor], Tensor]  # of z (B, D, H, W) and of prototypes (P, D), along axis 1
+    similarity: Callable[[Tensor], Tensor]  # of squared L2 distances of what is prepared, any shape
+
+
+PROTOTYPE_LAYERS = {
+    "distance": PrototypeLayer(as_they_are, similarity),
+    # of unit vectors ‖u − v‖² = 2 − 2 cos, so nearest cells, push and response tables serve both layers
+    "cosine": PrototypeLayer(unit, lambda distances: 1 - distances / 2),
+}
 
 
 # ---------------------------------------------------------------------------------------------------------- trunks

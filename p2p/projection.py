@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from p2p.networks import Pixels, ProtoNet, similarity
+from p2p.networks import Pixels, ProtoNet, PrototypeLayer
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,9 @@ class Projection:
     patches: Tensor
     maps: Tensor
 
-    def boxes(self, size: int, percentile: float = 95.0) -> Tensor:
+    def boxes(self, layer: PrototypeLayer, size: int, percentile: float = 95.0) -> Tensor:
         """(P, 4) x0, y0, x1, y1 in pixels, see `activation_boxes`."""
-        return activation_boxes(self.maps, self.cells, size, percentile)
+        return activation_boxes(layer.similarity(self.maps), self.cells, size, percentile)
 
 
 @torch.inference_mode()
@@ -53,6 +53,7 @@ def find_patches(network: ProtoNet, pixels: Pixels, labels: Tensor, batch_size: 
     network.eval()
     device = network.prototypes.device
     p, d = network.prototypes.shape
+    vectors = network.layer.prepare(network.prototypes)
     best = torch.full((p,), float("inf"), device=device)
     image = torch.zeros(p, dtype=torch.int64, device=device)
     cell, patch, z_maps = torch.zeros_like(image), torch.zeros(p, d, device=device), None
@@ -63,7 +64,7 @@ def find_patches(network: ProtoNet, pixels: Pixels, labels: Tensor, batch_size: 
     for images, classes in zip(pixels.split(batch_size), labels.split(batch_size), strict=True):
         z = network.add_on_map(images.to(device))  # (B, D, H, W)
         own = members[classes.to(device)]  # (B, n)
-        smallest, where = _own_distances(z, network.prototypes[own]).min(2)  # (B, n)
+        smallest, where = _own_distances(z, vectors[own]).min(2)  # (B, n)
         table = torch.full((len(z), p), float("inf"), device=device).scatter_(1, own, smallest)
         smallest, b = table.min(0)  # (P,)
         better = smallest < best
@@ -110,35 +111,36 @@ def projection_error(network: ProtoNet, pixels: Pixels, found: Projection, batch
     mode = network.training
     network.eval()
     device, worst = network.prototypes.device, 0.0
+    prototypes = network.layer.prepare(network.prototypes)
     for start in range(0, len(found.images), batch_size):
         part = slice(start, start + batch_size)
         images = pixels[found.images[part].to(pixels.device)].to(device)
         z = network.add_on_map(images).flatten(2)  # (B, D, HW)
         patch = z[torch.arange(len(z), device=device), :, found.cells[part].to(device)]
-        worst = max(worst, (network.prototypes[part] - patch).norm(dim=1).max().item())
+        worst = max(worst, (prototypes[part] - patch).norm(dim=1).max().item())
     network.train(mode)
     return worst
 
 
-def activation_boxes(maps: Tensor, cells: Tensor, size: int, percentile: float = 95.0) -> Tensor:
+def activation_boxes(similarities: Tensor, cells: Tensor, size: int, percentile: float = 95.0) -> Tensor:
     """The pixels a prototype looks at: where its upsampled similarity exceeds a percentile (as ProtoPNet draws it).
 
     Only the connected rectangle around the maximum counts: rows and columns of the peak's blob, found along the two
     axes through the peak.
 
     Args:
-        maps: (P, H, W) squared L2 distances.
-        cells: (P,) the nearest cell of each map.
+        similarities: (P, H, W).
+        cells: (P,) the most similar cell of each map.
         size: Side of the image, pixels.
         percentile: Of all pixels of the upsampled map.
 
     Returns:
         (P, 4) int64 x0, y0, x1, y1 in pixels, x1 and y1 exclusive.
     """
-    _, h, w = maps.shape
+    _, h, w = similarities.shape
     boxes = []
-    for block, where in zip(maps.split(256), cells.split(256), strict=True):
-        up = interpolate(similarity(block)[:, None], size=(size, size), mode="bicubic", align_corners=False)[:, 0]
+    for block, where in zip(similarities.split(256), cells.split(256), strict=True):
+        up = interpolate(block[:, None], size=(size, size), mode="bicubic", align_corners=False)[:, 0]
         level = torch.quantile(up.flatten(1), percentile / 100, dim=1)
         high = up >= level[:, None, None]  # (b, S, S)
         y = ((where // w).float() + 0.5).mul(size / h).long()

@@ -51,7 +51,7 @@ def tiny() -> TrainParams:
 def tiny_student() -> TrainParams:
     """A student of that teacher, with both losses of Proto2Proto; its head starts from the teacher's, too."""
     change = {"run": "student", "role": "student", "teacher_run": "teacher", "seed": 3}
-    change |= {"lambda_global": 10.0, "lambda_ppc": 10.0, "head": "teacher_joint"}
+    change |= {"distillation": {"global": 10.0, "ppc": 10.0}, "head": "teacher_joint"}
     return TrainParams.model_validate({**TINY.model_dump(), **change})
 
 

@@ -20,7 +20,7 @@ from p2p import metrics
 from p2p.networks import ProtoNet, build_trunk, distance_map
 from p2p.projection import find_patches, push
 from p2p.study.params import SpeedParams, TrainParams
-from p2p.training.trainer import objective
+from p2p.training.objective import objective
 
 ROOT = Path(__file__).parents[1]
 CPU = torch.device("cpu")

@@ -20,7 +20,7 @@ from p2p import figures
 from p2p.data.images import ImageSet
 from p2p.errors import UserError
 from p2p.evaluation.runs import Trained, respond
-from p2p.networks import ProtoNet, distance_map
+from p2p.networks import ProtoNet, distance_map, similarity
 from p2p.projection import activation_boxes, find_patches
 from p2p.study.params import TrainParams
 
@@ -180,7 +180,7 @@ def test_gallery_draws_each_box_at_its_pixels(images: ImageSet, runs: dict[str, 
         source = images.pixels[found.images[j]].permute(1, 2, 0).numpy()
         assert np.array_equal(np.asarray(ax.images[0].get_array()), source)
         assert list(ax.images[0].get_extent()) == [0, SIZE, SIZE, 0]
-        assert tuple(map(float, found.boxes(SIZE)[j])) in boxes(ax)
+        assert tuple(map(float, found.boxes(runs["teacher"].network.layer, SIZE)[j])) in boxes(ax)
         # The heat map is yellowest, which no grey adds to, in the prototype's own cell.
         shown = np.asarray(ax.images[1].get_array()).astype(float)
         heat = shown[..., 1] - shown[..., 2]
@@ -215,7 +215,7 @@ def test_top_k_shows_the_most_similar_and_frames_those_of_the_teacher(
             assert float(ax.get_xlabel().removeprefix("sim. ")) == pytest.approx(value, abs=0.006)
             answer = trained.network(image[None])  # the same floats: a pixel may sit on the box's threshold
             maps = distance_map(answer.z, trained.network.prototypes[tops[role]])[0, [rank]]
-            where = activation_boxes(maps, d[:, j].argmin()[None], SIZE)[0]
+            where = activation_boxes(similarity(maps), d[:, j].argmin()[None], SIZE)[0]
             assert boxes(ax, colour) == [tuple(map(float, where))]
             assert boxes(ax, colour)[0] in boxes(row[0], colour)
             framed = ax.spines["left"].get_visible()
@@ -238,10 +238,10 @@ def test_matched_patches_put_teacher_left_and_student_right(images: ImageSet, ru
     ax = figure.axes[0]
     assert "same cell in 75%" in ax.get_title() and "Red bird → species 3" in ax.get_title()
     (left,), (right,) = (boxes(ax, figures.ROLES[role]) for role in ("teacher", "student"))
-    assert left == tuple(map(float, runs["teacher"].projection.boxes(SIZE)[0]))
+    assert left == tuple(map(float, runs["teacher"].projection.boxes(runs["teacher"].network.layer, SIZE)[0]))
     start = ax.images[1].get_extent()[0]
     assert start > SIZE
-    x0, y0, x1, y1 = map(float, runs["student"].projection.boxes(SIZE)[5])
+    x0, y0, x1, y1 = map(float, runs["student"].projection.boxes(runs["student"].network.layer, SIZE)[5])
     assert right == pytest.approx((x0 + start, y0, x1 + start, y1))
     assert "→" not in figure.axes[1].get_title().split("\n")[1]  # one class, named once
 

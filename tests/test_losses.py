@@ -9,10 +9,19 @@ import torch
 from torch import Tensor
 
 from p2p import losses
-from p2p.networks import ProtoNet, distance_map, nearest_cells, similarity
-from p2p.training.trainer import Teacher, objective
+from p2p.networks import Output, ProtoNet, distance_map, nearest_cells, similarity
+from p2p.training.objective import objective
 
 B, K, P, D, H, W = 3, 3, 6, 5, 3, 2
+
+
+def output(**fields: Tensor) -> Output:
+    """Of a network of which only some fields matter."""
+    return Output(**{**dict.fromkeys(Output._fields, torch.empty(0)), **fields})
+
+
+def global_explanation(student: Tensor, teacher: Tensor, **switches) -> Tensor:
+    return losses.global_explanation(output(prototypes=student), output(prototypes=teacher), **switches)
 
 
 def rand(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -167,19 +176,19 @@ def test_global_explanation(norm):
         expected = sum(math.sqrt(sum(x * x for x in row)) for row in rows) / P
     else:
         expected = sum(abs(x) for row in rows for x in row) / (P * D)
-    assert losses.global_explanation(student, teacher, norm).item() == pytest.approx(expected, rel=1e-12)
+    assert global_explanation(student, teacher, global_norm=norm).item() == pytest.approx(expected, rel=1e-12)
     student.requires_grad_()
-    assert torch.autograd.gradcheck(lambda s: losses.global_explanation(s, teacher, norm), student)
+    assert torch.autograd.gradcheck(lambda s: global_explanation(s, teacher, global_norm=norm), student)
 
 
 def test_global_explanation_is_torchs_pairwise_distance_and_finite_at_zero():
     student, teacher = rand(P, D), rand(P, D, seed=1)
     expected = torch.nn.functional.pairwise_distance(student, teacher).mean()
-    assert losses.global_explanation(student, teacher).item() == pytest.approx(expected.item(), rel=1e-12)
+    assert global_explanation(student, teacher).item() == pytest.approx(expected.item(), rel=1e-12)
     coded = torch.nn.functional.pairwise_distance(student[..., None, None], teacher[..., None, None]).mean()
-    assert losses.global_explanation(student, teacher, "mean_abs").item() == pytest.approx(coded.item())
+    assert global_explanation(student, teacher, global_norm="mean_abs").item() == pytest.approx(coded.item())
     same = teacher.clone().requires_grad_()
-    losses.global_explanation(same, teacher).backward()
+    global_explanation(same, teacher).backward()
     assert torch.isfinite(same.grad).all()
 
 
@@ -188,7 +197,7 @@ def test_global_explanation_at_step_zero_and_its_sixteen_times_smaller_gradient(
     student, teacher = rand(2000, 256).requires_grad_(), rand(2000, 256, seed=1)
     values, norms = {}, {}
     for norm in ("l2", "mean_abs"):
-        value = losses.global_explanation(student, teacher, norm)
+        value = global_explanation(student, teacher, global_norm=norm)
         (gradient,) = torch.autograd.grad(value, student)
         values[norm], norms[norm] = value.item(), gradient.norm(dim=1).mean().item()
     assert values["l2"] == pytest.approx(6.52, abs=0.02)
@@ -219,6 +228,12 @@ def test_active_patches_threshold_is_strict_and_tau_train_100_holds_nobody_back(
     assert 0 < few.sum() < every.sum()
 
 
+def seen(z: Tensor, active: Tensor) -> Output:
+    """A teacher's answer with exactly these active patches (B, H·W): a prototype for each cell, near where active."""
+    cells = torch.arange(active.shape[1]).expand(active.shape)
+    return output(z=z, cells=cells, distances=torch.where(active, 1.0, 200.0))
+
+
 @pytest.mark.parametrize("norm", ["patch", "image", "batch"])
 def test_patch_correspondence(norm):
     student, teacher = rand(B, D, H, W), rand(B, D, H, W, seed=1)
@@ -238,15 +253,19 @@ def test_patch_correspondence(norm):
         "batch": total / (2 * count + 1),
     }
     assert len({round(value, 6) for value in expected.values()}) == 3 and not errors[1]
-    value = losses.patch_correspondence(student, teacher, active, norm)
+
+    def ppc(student: Tensor, active: Tensor = active) -> Tensor:
+        return losses.patch_correspondence(output(z=student), seen(teacher, active), ppc_norm=norm)
+
+    value = ppc(student)
     assert value.item() == pytest.approx(expected[norm], rel=1e-12)
     student.requires_grad_()
-    assert torch.autograd.gradcheck(lambda s: losses.patch_correspondence(s, teacher, active, norm), student)
-    losses.patch_correspondence(student, teacher, active, norm).backward()
+    assert torch.autograd.gradcheck(ppc, student)
+    ppc(student).backward()
     moved = student.grad.abs().sum(1).flatten(1) > 0
     assert torch.equal(moved, active)  # other patches are free
     none = torch.zeros_like(active)
-    assert losses.patch_correspondence(student, teacher, none, norm).item() == 0
+    assert ppc(student, none).item() == 0
 
 
 # -------------------------------------------------------------------------------- their sum, and its switches
@@ -261,14 +280,14 @@ def scene(tiny_student):
     z = torch.rand(B, D, H, W)
     active = torch.zeros(B, H * W, dtype=torch.bool)
     active[:, 0] = True
-    answer = Teacher(z, active, torch.rand(P, D))
+    answer = seen(z, active)._replace(prototypes=torch.rand(P, D))
     return network, out, torch.tensor([2, 0, 1]), answer, tiny_student
 
 
 def test_objective_is_the_weighted_sum(scene):
     network, out, labels, answer, params = scene
     weights = {"lambda_cluster": 0.7, "lambda_separation": 0.3, "lambda_l1": 0.01}
-    params = params.model_copy(update={**weights, "lambda_global": 2.0, "lambda_ppc": 3.0})
+    params = params.model_copy(update={**weights, "distillation": {"global": 2.0, "ppc": 3.0}})
     own = network.own[labels]
     ce = -out.logits.double().log_softmax(1)[range(B), labels].mean()
     plain = (
@@ -277,10 +296,7 @@ def test_objective_is_the_weighted_sum(scene):
         - 0.3 * losses.separation(out.distances, own)
         + 0.01 * losses.decision_l1(network.decision.weight, network.own)
     ).item()
-    taught = (
-        2 * losses.global_explanation(network.prototypes, answer.prototypes)
-        + 3 * losses.patch_correspondence(out.z, answer.z, answer.active)
-    ).item()
+    taught = (2 * losses.global_explanation(out, answer) + 3 * losses.patch_correspondence(out, answer)).item()
     alone, parts = objective(out, labels, network, params, None)
     assert alone.item() == pytest.approx(plain, rel=1e-5)
     assert set(parts) == {"ce", "cluster", "separation", "l1"}
@@ -295,11 +311,10 @@ def test_a1_mask_source(scene):
     network, out, labels, answer, params = scene
     for source in ("teacher", "student"):
         _, parts = objective(out, labels, network, params.model_copy(update={"mask_source": source}), answer)
-        error = (out.z - answer.z).square().sum(1).flatten(1)
-        active = answer.active
+        error, active = (out.z - answer.z).square().sum(1).flatten(1), answer.distances < 100
         if source == "student":
             active = torch.zeros_like(active).scatter(1, out.cells, True)
-            assert not torch.equal(active, answer.active)
+            assert not torch.equal(active, answer.distances < 100)
         assert parts["ppc"].item() == pytest.approx(error[active].mean().item(), rel=1e-5)
 
 
@@ -315,7 +330,7 @@ def test_a2_a3_a4_reach_the_objective(scene):
     assert plain["global"] == pytest.approx(difference.square().sum(1).sqrt().mean().item(), rel=1e-5)
     assert parts_with(global_norm="mean_abs")["global"] == pytest.approx(difference.abs().mean().item())
     tau = out.distances.median().item()
-    near = torch.zeros_like(answer.active)
+    near = torch.zeros(B, H * W, dtype=torch.bool)
     for b in range(B):
         for j in range(P):
             near[b, out.cells[b, j]] |= bool(out.distances[b, j] < tau)
@@ -323,5 +338,6 @@ def test_a2_a3_a4_reach_the_objective(scene):
     found = parts_with(mask_source="student", tau_train=tau)["ppc"]
     assert found == pytest.approx(error[near].mean().item(), rel=1e-5)
     assert found != pytest.approx(parts_with(mask_source="student")["ppc"], rel=1e-3)
-    total, count = error[answer.active].sum().item(), answer.active.sum().item()
+    active = answer.distances < 100
+    total, count = error[active].sum().item(), active.sum().item()
     assert parts_with(ppc_norm="batch")["ppc"] == pytest.approx(total / (2 * count + 1), rel=1e-5)

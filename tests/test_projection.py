@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from p2p.networks import similarity
 from p2p.projection import activation_boxes, find_patches, projection_error, push
 from p2p.prototypes import class_patches
-from p2p.training.trainer import build_network
+from p2p.training.build import build_network
 
 
 @pytest.fixture
@@ -118,13 +119,13 @@ def test_boxes_hold_the_peak(network, birds):
     train = birds.subset("train")
     found = find_patches(network, train.pixels, train.labels)
     for percentile in (80.0, 95.0, 99.5):
-        boxes = found.boxes(32, percentile)
+        boxes = found.boxes(network.layer, 32, percentile)
         assert boxes.shape == (8, 4) and boxes.dtype == torch.int64
         for j, (x0, y0, x1, y1) in enumerate(boxes.tolist()):
             y, x = divmod(int(found.cells[j]), 4)
             assert 0 <= x0 <= (x + 0.5) * 8 < x1 <= 32
             assert 0 <= y0 <= (y + 0.5) * 8 < y1 <= 32
-    small, large = found.boxes(32, 99.0), found.boxes(32, 70.0)
+    small, large = (found.boxes(network.layer, 32, percentile) for percentile in (99.0, 70.0))
     area = [((b[:, 2] - b[:, 0]) * (b[:, 3] - b[:, 1])).sum() for b in (small, large)]
     assert area[0] < area[1]
 
@@ -132,7 +133,7 @@ def test_boxes_hold_the_peak(network, birds):
 def test_a_box_covers_its_own_blob_only():
     maps = torch.full((1, 8, 8), 5.0)
     maps[0, 1, 1] = maps[0, 6, 6] = 0.0  # two equal peaks; the prototype's cell is the second
-    x0, y0, x1, y1 = activation_boxes(maps, torch.tensor([6 * 8 + 6]), 64)[0].tolist()
+    x0, y0, x1, y1 = activation_boxes(similarity(maps), torch.tensor([6 * 8 + 6]), 64)[0].tolist()
     assert 40 <= x0 <= 52 <= x1 <= 64 and 40 <= y0 <= 52 <= y1 <= 64
 
 

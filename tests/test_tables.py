@@ -16,7 +16,7 @@ from p2p import responses as tables
 from p2p.errors import UserError
 from p2p.evaluation.runs import respond, respond_into, top1
 from p2p.metrics import ResponseTable
-from p2p.networks import ProtoNet, build_trunk
+from p2p.networks import PROTOTYPE_LAYERS, ProtoNet, build_trunk
 from p2p.responses import spans, table_writer
 
 
@@ -55,7 +55,11 @@ def test_metrics_do_not_depend_on_the_parts(monkeypatch: pytest.MonkeyPatch) -> 
     decision, labels = torch.randn(3, 12), torch.randint(0, 3, (600,))
 
     def everything() -> list[float]:
-        values = [metrics.agreement(t, s), top1(t, decision, labels), metrics.pms(t, s).value]
+        values = [
+            metrics.agreement(t, s),
+            top1(t, decision, labels, PROTOTYPE_LAYERS["distance"]),
+            metrics.pms(t, s).value,
+        ]
         values += metrics.aap(t).tolist() + metrics.coincidences(t, s).flatten().tolist()
         for empty in ("zero", "skip", "one"):
             values += metrics.ajs(t, s, (0.001, 0.01, 1.0, float("inf")), empty).tolist()

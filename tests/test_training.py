@@ -26,8 +26,13 @@ from p2p.networks import LinearNet, ProtoNet
 from p2p.projection import projection_error
 from p2p.prototypes import normalise_features
 from p2p.study.params import TrainParams
+from p2p.training.build import build_network
 from p2p.training.checkpoints import load_tensors
-from p2p.training.trainer import Trainer, build_network, objective
+from p2p.training.objective import objective
+from p2p.training.optimisers import new_optimizer, set_rates
+from p2p.training.phases import timeline
+from p2p.training.progress import time_left
+from p2p.training.trainer import Trainer
 
 # Killed runs are real processes. A fork server imports torch once, so that each costs a tenth of a second.
 SERVER = multiprocessing.get_context("forkserver")
@@ -121,8 +126,6 @@ def test_a_killed_student_ends_bit_identical(tiny_student, birds, teacher_folder
 
 def test_resume_at_every_checkpoint(tiny, birds, teacher_folder, tmp_path, monkeypatch):
     """Without chance: stop after each saved epoch in turn, go on in a new trainer."""
-    from p2p.training import trainer as training
-
     saved = []
 
     class Stop(Exception):
@@ -133,8 +136,8 @@ def test_resume_at_every_checkpoint(tiny, birds, teacher_folder, tmp_path, monke
         saved.append(upcoming)
         raise Stop
 
-    save = training.save_checkpoint
-    monkeypatch.setattr(training, "save_checkpoint", save_and_stop)
+    save = Trainer.save
+    monkeypatch.setattr(Trainer, "save", save_and_stop)
     for _ in range(20):
         try:
             Trainer(tiny, birds, tmp_path).run(progress=False)
@@ -344,12 +347,11 @@ def test_student_heads(tiny_student, birds, teacher, tmp_path):
 
 
 def test_warm_up_on_distillation_alone(tiny_student, birds, teacher, tmp_path):
-    """A14: with both weights at zero such a warm-up learns nothing, and its logged loss is zero."""
+    """A14: with all weights at zero such a warm-up learns nothing, and its logged loss is zero."""
     params = change(
         tiny_student,
         warm_losses="distillation",
-        lambda_global=0.0,
-        lambda_ppc=0.0,
+        distillation={"global": 0.0, "ppc": 0.0},
         weight_decay=0.0,
         batch_size=32,
     )
@@ -451,16 +453,16 @@ def test_bfloat16_is_refused_without_units_and_touches_the_trunk_alone(tiny, bir
     assert finish_run(tmp_path / "half", birds)["projection_error"] < 1e-4  # push and tables are in float32
 
 
-def test_time_left_knows_what_each_phase_costs(tiny, birds, tmp_path):
-    trainer = Trainer(tiny, birds, tmp_path)  # warm 2, then twice joint 2, push, decision
-    trainer.history = [{"phase": "warm", "seconds": 10.0}]
-    assert trainer._time_left(0, 0) == "01:30"  # one warm epoch and eight steps not seen yet, as slow as it
-    trainer.history += [{"phase": "warm", "seconds": 2.0}, {"phase": "joint", "seconds": 60.0}]
-    assert trainer._time_left(1, 0) == "07:00"  # three joint epochs, four steps not seen yet: as slow as the slowest
-    trainer.history += [{"phase": "joint", "seconds": 20.0}, {"phase": "push", "seconds": 5.0}]
-    trainer.history += [{"phase": "decision", "seconds": 1.0}]
-    assert trainer._time_left(3, 0) == "01:26"  # two joint epochs at 40 s, a push, a decision
-    assert trainer._time_left(len(trainer.phases) - 1, 0) == "00:00"
+def test_time_left_knows_what_each_phase_costs(tiny):
+    phases = timeline(tiny)  # warm 2, then twice joint 2, push, decision
+    history = [{"phase": "warm", "seconds": 10.0}]
+    assert time_left(phases, history, 0, 1) == 90  # one warm epoch and eight steps not seen yet, as slow as it
+    history += [{"phase": "warm", "seconds": 2.0}, {"phase": "joint", "seconds": 60.0}]
+    assert time_left(phases, history, 1, 1) == 420  # three joint epochs, four steps not seen yet: as the slowest
+    history += [{"phase": "joint", "seconds": 20.0}, {"phase": "push", "seconds": 5.0}]
+    history += [{"phase": "decision", "seconds": 1.0}]
+    assert time_left(phases, history, 3, 1) == 86  # two joint epochs at 40 s, a push, a decision
+    assert time_left(phases, history, len(phases) - 1, 1) == 0
 
 
 def test_a_diverging_run_stops_and_keeps_its_checkpoint(tiny, birds, tmp_path, refuses):
@@ -479,7 +481,9 @@ def test_adam_couples_the_weight_decay_and_adamw_does_not(tiny, birds, tmp_path)
     found = {}
     for name, kind in (("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)):
         trainer = Trainer(change(tiny, optimizer=name), birds, tmp_path / name)
-        optimizer = trainer._optimizer(trainer.phases[1], 0.5)
+        joint = replace(trainer.phases[1], rates=(0.5,))
+        optimizer = new_optimizer(trainer.network, joint, trainer.params)
+        set_rates(optimizer, joint, 0, trainer.params)
         assert type(optimizer) is kind
         found[name] = {group["name"]: (group["lr"], group["weight_decay"]) for group in optimizer.param_groups}
     assert found["adam"] == found["adamw"]

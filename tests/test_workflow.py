@@ -70,7 +70,7 @@ def test_everything_was_made_and_a_second_call_finds_nothing_to_do(project: Path
 def test_a_changed_parameter_reruns_only_what_depends_on_it_and_says_why(project: Path) -> None:
     file = project / "params" / "quick.yaml"
     before = file.read_text()
-    file.write_text(before + "variants: {paper: {lambda_ppc: 5.0}}\n")
+    file.write_text(before + "variants: {paper: {distillation: {global: 10.0, ppc: 5.0}}}\n")
     dry = snakemake(project, "--dry-run")
     file.write_text(before)
     text = dry.stdout + dry.stderr

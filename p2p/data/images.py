@@ -15,8 +15,8 @@ from torch import Tensor
 
 from p2p.data import birds
 from p2p.data.decode import decode
-from p2p.data.listing import choose, find_root, seeded_cut
-from p2p.data.readers import read_cars, read_cub, read_folder
+from p2p.data.listing import choose, seeded_cut
+from p2p.data.readers import READERS, find_root
 from p2p.data.streaming import Rows, Stream, place
 from p2p.errors import UserError
 
@@ -152,12 +152,7 @@ def _draw_birds(params: DataParams) -> ImageSet:
 def _load_files(params: DataParams) -> ImageSet:
     """Read the lists, keep what the parameters ask for, decode it, move boxes and parts into the frame."""
     root = find_root(params.root, params.reader)
-    if params.reader == "cub":
-        listing = read_cub(root)
-    elif params.reader == "cars":
-        listing = read_cars(root)
-    else:
-        listing = read_folder(root, params.data_seed)
+    listing = READERS[params.reader].read(root, params.data_seed)
     listing = choose(listing, params.class_step, params.class_count, params.images_per_class)
     pixels, windows = decode(listing, params.size, params.reader)
     boxes = parts = None

@@ -46,28 +46,6 @@ class Listing:
     crop: bool = False
 
 
-def find_root(root: str | Path | None, reader: str) -> Path:
-    """Folder of a data set: `root`, else P2P_DATA of the environment; for CUB and Cars their parent will do.
-
-    Raises:
-        UserError: Neither is set, or the folder does not exist.
-    """
-    inner, command = {
-        "cub": ("CUB_200_2011", "download it with `python -m p2p.data.download cub --root DIR`"),
-        "cars": ("stanford_cars", "see how to assemble it with `python -m p2p.data.download cars --root DIR`"),
-    }.get(reader, ("", "name a tree of class folders"))
-    given = root or os.environ.get("P2P_DATA")
-    if not given:
-        raise UserError(
-            f"Reader '{reader}' has no data folder: set `root`, or P2P_DATA in the environment, or {command}."
-        )
-    folder = Path(given).expanduser()
-    if not folder.is_dir():
-        source = "`root`" if root else "P2P_DATA"
-        raise UserError(f"Data folder {folder} does not exist: correct {source}, or {command}.")
-    return folder / inner if inner and (folder / inner).is_dir() else folder
-
-
 def seeded_cut(
     names: Sequence[str], labels: np.ndarray, classes: Sequence[str], fraction: float, seed: int, purpose: str
 ) -> np.ndarray:

@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.io import loadmat
 
 from p2p.data.listing import SUFFIXES, Listing, image_files, seeded_cut
-from p2p.errors import UserError
+from p2p.errors import UserError, pick
 
 TEST_FRACTION = 0.25  # of each class, where a folder tree has no test folder of its own
 CARS_FILES = {"train": "devkit/cars_train_annos.mat", "test": "cars_test_annos_withlabels.mat"}
@@ -169,6 +169,14 @@ def read_cars(root: Path, crop: bool = False) -> Listing:
     return Listing(root, tuple(names), np.array(labels), test, classes, np.array(boxes, dtype=float), crop=crop)
 
 
+class Reader(NamedTuple):
+    """How a data set is read: a row of `READERS`."""
+
+    read: Callable[[Path, int], Listing]  # of its folder and `data_seed`, for readers that cut a test split
+    folder: str  # its name below P2P_DATA; empty: P2P_DATA itself
+    advice: str  # what to do where the folder is not there
+
+
 def _subfolders(folder: Path) -> list[str]:
     return sorted(e.name for e in os.scandir(folder) if e.is_dir() and e.name[0] != ".") if folder.is_dir() else []
 
@@ -200,3 +208,39 @@ def read_folder(root: Path, seed: int = 0) -> Listing:
     else:
         test = seeded_cut(names, array, classes, TEST_FRACTION, seed, "test")
     return Listing(root, tuple(names), array, test, tuple(classes))
+
+
+READERS = {
+    "cub": Reader(
+        lambda root, seed: read_cub(root),
+        "CUB_200_2011",
+        "download it with `python -m p2p.data.download cub --root DIR`",
+    ),
+    "cars": Reader(
+        lambda root, seed: read_cars(root),
+        "stanford_cars",
+        "see how to assemble it with `python -m p2p.data.download cars --root DIR`",
+    ),
+    "folder": Reader(read_folder, "", "name a tree of class folders"),
+}
+
+
+def find_root(root: str | Path | None, reader: str) -> Path:
+    """Folder of a data set: `root`, else P2P_DATA of the environment; for CUB and Cars their parent will do.
+
+    Raises:
+        UserError: Neither is set, the folder does not exist, or the reader is unknown.
+    """
+    known = pick({**READERS, "birds": None}, reader, "reader")
+    if known is None:
+        raise ValueError("drawn birds have no folder")
+    given = root or os.environ.get("P2P_DATA")
+    if not given:
+        raise UserError(
+            f"Reader '{reader}' has no data folder: set `root`, or P2P_DATA in the environment, or {known.advice}."
+        )
+    folder = Path(given).expanduser()
+    if not folder.is_dir():
+        source = "`root`" if root else "P2P_DATA"
+        raise UserError(f"Data folder {folder} does not exist: correct {source}, or {known.advice}.")
+    return folder / known.folder if known.folder and (folder / known.folder).is_dir() else folder

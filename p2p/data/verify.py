@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from p2p.data.decode import survey
-from p2p.data.listing import Listing, find_root, image_files
-from p2p.data.readers import CARS_FILES, CARS_META, load_mat, read_cars, read_cub
+from p2p.data.listing import Listing, image_files
+from p2p.data.readers import CARS_FILES, CARS_META, find_root, load_mat, read_cars, read_cub
 from p2p.errors import UserError
 
 CUB_COUNTS = {"classes": 200, "training images": 5994, "test images": 5794}

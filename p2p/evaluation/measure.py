@@ -13,6 +13,7 @@ from torch import Tensor
 from p2p import metrics
 from p2p.evaluation.runs import Trained, top1
 from p2p.metrics import TAUS, Empty, ResponseTable
+from p2p.networks import ProtoNet
 
 ALWAYS = ""  # tau of a metric that has none
 
@@ -72,8 +73,9 @@ def transfer_rows(answer: Answer, teacher: Answer, labels: Tensor, empty: Empty,
                 ALWAYS,
                 metrics.pms_chance(table.cells.shape[1], len(table.cells), grid),
             )
-            head = teacher.trained.network.decision.weight
-            yield (*who, "top1_teacher_head", ALWAYS, top1(table, head, labels))
+            head, own = teacher.trained.network.decision.weight, answer.trained.network
+            assert isinstance(own, ProtoNet)  # it has a response table
+            yield (*who, "top1_teacher_head", ALWAYS, top1(table, head, labels, own.layer))
 
 
 def level_rows(

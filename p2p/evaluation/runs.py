@@ -15,12 +15,12 @@ from torch import Tensor
 from p2p.data.images import ImageSet
 from p2p.data.streaming import Rows
 from p2p.errors import UserError
-from p2p.networks import LinearNet, ProtoNet, nearest_cells, similarity
+from p2p.networks import LinearNet, ProtoNet, PrototypeLayer, nearest_cells
 from p2p.projection import Projection, projection_error
 from p2p.responses import ResponseTable, spans, table_writer
 from p2p.study.params import TrainParams, check
+from p2p.training.build import Network, build_network
 from p2p.training.checkpoints import load_tensors
-from p2p.training.trainer import Network, build_network
 
 
 @dataclass(frozen=True)
@@ -115,16 +115,16 @@ def _answers(
     network.eval()
     for part in pixels.split(batch_size):
         z = network.add_on_map(part.to(network.prototypes.device))
-        found = [nearest_cells(z, p) for p in prototypes]
+        found = [nearest_cells(z, network.layer.prepare(p)) for p in prototypes]
         answers = [(cells.to(torch.int16).cpu(), distances.cpu()) for distances, cells in found]
         yield answers, (z.shape[2], z.shape[3])
 
 
-def top1(table: ResponseTable, decision: Tensor, labels: Tensor, epsilon: float = 1e-4) -> float:
+def top1(table: ResponseTable, decision: Tensor, labels: Tensor, layer: PrototypeLayer) -> float:
     """Accuracy of a decision layer W (K, P) on a response table; labels (N,)."""
     weight, right = decision.detach().cpu().float().T, 0
     for span in spans(*table.distances.shape):
-        logits = similarity(table.distances[span], epsilon) @ weight
+        logits = layer.similarity(table.distances[span]) @ weight
         right += int((logits.argmax(1) == labels[span].cpu()).sum())
     return right / len(labels)
 
@@ -168,9 +168,9 @@ def finish_run(folder: Path | str, images: ImageSet) -> dict[str, Any]:
     _prototype_table(trained, fit).to_csv(folder / "prototypes.csv", index=False)
     return result | {
         "top1": {
-            "pre_push": top1(before, trained.decision_before, test.labels),
-            "push": top1(after, trained.decision_before, test.labels),
-            "tuned": top1(after, network.decision.weight, test.labels),
+            "pre_push": top1(before, trained.decision_before, test.labels, network.layer),
+            "push": top1(after, trained.decision_before, test.labels, network.layer),
+            "tuned": top1(after, network.decision.weight, test.labels, network.layer),
         },
         "projection_error": projection_error(network, fit.pixels, trained.projection, batch),
     }
@@ -180,7 +180,7 @@ def _prototype_table(trained: Trained, fit: ImageSet) -> pd.DataFrame:
     """Prototype, class, source image, cell, pixel box and the distance it moved at the push."""
     found = trained.projection
     assert found is not None and isinstance(trained.network, ProtoNet)
-    width, box = found.maps.shape[2], found.boxes(trained.params.size).tolist()
+    width, box = found.maps.shape[2], found.boxes(trained.network.layer, trained.params.size).tolist()
     owner = trained.network.own.float().argmax(0).tolist()
     columns = ("prototype", "class", "image", "row", "column", "x0", "y0", "x1", "y1", "distance")
     rows = [

@@ -18,7 +18,7 @@ from p2p.evaluation.runs import Trained
 from p2p.figures import style as look
 from p2p.figures.style import PARTS, ROLES, SHARED, WIDTH, styled
 from p2p.metrics import ResponseTable
-from p2p.networks import ProtoNet, distance_map, similarity
+from p2p.networks import ProtoNet, distance_map
 from p2p.projection import Projection, activation_boxes
 
 
@@ -93,11 +93,11 @@ def prototype_gallery(trained: Trained, images: ImageSet, prototypes: Sequence[i
         UserError: The run has no prototypes, or other images were searched.
     """
     network, found = _parts(trained, images)
-    boxes = found.boxes(images.pixels.shape[-1])
+    boxes = found.boxes(network.layer, images.pixels.shape[-1])
     figure, axes = look.sheet(len(prototypes), columns, 2)
     for j, ax in zip(prototypes, axes, strict=True):
         image = look.array(images.pixels[int(found.images[j])])
-        heat = look.heat(image, found.maps[j], network.epsilon)
+        heat = look.heat(image, network.layer.similarity(found.maps[j]))
         look.strip(ax, [image, heat], f"no. {j}, {_class(network, j, images.classes, 24)}")
         look.box(ax, boxes[j])
         look.box(ax, boxes[j], shift=look.step(image))
@@ -144,8 +144,9 @@ def top_k_comparison(
         per_class = len(network.prototypes) // len(classes)
         out = network.eval()(image[None].to(network.prototypes.device))
         top = out.distances[0].argsort()[:k].tolist()
-        maps, cells = distance_map(out.z, network.prototypes[top])[0], out.cells[0, top]
-        boxes, sources = activation_boxes(maps, cells, size), found.boxes(size)
+        maps = network.layer.similarity(distance_map(out.z, out.prototypes[top])[0])
+        cells = out.cells[0, top]
+        boxes, sources = activation_boxes(maps, cells, size), found.boxes(network.layer, size)
         grid = part.add_gridspec(2, k + 2, width_ratios=[1] * (k + 2))
         whole = part.add_subplot(grid[:, :2])
         predicted = int(out.logits.argmax())
@@ -163,11 +164,11 @@ def top_k_comparison(
         for rank, j in enumerate(top):
             look.box(whole, boxes[rank], look.role(role), str(rank + 1))
             above, below = part.add_subplot(grid[0, rank + 2]), part.add_subplot(grid[1, rank + 2])
-            value = float(similarity(out.distances[0, j], network.epsilon))
+            value = float(network.layer.similarity(out.distances[0, j]))
             title = f"{rank + 1}: no. {j}\n{look.short(classes[j // per_class], most, 2)}"
             look.strip(above, [look.array(trains.pixels[int(found.images[j])])], title)
             look.box(above, sources[j], look.role(role))
-            look.strip(below, [look.heat(look.array(image), maps[rank], network.epsilon)])
+            look.strip(below, [look.heat(look.array(image), maps[rank])])
             look.box(below, boxes[rank], look.role(role))
             below.set_xlabel(f"sim. {value:.2f}")
             if j in first_top:
@@ -205,7 +206,7 @@ def matched_patches(
         UserError: A run has no prototypes, or other images were searched.
     """
     sides = [(role, *_parts(trained, trains)) for role, trained in (("teacher", teacher), ("student", student))]
-    boxes = [found.boxes(trains.pixels.shape[-1]) for _, _, found in sides]
+    boxes = [found.boxes(network.layer, trains.pixels.shape[-1]) for _, network, found in sides]
     figure, axes = look.sheet(len(matches), columns, 2, lines=2, foot=0.3)
     for (i, j, value), ax in zip(matches, axes, strict=True):
         pictures, names = [], []
@@ -251,7 +252,7 @@ def nearest_patches(
     for start, one in enumerate(rows):
         for rank, at in enumerate(table.distances[:, one].argsort(stable=True)[:n].tolist()):
             ax, (y, x) = axes[start * n + rank], divmod(int(table.cells[at, one]), width)
-            value = float(similarity(table.distances[at, one], network.epsilon))
+            value = float(network.layer.similarity(table.distances[at, one]))
             look.strip(ax, [look.array(pixels[at])], f"sim. {value:.2f}")
             cell = torch.tensor([x / width, y / height, (x + 1) / width, (y + 1) / height]) * size
             look.box(ax, cell, look.role(trained.params.role))

@@ -29,7 +29,6 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from p2p.files import write_atomic
-from p2p.networks import similarity
 
 ROLES = {
     "teacher": "#0072B2",
@@ -143,10 +142,9 @@ def array(image: Tensor) -> Pixels:
     return image.permute(1, 2, 0).cpu().numpy()
 
 
-def heat(image: Pixels, distances: Tensor, epsilon: float) -> Pixels:
-    """The image (S, S, 3) with the similarity of distances (H, W), from least to most, laid over it."""
-    values = similarity(distances, epsilon).float().cpu()[None, None]
-    up = interpolate(values, image.shape[:2], mode="bicubic")[0, 0]
+def heat(image: Pixels, similarities: Tensor) -> Pixels:
+    """The image (S, S, 3) with similarities (H, W), from least to most, laid over it."""
+    up = interpolate(similarities.float().cpu()[None, None], image.shape[:2], mode="bicubic")[0, 0]
     heat = ((up - up.min()) / (up.max() - up.min()).clamp(min=1e-12)).numpy()
     colour = mpl.colormaps["inferno"](heat)[..., :3] * 255
     opaque = 0.25 + 0.6 * heat[..., None]  # so that the image stays visible where nothing responds

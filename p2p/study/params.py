@@ -31,7 +31,7 @@ class DataParams(Strict):
     """Which images; the same keys in every notebook that reads them."""
 
     study: str = Field("quick", pattern=r"^[a-z0-9][a-z0-9_-]*$", description="Name of the study and its folders.")
-    reader: Literal["birds", "cub", "cars", "folder"] = "birds"
+    reader: str = Field("birds", description="birds, drawn in code; or a row of p2p.data.readers.READERS.")
     root: str = Field("", description="Folder of the data; empty: the environment variable P2P_DATA.")
     size: int = Field(64, ge=32, le=1024, description="Side of the square images, pixels.")
     class_step: int = Field(1, ge=1, description="Take every so many-th class.")
@@ -63,6 +63,8 @@ class TrainParams(DataParams):
     grid: int = Field(8, ge=2, le=64, description="Side of the grid, cells; the trunk is cut where it has this grid.")
     prototypes_per_class: int = Field(5, ge=1)
     prototype_depth: int = Field(64, ge=2, description="D: channels of the add-on map.")
+    prototype_layer: str = Field("distance", description="How cells and prototypes are compared: distance or cosine.")
+    decision: str = Field("linear", description="How similarities become logits, see p2p.decision.DECISIONS.")
     feature_init: Literal["kaiming", "data"] = Field(
         "kaiming", description="kaiming as published; data: trunk outputs and add-on channels scaled to unit size."
     )
@@ -106,8 +108,9 @@ class TrainParams(DataParams):
     decision_iterations: int = Field(200, ge=1, description="Of the solver, on cached activations.")
     # Proto2Proto (role student)
     teacher_run: str = Field("", description="Run whose network teaches; empty for none.")
-    lambda_global: float = Field(0.0, ge=0, description="Global Explanation loss; published: 10.")
-    lambda_ppc: float = Field(0.0, ge=0, description="Patch-Prototype Correspondence loss; published: 10.")
+    distillation: dict[str, float] = Field(
+        {}, description="Distillation losses (p2p.losses.DISTILLATION) and their weights; published: global 10, ppc 10."
+    )
     mask_source: Literal["teacher", "student"] = Field("teacher", description="A1: whose active patches PPC uses.")
     global_norm: Literal["l2", "mean_abs"] = Field("l2", description="A2.")
     tau_train: float = Field(100.0, gt=0, description="A3: threshold of active patches, squared L2.")
@@ -123,8 +126,11 @@ class TrainParams(DataParams):
     def _combination(self) -> Self:
         if self.role == "student" and not self.teacher_run:
             raise ValueError("role 'student' needs 'teacher_run', the run that teaches it")
-        if not self.teacher_run and (self.lambda_global or self.lambda_ppc or self.head != "own"):
-            raise ValueError("'lambda_global', 'lambda_ppc' and 'head' need 'teacher_run', the run that teaches")
+        if not self.teacher_run and (self.distillation or self.head != "own"):
+            raise ValueError("'distillation' and 'head' need 'teacher_run', the run that teaches")
+        negative = [name for name, weight in self.distillation.items() if weight < 0]
+        if negative:
+            raise ValueError(f"'distillation' gives '{negative[0]}' a weight below 0; expected 0 or more")
         if self.model == "linear" and self.teacher_run:
             raise ValueError("model 'linear' has no prototypes to teach: leave 'teacher_run' empty")
         if self.schedule == "lean" and self.warm_epochs + self.joint_epochs == 0:

@@ -59,7 +59,9 @@ class Study(Strict):
     ajs_empty: Literal["zero", "skip", "one"] = Field("zero", description="A11: AJS of two empty sets; zero as coded.")
     data: dict[str, Any] = Field(description="Keys of DataParams, the same for all runs.")
     recipe: dict[str, Any] = Field(description="Keys of TrainParams, the same for all runs.")
-    distillation: dict[str, Any] = Field({"lambda_global": 10.0, "lambda_ppc": 10.0}, description="Added for students.")
+    distillation: dict[str, float] = Field(
+        {"global": 10.0, "ppc": 10.0}, description="A student's distillation losses and their weights."
+    )
     triples: list[Triple] = Field(min_length=1)
     alternatives: dict[str, list[Triple]] = Field({}, description="Other sets of triples, each by its name.")
     use: str = Field("", description="The alternative to take for `triples`; its name is added to the study's.")
@@ -78,7 +80,7 @@ class Study(Strict):
         if self.use and self.use not in self.alternatives:
             have = ", ".join(self.alternatives) or "none"
             raise ValueError(f"'use' is '{self.use}'; expected one of the study's alternatives ({have}), or empty")
-        places = {"recipe": self.recipe, "distillation": self.distillation}
+        places = {"recipe": self.recipe}
         for triple in [*self.triples, *(triple for triples in self.alternatives.values() for triple in triples)]:
             places |= {
                 f"teacher of triple '{triple.name}'": triple.teacher,
@@ -162,7 +164,7 @@ class Study(Strict):
             "teacher": f"teacher-{t['network']}-s{seed}",
             "baseline": f"baseline-{s['network']}-s{seed}",
         }
-        taught = {**self.distillation, "teacher_run": names["teacher"]}
+        taught = {"distillation": self.distillation, "teacher_run": names["teacher"]}
         where = f"triple '{triple.name}'"
         out = [
             self._train(names["teacher"], "teacher", "paper", seed, where, t),
@@ -179,7 +181,7 @@ class Study(Strict):
             there = f"{where}, control '{control.name}'"
             out.append(self._train(run, "control", control.name, seed, there, *parts, control.change))
         for taught_run in out:
-            for key in ("grid", "prototypes_per_class", "prototype_depth"):
+            for key in ("grid", "prototypes_per_class", "prototype_depth", "prototype_layer"):
                 mine, theirs = getattr(taught_run, key), getattr(out[0], key)
                 if taught_run.teacher_run and mine != theirs:
                     raise UserError(
@@ -272,19 +274,21 @@ def load_study(path: Path | str, use: str = "", rehearse: bool = False, only: st
 
 def schema() -> dict[str, Any]:
     """JSON schema of a study file, with the keys of the nested parts filled in, so that editors complete them."""
+    from p2p.losses import DISTILLATION  # needs PyTorch, which readers of a study file need not wait for
+
     result = Study.model_json_schema()
     train, data = TrainParams.model_json_schema()["properties"], DataParams.model_json_schema()["properties"]
-    recipe = {
-        "type": "object",
-        "additionalProperties": False,
-        "properties": {k: v for k, v in train.items() if k not in ELSEWHERE},
-    }
+    weights = {name: {"type": "number", "minimum": 0} for name in DISTILLATION}
+    taught = {"type": "object", "additionalProperties": False, "properties": weights}
+    keys = {k: v for k, v in train.items() if k not in ELSEWHERE} | {"distillation": taught}
+    recipe = {"type": "object", "additionalProperties": False, "properties": keys}
     properties, definitions = result["properties"], result["$defs"]
     images = {k: v for k, v in data.items() if k != "study"}
     properties["data"] = {"type": "object", "additionalProperties": False, "properties": images}
-    properties["recipe"] = properties["distillation"] = recipe
+    properties["recipe"] = recipe
+    properties["distillation"] = taught
     properties["variants"] = {"type": "object", "additionalProperties": recipe}
-    for part, keys in (("Triple", ("teacher", "student")), ("Control", ("change",))):
-        for key in keys:
-            definitions[part]["properties"][key] = recipe
+    for part, places in (("Triple", ("teacher", "student")), ("Control", ("change",))):
+        for place in places:
+            definitions[part]["properties"][place] = recipe
     return result

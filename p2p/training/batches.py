@@ -13,17 +13,9 @@ from p2p.data.augment import augment
 from p2p.data.images import ImageSet
 from p2p.data.streaming import Rows, Stream, on_disk, read_ahead
 from p2p.device import has_bfloat16
-from p2p.losses import active_patches
-from p2p.networks import ProtoNet
+from p2p.networks import Output, ProtoNet
 from p2p.study.params import TrainParams
-
-
-class Teacher(NamedTuple):
-    """A teacher's answer to one batch."""
-
-    z: Tensor  # (B, D, H, W) add-on map
-    active: Tensor  # (B, H·W) bool, its active patches
-    prototypes: Tensor  # (P, D)
+from p2p.training.objective import distillation
 
 
 class Batch(NamedTuple):
@@ -31,7 +23,14 @@ class Batch(NamedTuple):
 
     inputs: Tensor
     labels: Tensor  # (B,)
-    teacher: Teacher | None
+    teacher: Output | None  # its answer: the fields that the run's losses read, the others empty
+
+
+def _compact(values: Tensor) -> Tensor:
+    """As a cached copy keeps it: maps in half precision, cells in two bytes, the rest as it is."""
+    if values.ndim == 4:
+        return values.half()
+    return values if values.is_floating_point() else values.to(torch.int16)
 
 
 def autocast(device: torch.device, precision: str = "auto") -> torch.autocast:
@@ -59,6 +58,8 @@ class Batches:
     ) -> None:
         self.params, self.fit, self.trunk, self.teacher, self.folder = params, fit, trunk, teacher, folder
         self.device, self.passes, self.teacher_passes = fit.pixels.device, 0, 0
+        read = frozenset[str]().union(*(each.reads for each in distillation(params).values()))
+        self.kept = [name for name in Output._fields if name in read - {"prototypes"}]
         self._copies: dict[int, list[Rows]] = {}
 
     def fresh(self, phase: int, epoch: int) -> Iterator[Batch]:
@@ -78,9 +79,7 @@ class Batches:
         parts = self._order(self._generator(phase, epoch))
         columns = (read_ahead(column, parts) for column in self._copies[copy])
         for part, features, *answer in zip(parts, *columns, strict=True):
-            teacher = None
-            if self.teacher is not None:
-                teacher = Teacher(answer[0].float(), answer[1], self.teacher.prototypes)
+            teacher = None if self.teacher is None else self._answer(dict(zip(self.kept, answer, strict=True)))
             yield Batch(features.float(), self.fit.labels[part.to(self.device)], teacher)
 
     def forget(self) -> None:
@@ -89,7 +88,7 @@ class Batches:
 
     @torch.no_grad()
     def _copy(self, copy: int, phase: int) -> list[Rows]:
-        """Half-precision trunk outputs (N, C, H, W) of one augmented copy; with a teacher its z and active patches."""
+        """Trunk outputs (N, C, H, W) of one augmented copy in half precision, and what is kept of its teacher."""
         generator = self._generator(phase, 50_000 + copy)
         columns: list[Rows] = []
         parts = torch.arange(len(self.fit)).split(self.params.batch_size)
@@ -98,7 +97,7 @@ class Batches:
             with autocast(self.device, self.params.precision):
                 row = [self.trunk(images).half()]
             if (teacher := self._ask(images)) is not None:
-                row += [teacher.z.half(), teacher.active]
+                row += [_compact(getattr(teacher, name)) for name in self.kept]
             columns = columns or self._room(row)
             for column, values in zip(columns, row, strict=True):
                 if isinstance(column, Stream):
@@ -117,16 +116,23 @@ class Batches:
             return [v.new_empty(s) for s, v in zip(shapes, row, strict=True)]
         return [Stream.of(on_disk(s, v.dtype, self.folder), self.device) for s, v in zip(shapes, row, strict=True)]
 
-    def _ask(self, images: Tensor) -> Teacher | None:
+    def _ask(self, images: Tensor) -> Output | None:
         if self.teacher is None:
             return None
         self.teacher_passes += len(images)
         with torch.inference_mode(), autocast(self.device, self.params.precision):
             out = self.teacher(images)
-            cells = out.z.shape[2] * out.z.shape[3]
-            active = active_patches(out.cells, out.distances, self.params.tau_train, cells)
+        return self._answer({name: getattr(out, name) for name in self.kept})
+
+    def _answer(self, kept: dict[str, Tensor]) -> Output:
+        """A teacher's answer from the fields that were kept."""
+        assert self.teacher is not None
+        none = torch.empty(0, device=self.device)
+        with torch.no_grad():
+            prototypes = self.teacher.layer.prepare(self.teacher.prototypes)
         # copies made outside inference mode may be kept for the student's backward pass
-        return Teacher(out.z.float().clone(), active.clone(), self.teacher.prototypes)
+        fields = {k: v.long().clone() if k == "cells" else v.float().clone() for k, v in kept.items()}
+        return Output(**{**dict.fromkeys(Output._fields, none), **fields, "prototypes": prototypes})
 
     def _generator(self, phase: int, epoch: int) -> torch.Generator:
         return torch.Generator().manual_seed((self.params.seed * 1009 + phase) * 100_003 + epoch)

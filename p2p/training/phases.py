@@ -22,6 +22,11 @@ class Phase:
     trains: tuple[str, ...] = ()
     rates: tuple[float, ...] = ()
 
+    @property
+    def epochs(self) -> int:
+        """Steps of the progress line: passes, or one for a phase that is none."""
+        return max(1, len(self.rates))
+
 
 def timeline(params: TrainParams) -> list[Phase]:
     """The phases of a run, in order.

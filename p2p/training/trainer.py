@@ -1,90 +1,50 @@
 """Training: one loop over a list of phases, for teacher, baseline, student and controls alike.
 
-Read in this order: `objective` (what is minimised), `Trainer.run` (the phases), `Trainer._epoch` (one pass).
+Read in this order: `Trainer.run` (the phases), `Trainer._epoch` (one pass), `Trainer._push` and `Trainer._decide` (how
+prototypes become training patches); what is minimised is `p2p.training.objective`.
 Every epoch draws its order and its augmentation from a generator seeded by (seed, phase, epoch), so that a run
 killed at any moment goes on from its last epoch and ends with the same weights, bit for bit.
 """
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
-from tqdm import tqdm
+from torch import Tensor
 
-from p2p import losses
 from p2p.data.images import ImageSet
 from p2p.decision import solve_decision_layer
 from p2p.device import has_bfloat16
 from p2p.errors import UserError
-from p2p.networks import LinearNet, Output, ProtoNet, build_trunk, similarity
+from p2p.networks import ProtoNet
 from p2p.projection import Projection, push
 from p2p.prototypes import class_patches, normalise_features
 from p2p.study.params import TrainParams
-from p2p.training.batches import Batches, Teacher, autocast
-from p2p.training.checkpoints import digest, digest_images, load_checkpoint, save_checkpoint, save_network
+from p2p.training.batches import Batches, autocast
+from p2p.training.build import Network, build_network
+from p2p.training.checkpoints import (
+    code_digest,
+    digest,
+    digest_images,
+    load_tensors,
+    prefixed,
+    save_tensors,
+    without,
+)
+from p2p.training.objective import distillation, objective
+from p2p.training.optimisers import (
+    new_optimizer,
+    optimizer_tensors,
+    parameter_groups,
+    restore_optimizer,
+    set_rates,
+)
 from p2p.training.phases import Phase, timeline
-
-Network = ProtoNet | LinearNet
-
-
-def build_network(params: TrainParams, classes: int) -> Network:
-    """The untrained network of a run, the same for the same seed."""
-    torch.manual_seed(params.seed)
-    trunk, channels = build_trunk(params.network, params.size, params.grid, params.weights)
-    if params.model == "linear":
-        return LinearNet(trunk, channels, classes)
-    return ProtoNet(trunk, channels, classes, params.prototypes_per_class, params.prototype_depth)
-
-
-def objective(
-    out: Output,
-    labels: Tensor,
-    network: Network,
-    params: TrainParams,
-    teacher: Teacher | None,
-    distil_only: bool = False,
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """The loss of one batch and its parts.
-
-    L = CE + λ_clst cluster − λ_sep separation + λ_L1 ‖W ⊙ (1 − own)‖₁ + λ_global L_global + λ_ppc L_ppc.
-
-    Args:
-        out: The network's output for the batch.
-        labels: (B,).
-        network: For its prototypes and decision layer.
-        params: The λs and switches.
-        teacher: The teacher's answer to the same images, or None.
-        distil_only: Leave out all but the last two terms (A14).
-    """
-    parts = {"ce": cross_entropy(out.logits, labels)}
-    if isinstance(network, LinearNet):
-        return parts["ce"], parts
-    own = network.own[labels]  # (B, P)
-    parts["cluster"] = losses.cluster(out.distances, own)
-    parts["separation"] = losses.separation(out.distances, own)
-    parts["l1"] = losses.decision_l1(network.decision.weight, network.own)
-    total = (
-        parts["ce"]
-        + params.lambda_cluster * parts["cluster"]
-        - params.lambda_separation * parts["separation"]
-        + params.lambda_l1 * parts["l1"]
-    )
-    if teacher is not None:
-        total = total * 0 if distil_only else total
-        parts["global"] = losses.global_explanation(network.prototypes, teacher.prototypes, params.global_norm)
-        active = teacher.active
-        if params.mask_source == "student":
-            active = losses.active_patches(out.cells, out.distances.detach(), params.tau_train, active.shape[1])
-        parts["ppc"] = losses.patch_correspondence(out.z, teacher.z, active, params.ppc_norm)
-        total = total + params.lambda_global * parts["global"] + params.lambda_ppc * parts["ppc"]
-    return total, parts
+from p2p.training.progress import Progress, memory_advice
 
 
 class Trainer:
@@ -93,6 +53,7 @@ class Trainer:
     def __init__(self, params: TrainParams, images: ImageSet, folder: Path, teacher: ProtoNet | None = None) -> None:
         self.params, self.folder, self.teacher = params, folder, teacher
         self.device = images.pixels.device
+        distillation(params)  # an unknown loss is refused before any work
         if params.precision == "bfloat16" and not has_bfloat16(self.device):
             raise UserError(
                 f"Run '{params.run}': 'precision' is bfloat16, but {self.device} has no units for it and would be "
@@ -106,9 +67,14 @@ class Trainer:
         self.projection: Projection | None = None
         self.seconds = 0.0
         self._held_features: list[Tensor] = []
-        self.start_digest = digest(self.network)
-        self.images_digest = digest_images(images)
-        self.teacher_digest = digest(teacher) if teacher is not None else ""
+        # what must be the same for a run to go on, else it is another run; where numbers lie does not change them
+        self.identity = {
+            "params": params.model_dump(exclude={"streaming", "warm_cache_gb"}),
+            "images": digest_images(images),
+            "start": digest(self.network),  # weights files included
+            "teacher": digest(teacher) if teacher is not None else "",
+            "code": code_digest(),
+        }
         self.batches = Batches(params, self.fit, self.network.trunk, teacher, folder)
         if params.compile_trunk:
             self.network.trunk.compile()
@@ -128,39 +94,63 @@ class Trainer:
         Raises:
             UserError: The loss is no longer finite, or memory or disk is full; the last checkpoint stays.
         """
-        done = load_checkpoint(self) if (self.folder / "checkpoint.safetensors").exists() else (0, 0)
-        steps = sum(max(1, len(phase.rates)) for phase in self.phases)
-        form = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"
-        bar = tqdm(total=steps, desc=self.params.run, disable=not progress, mininterval=2, bar_format=form)
+        checkpoint = self.folder / "checkpoint.safetensors"
+        done = self.restore(*load_tensors(checkpoint, self.device)) if checkpoint.exists() else (0, 0)
+        line = Progress(self.params.run, self.phases, len(self.fit.labels), progress)
         if done == (0, 0):
-            with self._one_sentence():
+            with memory_advice(self.params, self.device, self.folder):
                 self._initialise()
         for index, phase in enumerate(self.phases):
-            for epoch in range(max(1, len(phase.rates))):
-                bar.update()
+            for epoch in range(phase.epochs):
+                line.bar.update()
                 if (index, epoch) < done:
                     continue
                 began = time.perf_counter()
-                with self._one_sentence():
+                with memory_advice(self.params, self.device, self.folder):
                     row = self._step(phase, index, epoch)
                 seconds = time.perf_counter() - began
                 self.seconds += seconds
-                speed = len(self.fit.labels) / seconds
-                shown = {
-                    "phase": phase.name,
-                    **{k: f"{v:.3f}" for k, v in row.items() if k in ("loss", "accuracy", "validation")},
-                }
                 row |= {"seconds": seconds, "passes": self.batches.passes}
                 self.history.append({"phase": phase.name, "epoch": epoch + 1, **row})
-                bar.set_postfix({**shown, "images/s": f"{speed:.0f}", "left": self._time_left(index, epoch)})
-                last = epoch + 1 == max(1, len(phase.rates))
+                line.show(self.history, index)
+                last = epoch + 1 == phase.epochs
                 if last and phase.name == "warm":
                     self.batches.forget()
                 if phase.name == "push":
                     continue  # saved with the decision phase behind it: a push alone is no resting place
-                save_checkpoint(self, (index + 1, 0) if last else (index, epoch + 1))
-        bar.close()
+                self.save((index + 1, 0) if last else (index, epoch + 1))
+        line.bar.close()
         return self.network
+
+    def save(self, upcoming: tuple[int, int]) -> None:
+        save_tensors(self.folder / "checkpoint.safetensors", *self.state(upcoming))
+
+    def state(self, upcoming: tuple[int, int]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """All that is needed to go on with phase and epoch `upcoming`; chance depends on (seed, phase, epoch) alone."""
+        tensors = prefixed("network", self.network.state_dict())
+        for name, optimizer in self.optimizers.items():
+            tensors |= optimizer_tensors(optimizer, f"optimizer.{name}")
+        passes = [self.batches.passes, self.batches.teacher_passes]
+        meta = {"upcoming": upcoming, "history": self.history, "best": self.best, "passes": passes}
+        return tensors, {**meta, "seconds": self.seconds, **self.identity}
+
+    def restore(self, tensors: dict[str, Tensor], meta: dict[str, Any]) -> tuple[int, int]:
+        """Be where `state` was taken; (0, 0), to start anew, where parameters, images or teacher have changed."""
+        changed = [name for name, value in self.identity.items() if meta.get(name) != value]
+        if meta["best"] >= 0 and not (self.folder / "network.safetensors").exists():
+            changed.append("network.safetensors")
+        if changed:
+            said = f"{self.params.run}: {' and '.join(changed)} changed since the checkpoint, starting anew."
+            print(said, file=sys.stderr)
+            return 0, 0
+        self.network.load_state_dict(without("network", tensors))
+        for phase in self.phases:
+            if phase.name not in self.optimizers and without(f"optimizer.{phase.name}", tensors):
+                self.optimizers[phase.name] = new_optimizer(self.network, phase, self.params)
+                restore_optimizer(self.optimizers[phase.name], tensors, f"optimizer.{phase.name}")
+        self.history, self.best, self.seconds = meta["history"], meta["best"], meta["seconds"]
+        self.batches.passes, self.batches.teacher_passes = meta["passes"]
+        return tuple(meta["upcoming"])
 
     def _initialise(self) -> None:
         if self.params.feature_init == "data":
@@ -172,60 +162,29 @@ class Trainer:
 
     def _step(self, phase: Phase, index: int, epoch: int) -> dict[str, float]:
         if phase.name == "push":
-            assert isinstance(self.network, ProtoNet)
-            self.before_push = {k: v.clone() for k, v in self.network.state_dict().items() if not k.startswith("trunk")}
-            self.projection = push(self.network, self.fit.pixels, self.fit.labels, self.params.batch_size)
-            self.batches.passes += len(self.fit.labels)
-            return {"validation": self._validate()}
+            return self._push()
         if phase.name == "decision":
             return self._decide(phase)
         row = self._epoch(phase, index, epoch)
         row["validation"] = self._validate(frozen="trunk" not in phase.trains)
-        if phase is self.phases[-1] and epoch + 1 == len(phase.rates):  # a linear network; others end with a decision
+        if phase is self.phases[-1] and epoch + 1 == phase.epochs:  # a linear network; others end with a decision
             self._keep(row["validation"])
         return row
-
-    def _decide(self, phase: Phase) -> dict[str, float]:
-        assert isinstance(self.network, ProtoNet) and self.projection is not None
-        pushed = self.network.decision.weight.detach().clone()
-        if phase.trains:
-            own, held = self._activations(self.fit), self._activations(self.held_out)
-            p = self.params
-            solved = solve_decision_layer(
-                pushed,
-                self.network.own,
-                own,
-                self.fit.labels,
-                (held, self.held_out.labels),
-                p.lambda_l1,
-                p.decision_iterations,
-            )
-            self.network.decision.weight.data = solved
-        accuracy = self._validate()
-        self._keep(accuracy)
-        return {"validation": accuracy}
-
-    def _keep(self, accuracy: float) -> None:
-        """Save the network when it is the best so far on the validation split."""
-        if accuracy > self.best:
-            self.best = accuracy
-            extra = {}
-            if self.projection is not None:
-                extra = {f"before_push.{k}": v for k, v in self.before_push.items() if "addon" not in k}
-                extra |= {f"projection.{k}": v for k, v in vars(self.projection).items()}
-            save_network(self.network, self.folder / "network.safetensors", extra)
 
     # --------------------------------------------------------------------------------------------------- one pass
 
     def _epoch(self, phase: Phase, index: int, epoch: int) -> dict[str, float]:
         """One pass over the training images; no host synchronisation but for the sums at its end."""
         network, params = self.network, self.params
-        optimizer = self._optimizer(phase, phase.rates[epoch])
+        if phase.name not in self.optimizers:
+            self.optimizers[phase.name] = new_optimizer(network, phase, params)
+        optimizer = self.optimizers[phase.name]
+        set_rates(optimizer, phase, epoch, params)
         frozen = "trunk" not in phase.trains
         network.train()
         if frozen or params.trunk_batchnorm == "frozen":
             network.trunk.eval()
-        for name, tensors in self._groups().items():
+        for name, tensors in parameter_groups(network).items():
             for tensor in tensors:
                 tensor.requires_grad_(name in phase.trains)
         sums: dict[str, Tensor] = {}
@@ -251,70 +210,50 @@ class Trainer:
             )
         return means
 
-    # ---------------------------------------------------------------------------------------------------- helpers
+    # ------------------------------------------------------------------------------- prototypes to training patches
 
-    def _time_left(self, index: int, epoch: int) -> str:
-        """An estimate from the phases seen so far; a kind of phase not seen yet counts as the slowest that was."""
-        seen: dict[str, list[float]] = {}
-        for row in self.history:
-            seen.setdefault(row["phase"], []).append(row["seconds"])
-        mean = {name: sum(values[-5:]) / len(values[-5:]) for name, values in seen.items()}
-        left = -(epoch + 1) * mean[self.phases[index].name]
-        left += sum(max(1, len(p.rates)) * mean.get(p.name, max(mean.values())) for p in self.phases[index:])
-        return tqdm.format_interval(max(0.0, left))
+    def _push(self) -> dict[str, float]:
+        assert isinstance(self.network, ProtoNet)
+        self.before_push = {k: v.clone() for k, v in self.network.state_dict().items() if not k.startswith("trunk")}
+        self.projection = push(self.network, self.fit.pixels, self.fit.labels, self.params.batch_size)
+        self.batches.passes += len(self.fit.labels)
+        return {"validation": self._validate()}
 
-    @contextmanager
-    def _one_sentence(self) -> Iterator[None]:
-        try:
-            yield
-        except torch.OutOfMemoryError as error:
-            p, reason = self.params, str(error).split(". ")[0].strip().rstrip(".")
-            raise UserError(
-                f"Run '{p.run}' needs more memory than {self.device} has ({reason}); lower 'warm_cache_gb' (now "
-                f"{p.warm_cache_gb:g}) or set 'streaming' to on, and it goes on from its last epoch in {self.folder}; "
-                f"or lower 'batch_size' (now {p.batch_size}), which begins it anew."
-            ) from None
+    def _decide(self, phase: Phase) -> dict[str, float]:
+        assert isinstance(self.network, ProtoNet) and self.projection is not None
+        if phase.trains:
+            own, held = self._activations(self.fit), self._activations(self.held_out)
+            self.network.decision.weight.data = solve_decision_layer(
+                self.network.decision.weight.detach().clone(),
+                self.network.own,
+                own,
+                self.fit.labels,
+                (held, self.held_out.labels),
+                self.params.lambda_l1,
+                self.params.decision_iterations,
+            )
+        accuracy = self._validate()
+        self._keep(accuracy)
+        return {"validation": accuracy}
 
-    def _groups(self) -> dict[str, list[nn.Parameter]]:
-        n = self.network
-        groups = {"trunk": list(n.trunk.parameters()), "decision": list(n.decision.parameters())}
-        if isinstance(n, ProtoNet):
-            groups |= {"addon": list(n.addon.parameters()), "prototypes": [n.prototypes]}
-        return groups
-
-    def _optimizer(self, phase: Phase, rate: float) -> torch.optim.Optimizer:
-        """One optimiser a kind of phase, kept across rounds; its learning rates are set for this epoch."""
-        p = self.params
-        factor = p.joint_factor if phase.name == "joint" else 1.0
-        rates = {"addon": p.lr_addon * factor, "prototypes": p.lr_prototypes * factor, "trunk": p.lr_trunk}
-        rates["decision"] = rates["addon"] if p.model == "linear" else p.lr_decision  # it takes the add-on's place
-        if phase.name not in self.optimizers:
-            groups = [
-                {
-                    "params": tensors,
-                    "name": name,
-                    "weight_decay": p.weight_decay if name in ("trunk", "addon") else 0.0,
-                }
-                for name, tensors in self._groups().items()
-                if name in phase.trains
-            ]
-            kind = torch.optim.AdamW if p.optimizer == "adamw" else torch.optim.Adam
-            self.optimizers[phase.name] = kind(groups, lr=1e-3, fused=True)
-        optimizer = self.optimizers[phase.name]
-        for group in optimizer.param_groups:
-            group["lr"] = rates[group["name"]] * rate
-        return optimizer
+    def _keep(self, accuracy: float) -> None:
+        """Save the network when it is the best so far on the validation split."""
+        if accuracy > self.best:
+            self.best = accuracy
+            tensors = prefixed("network", self.network.state_dict())
+            if self.projection is not None:
+                tensors |= {f"before_push.{k}": v for k, v in self.before_push.items() if "addon" not in k}
+                tensors |= prefixed("projection", vars(self.projection))
+            save_tensors(self.folder / "network.safetensors", tensors)
 
     @torch.no_grad()
     def _activations(self, images: ImageSet) -> Tensor:
-        assert isinstance(self.network, ProtoNet)
-        self.network.eval()
-        parts = [
-            similarity(self.network(pixels).distances, self.network.epsilon)
-            for pixels in images.pixels.split(self.params.batch_size)
-        ]
+        """(N, P) similarities."""
+        network = self.network.eval()
+        assert isinstance(network, ProtoNet)
         self.batches.passes += len(images.labels)
-        return torch.cat(parts)
+        batches = images.pixels.split(self.params.batch_size)
+        return torch.cat([network.layer.similarity(network(pixels).distances) for pixels in batches])
 
     @torch.inference_mode()
     def _validate(self, frozen: bool = False) -> float:

@@ -1,0 +1,62 @@
+"""What is minimised: the loss of one batch and its parts."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from p2p import losses
+from p2p.errors import pick
+from p2p.networks import LinearNet, Output
+from p2p.study.params import TrainParams
+from p2p.training.build import Network
+
+
+def distillation(params: TrainParams) -> dict[str, losses.Distillation]:
+    """The distillation losses of a run by their names.
+
+    Raises:
+        UserError: An unknown name.
+    """
+    return {name: pick(losses.DISTILLATION, name, "distillation") for name in params.distillation}
+
+
+def objective(
+    out: Output,
+    labels: Tensor,
+    network: Network,
+    params: TrainParams,
+    teacher: Output | None,
+    distil_only: bool = False,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The loss of one batch and its parts.
+
+    L = CE + λ_clst cluster − λ_sep separation + λ_L1 ‖W ⊙ (1 − own)‖₁ + Σ λ_i L_i, L_i the distillation losses.
+
+    Args:
+        out: The network's output for the batch.
+        labels: (B,).
+        network: For its decision layer.
+        params: The λs and switches.
+        teacher: The teacher's answer to the same images, or None.
+        distil_only: Leave out all but the distillation losses (A14).
+    """
+    parts = {"ce": cross_entropy(out.logits, labels)}
+    if isinstance(network, LinearNet):
+        return parts["ce"], parts
+    own = network.own[labels]  # (B, P)
+    parts["cluster"] = losses.cluster(out.distances, own)
+    parts["separation"] = losses.separation(out.distances, own)
+    parts["l1"] = losses.decision_l1(network.decision.weight, network.own)
+    total = (
+        parts["ce"]
+        + params.lambda_cluster * parts["cluster"]
+        - params.lambda_separation * parts["separation"]
+        + params.lambda_l1 * parts["l1"]
+    )
+    if teacher is not None:
+        total = total * 0 if distil_only else total
+        for name, each in distillation(params).items():
+            parts[name] = each.loss(out, teacher, **each.switches(params))
+            total = total + params.distillation[name] * parts[name]
+    return total, parts
