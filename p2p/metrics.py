@@ -7,11 +7,11 @@ explanations" in the book). Every metric is a pure function of tables, so networ
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from math import comb, floor, inf
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -238,3 +238,22 @@ def _minima(table: ResponseTable, span: slice) -> Tensor:
 def _active(minima: Tensor, tau: float) -> Tensor:
     """(N, H*W) bool: active cells at tau; the finite test keeps cells of no prototype out at infinity."""
     return (minima <= tau) & torch.isfinite(minima)
+
+
+class Metric(NamedTuple):
+    """A metric as result files, tables and figures know it; its range, direction and source stand at its function."""
+
+    name: str  # in `metrics.csv`; its values on permuted images and at chance levels are `<name>_permuted` …
+    label: str  # of its column
+    of: Callable[..., Tensor | float]  # of one table, or of the teacher's and another network's
+    over_tau: bool = False  # whether it takes thresholds and gives (T,) values
+    options: tuple[str, ...] = ()  # further keywords, set by the evaluation
+
+
+# Add a line here, and the metric has floors, permuted values, a column in every table and rows in every result file.
+OF_ONE = (Metric("aap", "AAP", aap, over_tau=True),)
+OF_TWO = (
+    Metric("ajs", "AJS", ajs, over_tau=True, options=("empty",)),
+    Metric("pms", "PMS", lambda table_t, table_s: pms(table_t, table_s).value),
+    Metric("agreement", "same cell", agreement),
+)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import Any
@@ -12,8 +12,9 @@ from torch import Tensor
 
 from p2p import metrics
 from p2p.evaluation.runs import Trained, top1
-from p2p.metrics import TAUS, Empty, ResponseTable
+from p2p.metrics import TAUS, Empty, Metric
 from p2p.networks import ProtoNet
+from p2p.responses import ResponseTable
 
 ALWAYS = ""  # tau of a metric that has none
 
@@ -50,8 +51,7 @@ def own_rows(answer: Answer) -> Iterator[Row]:
     if "projection_error" in answer.run:
         yield (*who, "tuned", "projection_error", ALWAYS, answer.run["projection_error"])
     for stage, table in answer.tables.items():
-        for tau, value in zip(TAUS, metrics.aap(table).tolist(), strict=True):
-            yield (*who, stage, "aap", tau, value)
+        yield from _values((*who, stage), metrics.OF_ONE, [table], "")
 
 
 def transfer_rows(answer: Answer, teacher: Answer, labels: Tensor, empty: Empty, seed: int) -> Iterator[Row]:
@@ -61,10 +61,10 @@ def transfer_rows(answer: Answer, teacher: Answer, labels: Tensor, empty: Empty,
     grid = reference.grid[0] * reference.grid[1]
     for stage, table in answer.tables.items():
         who = (answer.role, answer.variant, stage)
-        yield from _pair(who, reference, table, "", empty)
+        yield from _values(who, metrics.OF_TWO, [reference, table], "", empty=empty)
         if stage == "tuned":
             shuffled = metrics.permute_images(table, torch.Generator().manual_seed(seed))
-            yield from _pair(who, reference, shuffled, "_permuted", empty)
+            yield from _values(who, metrics.OF_TWO, [reference, shuffled], "_permuted", empty=empty)
             a, b = metrics.aap(reference, (inf,)).item(), metrics.aap(table, (inf,)).item()
             yield (*who, "ajs_chance", inf, metrics.ajs_chance(a, b, grid))
             yield (
@@ -89,15 +89,18 @@ def level_rows(
         table: The other network's.
     """
     who = (role, variant, "tuned")
-    for tau, value in zip(TAUS, metrics.aap(table).tolist(), strict=True):
-        yield (*who, f"aap_{level}", tau, value)
-    yield from _pair(who, reference, table, f"_{level}", empty)
+    yield from _values(who, metrics.OF_ONE, [table], f"_{level}")
+    yield from _values(who, metrics.OF_TWO, [reference, table], f"_{level}", empty=empty)
 
 
-def _pair(
-    who: tuple[str, str, str], reference: ResponseTable, table: ResponseTable, suffix: str, empty: Empty
+def _values(
+    who: tuple[str, str, str], chosen: Sequence[Metric], tables: Sequence[ResponseTable], suffix: str, **options: Any
 ) -> Iterator[Row]:
-    for tau, value in zip(TAUS, metrics.ajs(reference, table, empty=empty).tolist(), strict=True):
-        yield (*who, f"ajs{suffix}", tau, value)
-    yield (*who, f"pms{suffix}", ALWAYS, metrics.pms(reference, table).value)
-    yield (*who, f"agreement{suffix}", ALWAYS, metrics.agreement(reference, table))
+    """Every metric of these tables, under its name and the suffix."""
+    for metric in chosen:
+        keywords = {key: options[key] for key in metric.options}
+        if metric.over_tau:
+            for tau, value in zip(TAUS, torch.as_tensor(metric.of(*tables, TAUS, **keywords)).tolist(), strict=True):
+                yield (*who, f"{metric.name}{suffix}", tau, value)
+        else:
+            yield (*who, f"{metric.name}{suffix}", ALWAYS, float(metric.of(*tables, **keywords)))
