@@ -32,6 +32,7 @@ FIRST = (
     "method",
     "data",
     "howto",
+    "built",
     "cluster",
     "reproductions",
 )  # prose in reading order; other pages follow in alphabet order
