@@ -21,28 +21,33 @@ from torch import Tensor
 from p2p.networks import Output
 
 GlobalNorm = Literal["l2", "mean_abs"]
-MaskSource = Literal["teacher", "student"]
+MaskSource = Literal["teacher", "student", "all"]
 PpcNorm = Literal["patch", "image", "batch"]
 
 
 def cluster(distances: Tensor, own: Tensor) -> Tensor:
     """Every image near some prototype of its class: mean_b min_{j own} d_bj (ProtoPNet, §2.2).
 
+    Of tied prototypes one gets the gradient (A19): were it shared, two that sit on the same patch after a push would
+    move alike for ever.
+
     Args:
         distances: (B, P) squared L2.
         own: (B, P) bool, prototype j belongs to the class of image b.
     """
-    return distances.masked_fill(~own, float("inf")).amin(1).mean()
+    return distances.masked_fill(~own, float("inf")).min(1).values.mean()
 
 
 def separation(distances: Tensor, own: Tensor) -> Tensor:
     """Distance to the nearest prototype of another class, mean_b min_{j other} d_bj; enters with a negative weight.
 
+    Of tied prototypes one gets the gradient, as in `cluster`.
+
     Args:
         distances: (B, P) squared L2.
         own: (B, P) bool, prototype j belongs to the class of image b.
     """
-    return distances.masked_fill(own, float("inf")).amin(1).mean()
+    return distances.masked_fill(own, float("inf")).min(1).values.mean()
 
 
 def decision_l1(weight: Tensor, own: Tensor) -> Tensor:
@@ -101,13 +106,17 @@ def patch_correspondence(
     Args:
         student: Of its add-on map `z` (B, D, H, W); of `distances` and `cells` where it is the mask's source.
         teacher: Likewise.
-        mask_source: Whose active patches; the student's in the released code (A1).
+        mask_source: Whose active patches; the student's in the released code (A1); "all" counts every cell.
         tau_train: Threshold of active patches (A3), see `active_patches`.
         ppc_norm: "patch" averages over active patches; "image" over those of each image, then over images; "batch" (A4)
             is the released code's Σ active·e / (2 Σ active + 1).
     """
-    source, (_, _, h, w) = (teacher if mask_source == "teacher" else student), student.z.shape
-    active = active_patches(source.cells, source.distances.detach(), tau_train, h * w)
+    b, _, h, w = student.z.shape
+    source = student if mask_source == "student" else teacher
+    if mask_source == "all":
+        active = torch.ones(b, h * w, dtype=torch.bool, device=student.z.device)
+    else:
+        active = active_patches(source.cells, source.distances.detach(), tau_train, h * w)
     error = (student.z - teacher.z).square().sum(1).flatten(1) * active  # (B, HW)
     count = active.sum(1)  # (B,)
     if ppc_norm == "image":

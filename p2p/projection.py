@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
+from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from p2p.errors import UserError
 from p2p.networks import Pixels, ProtoNet, PrototypeLayer
 
 
@@ -28,6 +31,10 @@ class Projection:
     distances: Tensor
     patches: Tensor
     maps: Tensor
+
+    def distinct(self) -> int:
+        """How many different patches the prototypes are."""
+        return len(torch.stack([self.images, self.cells], 1).unique(dim=0))
 
     def boxes(self, layer: PrototypeLayer, size: int, percentile: float = 95.0) -> Tensor:
         """(P, 4) x0, y0, x1, y1 in pixels, see `activation_boxes`."""
@@ -90,12 +97,119 @@ def _own_distances(z: Tensor, own: Tensor) -> Tensor:
     return (torch.baddbmm(x2, own, x, alpha=-2) + (own * own).sum(2, keepdim=True)).relu()
 
 
-def push(network: ProtoNet, pixels: Pixels, labels: Tensor, batch_size: int = 64) -> Projection:
-    """Replace every prototype by its nearest own-class training patch (ProtoPNet §2.2, projection).
+@torch.inference_mode()
+def distinct_patches(network: ProtoNet, pixels: Pixels, labels: Tensor, batch_size: int = 64) -> Projection:
+    """As `find_patches`, but the prototypes of a class get different patches, with the smallest sum of distances.
 
-    Args, Returns: as `find_patches`.
+    One assignment problem a class (Jonker-Volgenant, `scipy.optimize.linear_sum_assignment`).
+
+    Raises:
+        UserError: A class has fewer patches than prototypes.
     """
-    found = find_patches(network, pixels, labels, batch_size)
+    vectors, per_class = network.layer.prepare(network.prototypes), len(network.prototypes) // len(network.own)
+    parts: list[tuple[Tensor, Tensor]] = []
+    for k in range(len(network.own)):
+        images = (labels == k).nonzero()[:, 0]
+        z = torch.cat([_maps(network, pixels, part) for part in images.split(batch_size)])  # (n, D, H, W)
+        if z[:, 0].numel() < per_class:
+            raise UserError(
+                f"Class {k} has {z[:, 0].numel()} patches for {per_class} prototypes; lower 'prototypes_per_class' or "
+                "set 'push' to nearest."
+            )
+        own = vectors[k * per_class : (k + 1) * per_class]
+        cost = _own_distances(z, own.expand(len(z), *own.shape)).transpose(0, 1).flatten(1)  # (per_class, n·HW)
+        chosen = torch.from_numpy(linear_sum_assignment(cost.cpu().numpy())[1]).to(images.device)
+        cells = z.shape[2] * z.shape[3]
+        parts.append((images[chosen // cells], chosen % cells))
+    image, cell = (torch.cat(of) for of in zip(*parts, strict=True))
+    return patches_at(network, pixels, image, cell, batch_size)
+
+
+@torch.inference_mode()
+def patches_at(network: ProtoNet, pixels: Pixels, images: Tensor, cells: Tensor, batch_size: int = 64) -> Projection:
+    """The network's own features at given patches.
+
+    Args:
+        network: In any mode; it is run in eval mode and left as it was.
+        pixels: (N, 3, S, S) uint8, unaugmented training images.
+        images: (P,) index of each prototype's source image.
+        cells: (P,) its cell.
+        batch_size: Images a forward pass.
+    """
+    device = network.prototypes.device
+    vectors, found = network.layer.prepare(network.prototypes), []
+    for part in torch.arange(len(images), device=images.device).split(batch_size):
+        z = _maps(network, pixels, images[part])
+        h, w = z.shape[2:]
+        x, here = z.flatten(2), cells[part].to(device)  # (b, D, HW)
+        patch = x[torch.arange(len(x), device=device), :, here]
+        moved = (vectors[part.to(device)] - patch).square().sum(1)
+        found.append((moved, patch, (x - patch[:, :, None]).square().sum(1).view(-1, h, w)))
+    distances, patches, maps = (torch.cat(of) for of in zip(*found, strict=True))
+    return Projection(images.to(device), cells.to(device), distances, patches, maps)
+
+
+def _maps(network: ProtoNet, pixels: Pixels, images: Tensor) -> Tensor:
+    """Add-on maps (n, D, H, W) of some images, in eval mode."""
+    mode = network.training
+    network.eval()
+    z = network.add_on_map(pixels[images.to(pixels.device)].to(network.prototypes.device))
+    network.train(mode)
+    return z
+
+
+class SameSource(NamedTuple):
+    """Shares of prototypes, 0 to 1, and what chance gives: a random order of the prototypes within each class."""
+
+    patch: float
+    image: float
+    patch_chance: float
+    image_chance: float
+
+
+def same_source(teacher: Projection, other: Projection, per_class: int) -> SameSource:
+    """Share of prototypes whose source patch, or image, is that of the teacher's prototype of the same number.
+
+    What a person is shown as the reason is the source patch, so this is how often the two networks show one picture.
+    Source: this study.
+
+    Args:
+        teacher, other: Projections of the same images, prototype j of class j // per_class in both.
+        per_class: Prototypes of a class.
+    """
+    shares = []
+    for patch in (True, False):
+        a, b = (torch.stack([p.images, p.cells * patch], 1).view(-1, per_class, 2) for p in (teacher, other))
+        equal = (a[:, :, None] == b[:, None]).all(3).double()  # (K, n, n): i of the teacher, j of the other
+        shares += [float(equal.diagonal(dim1=1, dim2=2).mean()), float(equal.mean())]
+    return SameSource(shares[0], shares[2], shares[1], shares[3])
+
+
+def push(
+    network: ProtoNet,
+    pixels: Pixels,
+    labels: Tensor,
+    batch_size: int = 64,
+    how: str = "nearest",
+    teacher: Projection | None = None,
+) -> Projection:
+    """Replace every prototype by a training patch of its own class (ProtoPNet §2.2, projection).
+
+    Args:
+        network, pixels, labels, batch_size: As in `find_patches`.
+        how: "nearest", as published; "distinct", the nearest but no patch twice in a class; "shared", the network's own
+            feature at the source patch of the teacher's prototype of the same number, so that both show one picture.
+        teacher: Where the teacher's prototypes come from, for "shared".
+
+    Returns:
+        Where each prototype comes from.
+    """
+    if how == "shared":
+        assert teacher is not None, "a shared push needs the teacher's projection"
+        found = patches_at(network, pixels, teacher.images, teacher.cells, batch_size)
+    else:
+        find = distinct_patches if how == "distinct" else find_patches
+        found = find(network, pixels, labels, batch_size)
     with torch.no_grad():
         network.prototypes.copy_(found.patches)
     return found

@@ -152,6 +152,14 @@ def test_cluster_and_separation():
     assert torch.autograd.gradcheck(lambda d: losses.separation(d, own), distances)
 
 
+def test_of_tied_prototypes_one_gets_the_gradient():
+    """A19: an even split would move two prototypes that were pushed onto one patch alike for ever."""
+    for loss, own in ((losses.cluster, True), (losses.separation, False)):
+        distances = torch.tensor([[0.5, 0.5, 0.9]], requires_grad=True)
+        loss(distances, torch.full((1, 3), own)).backward()
+        assert distances.grad.tolist() == [[1, 0, 0]]
+
+
 def test_decision_l1_leaves_own_class_weights_alone():
     weight, own = rand(K, P) - 0.5, own_of([0, 1, 2])
     expected = sum(abs(weight[k, j].item()) for k in range(K) for j in range(P) if j // (P // K) != k)
@@ -341,3 +349,10 @@ def test_a2_a3_a4_reach_the_objective(scene):
     active = answer.distances < 100
     total, count = error[active].sum().item(), active.sum().item()
     assert parts_with(ppc_norm="batch")["ppc"] == pytest.approx(total / (2 * count + 1), rel=1e-5)
+
+
+def test_ppc_on_all_cells(scene):
+    _, out, _, answer, _ = scene
+    error = (out.z - answer.z).square().sum(1)
+    every = losses.patch_correspondence(out, answer, mask_source="all")
+    assert every.item() == pytest.approx(error.mean().item(), rel=1e-5)

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import copy
+import itertools
 
 import pytest
 import torch
 from torch import Tensor
 
 from p2p.networks import similarity
-from p2p.projection import activation_boxes, find_patches, projection_error, push
+from p2p.projection import (
+    Projection,
+    activation_boxes,
+    distinct_patches,
+    find_patches,
+    projection_error,
+    push,
+    same_source,
+)
 from p2p.prototypes import class_patches
 from p2p.training.build import build_network
 
@@ -158,3 +167,53 @@ def test_class_patches_of_fewer_patches_than_prototypes(tiny, birds):
     one = torch.stack([(train.labels == k).nonzero()[0, 0] for k in range(4)])
     chosen = class_patches(network, train.pixels[one], train.labels[one], seed=0)
     assert chosen.shape == network.prototypes.shape
+
+
+def test_a_distinct_push_is_the_best_one_without_a_patch_twice(network, birds):
+    """Against every assignment of the patches of one class, tried one by one; both prototypes want the same patch."""
+    train = birds.subset("train")
+    with torch.no_grad():
+        network.prototypes[:] = network.prototypes[::2].repeat_interleave(2, 0)
+    nearest = find_patches(network, train.pixels, train.labels)
+    assert nearest.distinct() == 4
+    found = distinct_patches(network, train.pixels, train.labels)
+    assert found.distinct() == 8
+    for k in range(4):
+        own = (train.labels == k).nonzero()[:, 0]
+        patches = all_patches(network, train.pixels[own]).double()
+        cost = (
+            (network.prototypes[2 * k : 2 * k + 2].detach().double()[:, None] - patches.flatten(0, -2)).square().sum(2)
+        )
+        best = min(float(cost[0, a] + cost[1, b]) for a in range(cost.shape[1]) for b in range(cost.shape[1]) if a != b)
+        assert found.distances[2 * k : 2 * k + 2].sum().item() == pytest.approx(best, rel=1e-4, abs=1e-5)
+        assert (train.labels[found.images[2 * k : 2 * k + 2]] == k).all()
+    before = network.prototypes.detach().clone()
+    pushed = push(network, train.pixels, train.labels, how="distinct")
+    assert torch.equal(network.prototypes, pushed.patches) and not torch.equal(before, pushed.patches)
+    assert projection_error(network, train.pixels, pushed) < 1e-4
+    assert (pushed.maps.flatten(1).gather(1, pushed.cells[:, None]) < 1e-5).all()
+
+
+def test_distinct_patches_need_patches_enough(network, birds, refuses):
+    one = birds.subset("train").select(torch.tensor([0]))
+    network.own = torch.ones(1, 17, dtype=torch.bool)
+    network.prototypes = torch.nn.Parameter(torch.rand(17, 8))
+    with refuses("16 patches for 17 prototypes", "prototypes_per_class"):
+        distinct_patches(network, one.pixels, torch.zeros(1, dtype=torch.int64))
+
+
+def test_same_source_counts_patches_and_images_and_knows_chance():
+    def projection(images: list[int], cells: list[int]) -> Projection:
+        none = torch.zeros(len(images), 1)
+        return Projection(torch.tensor(images), torch.tensor(cells), none[:, 0], none, none[:, None])
+
+    teacher, student = projection([0, 0, 5, 6], [1, 2, 3, 4]), projection([0, 1, 5, 6], [1, 2, 9, 4])
+    found = same_source(teacher, student, 2)
+    assert (found.patch, found.image) == (0.5, 0.75)  # number 0 and 3; and 2, whose cell differs
+    orders = itertools.product(*[list(itertools.permutations((a, a + 1))) for a in (0, 2)])
+    shuffled = [
+        same_source(teacher, projection([[0, 1, 5, 6][j] for j in order], [[1, 2, 9, 4][j] for j in order]), 2)
+        for order in (sum(pair, ()) for pair in orders)
+    ]
+    assert found.patch_chance == pytest.approx(sum(s.patch for s in shuffled) / 4)
+    assert found.image_chance == pytest.approx(sum(s.image for s in shuffled) / 4)

@@ -20,11 +20,13 @@ import torch
 from p2p.data.images import load_images
 from p2p.device import has_bfloat16
 from p2p.errors import UserError
-from p2p.evaluation.runs import accuracy, finish_run, load_run
+from p2p.evaluation.runs import accuracy, finish_run, load_run, map_r2, quarter_tau, respond
 from p2p.files import run_lock
+from p2p.metrics import MapR2, aap
 from p2p.networks import LinearNet, ProtoNet
-from p2p.projection import projection_error
+from p2p.projection import projection_error, same_source
 from p2p.prototypes import normalise_features
+from p2p.responses import ResponseTable
 from p2p.study.params import TrainParams
 from p2p.training.build import build_network
 from p2p.training.checkpoints import load_tensors
@@ -108,7 +110,7 @@ def test_a_killed_teacher_ends_bit_identical(tiny, teacher_folder, tmp_path):
     assert same(tensors_of(tmp_path), tensors_of(teacher_folder))
     first, second = (load_tensors(folder / "checkpoint.safetensors") for folder in (tmp_path, teacher_folder))
     assert same(first[0], second[0])  # optimiser states too
-    for key in ("upcoming", "best", "params"):
+    for key in ("upcoming", "kept", "params"):
         assert first[1][key] == second[1][key]
     for mine, theirs in zip(first[1]["history"], second[1]["history"], strict=True):
         cost = {"seconds": 0, "passes": 0}  # a resumed run computes its cached trunk outputs anew
@@ -216,35 +218,29 @@ def test_a_finished_network_has_training_patches_for_prototypes(teacher_folder, 
     assert not run.network.training and not any(p.requires_grad for p in run.network.parameters())
 
 
-def test_the_best_round_is_kept(tiny, birds, tmp_path, monkeypatch):
-    """The validation accuracies of three rounds are set by hand; the first of the two best is kept."""
-    accuracies, states = iter([0.3, 0.6, 0.6]), []
-    decide, validate = Trainer._decide, Trainer._validate
+def test_the_last_round_is_kept(tiny, birds, tmp_path, monkeypatch):
+    states, keep = [], Trainer._keep
 
-    def scripted(self, phase):
-        monkeypatch.setattr(Trainer, "_validate", lambda self: next(accuracies))
-        row = decide(self, phase)
-        monkeypatch.setattr(Trainer, "_validate", validate)
+    def seen(self):
+        keep(self)
         states.append({f"network.{k}": v.clone() for k, v in self.network.state_dict().items()})
-        return row
 
-    monkeypatch.setattr(Trainer, "_decide", scripted)
-    trainer = Trainer(change(tiny, rounds=3, joint_epochs=1, warm_epochs=0), birds, tmp_path)
-    trainer.run(progress=False)
+    monkeypatch.setattr(Trainer, "_keep", seen)
+    Trainer(change(tiny, rounds=3, joint_epochs=1, warm_epochs=0), birds, tmp_path).run(progress=False)
     kept = {k: v for k, v in tensors_of(tmp_path).items() if k.startswith("network.")}
-    assert [same(kept, state) for state in states] == [False, True, False]
-    assert trainer.best == 0.6
+    assert [same(kept, state) for state in states] == [False, False, True]
 
 
 def test_validation_accuracy_is_of_the_validation_split(teacher_folder, birds, tmp_path):
     run, (_, meta) = load_run(teacher_folder), load_tensors(teacher_folder / "checkpoint.safetensors")
     held = birds.subset("validation")
-    assert accuracy(run.network, held.pixels, held.labels) == pytest.approx(meta["best"])
-    decided = [row["validation"] for row in meta["history"] if row["phase"] == "decision"]
-    assert meta["best"] == max(decided)
+    last = meta["history"][-1]
+    assert accuracy(run.network, held.pixels, held.labels) == pytest.approx(last["validation"])
+    ce = torch.nn.functional.cross_entropy(run.network(held.pixels).logits.double(), held.labels)
+    assert last["validation_ce"] == pytest.approx(ce.item(), rel=1e-5)
 
 
-def test_linear_network_trains_and_keeps_its_best_epoch(tiny, birds, tmp_path):
+def test_linear_network_trains_and_keeps_its_last_epoch(tiny, birds, tmp_path):
     trainer = Trainer(change(tiny, model="linear", joint_epochs=3, rounds=1), birds, tmp_path)
     trainer.run(progress=False)
     frame = pd.DataFrame(trainer.history)
@@ -253,7 +249,7 @@ def test_linear_network_trains_and_keeps_its_best_epoch(tiny, birds, tmp_path):
     run = load_run(tmp_path)
     assert isinstance(run.network, LinearNet) and run.projection is None
     held = birds.subset("validation")
-    assert accuracy(run.network, held.pixels, held.labels) == pytest.approx(frame["validation"].max())
+    assert accuracy(run.network, held.pixels, held.labels) == pytest.approx(frame["validation"].iloc[-1])
 
 
 def test_prototypes_may_start_at_patches(tiny, birds, tmp_path):
@@ -530,3 +526,91 @@ def test_data_dependent_start_makes_trunks_of_any_scale_alike(tiny, birds):
     assert torch.allclose(*maps, atol=1e-4)
     channels = torch.logit(maps[0].double()).std((0, 2, 3))
     assert 0.5 < channels.median() < 2  # unit variance before the sigmoid, up to the choice of images
+
+
+# ------------------------------------------------------------------------- following the teacher, and its sources
+
+
+def slow_r2(student, teacher, pixels) -> float:
+    """From the definition, cell by cell."""
+    s, t = (n.eval().add_on_map(pixels).permute(0, 2, 3, 1).flatten(0, 2).double() for n in (student, teacher))
+    mean = sum(t) / len(t)
+    error = sum(float(((a - b) ** 2).sum()) for a, b in zip(s, t, strict=True))
+    return 1 - error / sum(float(((b - mean) ** 2).sum()) for b in t)
+
+
+def test_how_far_the_student_has_followed(tiny_student, birds, teacher, tmp_path):
+    trainer = Trainer(change(tiny_student, rounds=1), birds, tmp_path, teacher)
+    trainer.run(progress=False)
+    held, test = birds.subset("validation"), birds.subset("test")
+    network = load_run(tmp_path).network
+    expected = slow_r2(network, teacher, held.pixels)
+    assert trainer.history[-1]["r2_validation"] == pytest.approx(expected, rel=1e-5)
+    passes = [row for row in trainer.history if row["phase"] in ("warm", "joint")]
+    assert len(passes) == 4 and all(math.isfinite(row["r2"]) for row in passes)
+    outcome = finish_run(tmp_path, birds, teacher)
+    assert outcome["r2"] == pytest.approx(slow_r2(network, teacher, test.pixels), rel=1e-5)
+    assert map_r2(teacher, teacher, test.pixels) == 1
+
+
+def test_r2_has_its_zero_at_the_mean_of_the_teacher():
+    teacher = torch.rand(6, 4, 3, 3, generator=torch.Generator().manual_seed(0))
+    mean = teacher.mean((0, 2, 3), keepdim=True).expand_as(teacher)
+    followed = MapR2()
+    assert math.isnan(followed.value())
+    for part in range(0, 6, 2):
+        followed.add(mean[part : part + 2], teacher[part : part + 2])
+    assert followed.value() == pytest.approx(0, abs=1e-6)
+    constant = MapR2()
+    constant.add(teacher, torch.ones_like(teacher))
+    assert math.isnan(constant.value())
+
+
+def test_the_threshold_at_which_a_quarter_of_the_cells_is_active(tiny, birds, teacher_folder):
+    (answers,) = respond(load_run(teacher_folder).network, birds.subset("validation").pixels)
+    assert finish_run(teacher_folder, birds)["tau_quarter"] == quarter_tau(answers)
+    generator = torch.Generator().manual_seed(0)
+    cells = torch.randint(0, 16, (50, 40), generator=generator).to(torch.int16)
+    table = ResponseTable(cells, torch.rand(50, 40, generator=generator), (4, 4))
+    below, at = (aap(table, (x,)).item() / 16 for x in (quarter_tau(table) * (1 - 1e-6), quarter_tau(table)))
+    assert 0.24 < below < 0.25 <= at
+    few = ResponseTable(torch.zeros(5, 3, dtype=torch.int16), torch.rand(5, 3), (4, 4))
+    assert quarter_tau(few) == math.inf  # one cell of sixteen is ever active
+
+
+def test_copies_ask_the_teacher_once_each(tiny_student, birds, teacher, tmp_path):
+    quick = {"warm_epochs": 0, "joint_epochs": 5, "rounds": 1, "batch_size": 32}
+    trainer = Trainer(change(tiny_student, joint_copies=2, **quick), birds, tmp_path, teacher)
+    trainer.run(progress=False)
+    assert trainer.batches.teacher_passes == 2 * 32 + 8  # the copies, and the validation images
+    assert trainer.history[-1]["passes"] == 5 * (32 + 8) + 32 + 8 + (32 + 8) + 8
+    first, again, other = (next(trainer.batches.copied(0, epoch, frozen=False)) for epoch in (0, 2, 1))
+    assert first.inputs.dtype == torch.uint8 and not torch.equal(first.labels, again.labels)  # orders differ
+    images = [sorted(batch.inputs.flatten(1).long().sum(1).tolist()) for batch in (first, again, other)]
+    assert images[0] == images[1] != images[2]
+    with torch.inference_mode():
+        out = teacher(again.inputs)
+    torch.testing.assert_close(again.teacher.z, out.z, rtol=0, atol=1e-3)  # kept in half precision
+    assert torch.equal(again.teacher.cells, out.cells)
+    torch.testing.assert_close(again.teacher.distances, out.distances)
+
+
+def test_a_shared_push_shows_the_teachers_pictures(tiny_student, birds, teacher_folder, teacher, tmp_path, refuses):
+    sources = load_run(teacher_folder).projection
+    params = change(tiny_student, push="shared", rounds=1)
+    with refuses("'push'", "teacher"):
+        Trainer(params, birds, tmp_path, teacher)
+    Trainer(params, birds, tmp_path, teacher, sources).run(progress=False)
+    run, train = load_run(tmp_path), birds.subset("train")
+    assert torch.equal(run.projection.images, sources.images) and torch.equal(run.projection.cells, sources.cells)
+    assert projection_error(run.network, train.pixels, run.projection) < 1e-4
+    assert same_source(sources, run.projection, 2)[:2] == (1, 1)
+
+
+def test_the_teachers_head_may_be_where_tuning_starts(tiny_student, birds, teacher, tmp_path):
+    params = change(tiny_student, warm_epochs=0, joint_epochs=1, rounds=1, head="teacher_tuned")
+    trainer = Trainer(params, birds, tmp_path, teacher)
+    trainer._step(trainer.phases[0], 0, 0)
+    assert torch.equal(trainer.network.decision.weight, teacher.decision.weight)  # fixed until the push
+    trainer._step(trainer.phases[1], 1, 0), trainer._step(trainer.phases[2], 2, 0)
+    assert not torch.equal(trainer.network.decision.weight, teacher.decision.weight)

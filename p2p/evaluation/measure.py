@@ -14,6 +14,7 @@ from p2p import metrics
 from p2p.evaluation.runs import Trained, top1
 from p2p.metrics import TAUS, Empty, Metric
 from p2p.networks import ProtoNet
+from p2p.projection import same_source
 from p2p.responses import ResponseTable
 
 ALWAYS = ""  # tau of a metric that has none
@@ -47,9 +48,9 @@ def own_rows(answer: Answer) -> Iterator[Row]:
     for stage, value in answer.run["top1"].items():
         yield (*who, stage, "top1", ALWAYS, value)
     yield (*who, "tuned", "top1_validation", ALWAYS, answer.run["validation"])
-    yield (*who, "tuned", "parameters", ALWAYS, float(answer.run["parameters"]))
-    if "projection_error" in answer.run:
-        yield (*who, "tuned", "projection_error", ALWAYS, answer.run["projection_error"])
+    for name in ("parameters", "projection_error", "distinct_prototypes", "tau_quarter", "r2"):
+        if name in answer.run:
+            yield (*who, "tuned", name, ALWAYS, float(answer.run[name]))
     for stage, table in answer.tables.items():
         yield from _values((*who, stage), metrics.OF_ONE, [table], "")
 
@@ -75,7 +76,17 @@ def transfer_rows(answer: Answer, teacher: Answer, labels: Tensor, empty: Empty,
             )
             head, own = teacher.trained.network.decision.weight, answer.trained.network
             assert isinstance(own, ProtoNet)  # it has a response table
+            yield from _sources(who, teacher.trained, answer.trained)
             yield (*who, "top1_teacher_head", ALWAYS, top1(table, head, labels, own.layer))
+
+
+def _sources(who: tuple[str, str, str], teacher: Trained, other: Trained) -> Iterator[Row]:
+    """Same source, and its chance level, where both have as many prototypes."""
+    first, second = teacher.projection, other.projection
+    if first is not None and second is not None and len(first.images) == len(second.images):
+        found = same_source(first, second, other.params.prototypes_per_class)
+        for name, value in found._asdict().items():
+            yield (*who, f"same_source_{name}", ALWAYS, value)
 
 
 def level_rows(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -15,7 +16,8 @@ from torch import Tensor
 from p2p.data.images import ImageSet
 from p2p.data.streaming import Rows
 from p2p.errors import UserError
-from p2p.networks import LinearNet, ProtoNet, PrototypeLayer, nearest_cells
+from p2p.metrics import MapR2, cell_minima
+from p2p.networks import LinearNet, Pixels, ProtoNet, PrototypeLayer, nearest_cells
 from p2p.projection import Projection, projection_error
 from p2p.responses import ResponseTable, spans, table_writer
 from p2p.study.params import TrainParams, check
@@ -137,7 +139,7 @@ def accuracy(network: Network, pixels: Rows, labels: Tensor, batch_size: int = 6
     return (torch.cat(right) == labels).double().mean().item()
 
 
-def finish_run(folder: Path | str, images: ImageSet) -> dict[str, Any]:
+def finish_run(folder: Path | str, images: ImageSet, teacher: ProtoNet | None = None) -> dict[str, Any]:
     """Read the test set once: response tables into the run's folder, accuracies by stage, projection error.
 
     Stages: "pre_push" and "push" with the decision layer of the joint phase, "tuned" with the solved one; a
@@ -146,16 +148,18 @@ def finish_run(folder: Path | str, images: ImageSet) -> dict[str, Any]:
     Args:
         folder: Of the run, as `p2p.training.trainer.Trainer` leaves it.
         images: All splits, on the device to use.
+        teacher: Of a student, on the same device.
 
     Returns:
-        top1 by stage, best validation accuracy, projection error (‖·‖₂, the largest over prototypes).
+        top1 by stage; validation accuracy; projection error (‖·‖₂, the largest over prototypes); number of distinct
+        prototypes; `tau_quarter`, see `quarter_tau`; and of a student r2, see `p2p.metrics.MapR2`.
     """
     folder = Path(folder)
     trained = load_run(folder, images.pixels.device)
     batch, test, network = trained.params.batch_size, images.subset("test"), trained.network
     _, meta = load_tensors(folder / "checkpoint.safetensors")
     result: dict[str, Any] = {
-        "validation": meta["best"],
+        "validation": meta["history"][-1]["validation"],
         "parameters": sum(p.numel() for p in network.parameters()),
     }
     if isinstance(network, LinearNet):
@@ -166,7 +170,12 @@ def finish_run(folder: Path | str, images: ImageSet) -> dict[str, Any]:
     before, after = respond_into(files, network, test.pixels, sets, batch)
     fit = images.subset("train")
     _prototype_table(trained, fit).to_csv(folder / "prototypes.csv", index=False)
+    if teacher is not None:
+        result["r2"] = map_r2(network, teacher, test.pixels, batch)
+    (validation,) = respond(network, images.subset("validation").pixels, batch_size=batch)
     return result | {
+        "distinct_prototypes": trained.projection.distinct(),
+        "tau_quarter": quarter_tau(validation),
         "top1": {
             "pre_push": top1(before, trained.decision_before, test.labels, network.layer),
             "push": top1(after, trained.decision_before, test.labels, network.layer),
@@ -174,6 +183,26 @@ def finish_run(folder: Path | str, images: ImageSet) -> dict[str, Any]:
         },
         "projection_error": projection_error(network, fit.pixels, trained.projection, batch),
     }
+
+
+@torch.inference_mode()
+def map_r2(student: ProtoNet, teacher: ProtoNet, pixels: Pixels, batch_size: int = 64) -> float:
+    """R² of the add-on map on images (N, 3, S, S) uint8, both networks in eval mode and float32."""
+    student.eval(), teacher.eval()
+    followed = MapR2()
+    for part in pixels.split(batch_size):
+        part = part.to(student.prototypes.device)
+        followed.add(student.add_on_map(part), teacher.add_on_map(part))
+    return followed.value()
+
+
+def quarter_tau(table: ResponseTable) -> float:
+    """The threshold at which a quarter of all cells of all images are active: where AJS is judged, with the teacher's.
+
+    Infinite where fewer cells than that are the nearest of any prototype.
+    """
+    minima = cell_minima(table).flatten()
+    return float(minima.sort().values[max(0, math.ceil(0.25 * len(minima)) - 1)])
 
 
 def _prototype_table(trained: Trained, fit: ImageSet) -> pd.DataFrame:

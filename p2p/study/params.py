@@ -79,10 +79,19 @@ class TrainParams(DataParams):
     )
     official_epochs: int = Field(300, ge=12, le=300, description="A7: 300 as coded; at 32 the joint rate is 1/10,000.")
     official_copies: int = Field(40, ge=1, description="Passes that make one published epoch: its prepared copies.")
+    push: Literal["nearest", "distinct", "shared"] = Field(
+        "nearest",
+        description="distinct: no patch twice in a class; shared: own features at the teacher's source patches.",
+    )
     batch_size: int = Field(32, ge=2, description="Batch normalisation cannot train on a single image.")
     warm_epochs: int = Field(0, ge=0, description="Passes with the trunk frozen, on cached trunk outputs.")
     warm_copies: int = Field(10, ge=1, description="Augmented copies of the images that the warm passes cycle through.")
     warm_cache_gb: float = Field(4.0, ge=0, description="Memory for trunk outputs; copies beyond it go to the disk.")
+    joint_copies: int = Field(
+        0,
+        ge=0,
+        description="Augmented copies that joint passes cycle through, the teacher asked once each; 0: all anew.",
+    )
     joint_epochs: int = Field(20, ge=0, description="Passes over the images in each round, all layers learning.")
     rounds: int = Field(1, ge=1, description="How often joint, push and decision phases follow each other.")
     trunk_batchnorm: Literal["train", "frozen"] = Field(
@@ -111,13 +120,15 @@ class TrainParams(DataParams):
     distillation: dict[str, float] = Field(
         {}, description="Distillation losses (p2p.losses.DISTILLATION) and their weights; published: global 10, ppc 10."
     )
-    mask_source: Literal["teacher", "student"] = Field("teacher", description="A1: whose active patches PPC uses.")
+    mask_source: Literal["teacher", "student", "all"] = Field(
+        "teacher", description="A1: whose active patches PPC uses; all: every cell."
+    )
     global_norm: Literal["l2", "mean_abs"] = Field("l2", description="A2.")
     tau_train: float = Field(100.0, gt=0, description="A3: threshold of active patches, squared L2.")
     ppc_norm: Literal["patch", "image", "batch"] = Field("patch", description="A4.")
-    head: Literal["own", "teacher", "teacher_joint"] = Field(
+    head: Literal["own", "teacher", "teacher_tuned", "teacher_joint"] = Field(
         "own",
-        description="A5: own decision layer; the teacher's, fixed; the teacher's, learning along as coded.",
+        description="A5: own decision layer; the teacher's, fixed; tuned after the push; learning along as coded.",
     )
     warm_losses: Literal["all", "distillation"] = Field("all", description="A14: losses of a student's warm passes.")
     runs: str = Field("runs", description="Folder of the runs; this one's is <runs>/<study>/<run>.")
@@ -131,6 +142,8 @@ class TrainParams(DataParams):
         negative = [name for name, weight in self.distillation.items() if weight < 0]
         if negative:
             raise ValueError(f"'distillation' gives '{negative[0]}' a weight below 0; expected 0 or more")
+        if self.push == "shared" and not self.teacher_run:
+            raise ValueError("push 'shared' takes the source patches of a teacher: it needs 'teacher_run'")
         if self.model == "linear" and self.teacher_run:
             raise ValueError("model 'linear' has no prototypes to teach: leave 'teacher_run' empty")
         if self.schedule == "lean" and self.warm_epochs + self.joint_epochs == 0:

@@ -59,6 +59,7 @@ class Batches:
         self.params, self.fit, self.trunk, self.teacher, self.folder = params, fit, trunk, teacher, folder
         self.device, self.passes, self.teacher_passes = fit.pixels.device, 0, 0
         read = frozenset[str]().union(*(each.reads for each in distillation(params).values()))
+        read |= {"z"}  # for R²
         self.kept = [name for name in Output._fields if name in read - {"prototypes"}]
         self._copies: dict[int, list[Rows]] = {}
 
@@ -71,31 +72,45 @@ class Batches:
             self.passes += len(part)
             yield Batch(images, self.fit.labels[part.to(self.device)], self._ask(images))
 
-    def cached(self, phase: int, epoch: int) -> Iterator[Batch]:
-        """Every image once, as the frozen trunk's output for one of `warm_copies` augmented copies in turn."""
-        copy = epoch % self.params.warm_copies
+    def copied(self, phase: int, epoch: int, frozen: bool) -> Iterator[Batch]:
+        """Every image once, as one of a few augmented copies in turn, of which the teacher was asked only once.
+
+        Args:
+            phase: Number of the phase.
+            epoch: Its epoch.
+            frozen: The copies are the frozen trunk's outputs in half precision, `warm_copies` of them; else images,
+                `joint_copies` of them.
+        """
+        copy = epoch % (self.params.warm_copies if frozen else self.params.joint_copies)
         if copy not in self._copies:
-            self._copies[copy] = self._copy(copy, phase)
+            self._copies[copy] = self._copy(copy, phase, frozen)
         parts = self._order(self._generator(phase, epoch))
         columns = (read_ahead(column, parts) for column in self._copies[copy])
-        for part, features, *answer in zip(parts, *columns, strict=True):
+        for part, inputs, *answer in zip(parts, *columns, strict=True):
             teacher = None if self.teacher is None else self._answer(dict(zip(self.kept, answer, strict=True)))
-            yield Batch(features.float(), self.fit.labels[part.to(self.device)], teacher)
+            self.passes += 0 if frozen else len(part)
+            inputs = inputs.float() if inputs.is_floating_point() else inputs
+            yield Batch(inputs, self.fit.labels[part.to(self.device)], teacher)
 
     def forget(self) -> None:
-        """Free the cached copies."""
+        """Free the copies."""
         self._copies.clear()
 
     @torch.no_grad()
-    def _copy(self, copy: int, phase: int) -> list[Rows]:
-        """Trunk outputs (N, C, H, W) of one augmented copy in half precision, and what is kept of its teacher."""
+    def _copy(self, copy: int, phase: int, frozen: bool) -> list[Rows]:
+        """One augmented copy of all images: trunk outputs (N, C, H, W) or images, and what is kept of the teacher's
+        answers to it."""
         generator = self._generator(phase, 50_000 + copy)
         columns: list[Rows] = []
         parts = torch.arange(len(self.fit)).split(self.params.batch_size)
         for part, pixels in zip(parts, read_ahead(self.fit.pixels, parts), strict=True):
             images = self._augmented(pixels, generator)
-            with autocast(self.device, self.params.precision):
-                row = [self.trunk(images).half()]
+            if frozen:
+                with autocast(self.device, self.params.precision):
+                    row = [self.trunk(images).half()]
+            else:
+                images = (images * 255).round().to(torch.uint8)
+                row = [images]
             if (teacher := self._ask(images)) is not None:
                 row += [_compact(getattr(teacher, name)) for name in self.kept]
             columns = columns or self._room(row)
@@ -104,7 +119,7 @@ class Batches:
                     column.source[part] = values.cpu()
                 else:
                     column[part.to(self.device)] = values
-        self.passes += len(self.fit)
+        self.passes += len(self.fit) if frozen else 0
         return columns
 
     def _room(self, row: list[Tensor]) -> list[Rows]:

@@ -15,11 +15,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from p2p.data.images import ImageSet
 from p2p.decision import solve_decision_layer
 from p2p.device import has_bfloat16
 from p2p.errors import UserError
+from p2p.metrics import MapR2
 from p2p.networks import ProtoNet
 from p2p.projection import Projection, push
 from p2p.prototypes import class_patches, normalise_features
@@ -48,10 +50,25 @@ from p2p.training.progress import Progress, memory_advice
 
 
 class Trainer:
-    """One run in one folder."""
+    """One run in one folder.
 
-    def __init__(self, params: TrainParams, images: ImageSet, folder: Path, teacher: ProtoNet | None = None) -> None:
-        self.params, self.folder, self.teacher = params, folder, teacher
+    Args:
+        params: Of the run.
+        images: All splits, on the device to use.
+        folder: Where checkpoint and network are kept.
+        teacher: The student's teacher.
+        sources: Where the teacher's prototypes come from, for a shared push.
+    """
+
+    def __init__(
+        self,
+        params: TrainParams,
+        images: ImageSet,
+        folder: Path,
+        teacher: ProtoNet | None = None,
+        sources: Projection | None = None,
+    ) -> None:
+        self.params, self.folder, self.teacher, self.sources = params, folder, teacher, sources
         self.device = images.pixels.device
         distillation(params)  # an unknown loss is refused before any work
         if params.precision == "bfloat16" and not has_bfloat16(self.device):
@@ -61,12 +78,13 @@ class Trainer:
             )
         self.fit, self.held_out = images.subset("train"), images.subset("validation")
         self.network = build_network(params, len(images.classes)).to(self.device)
-        self.phases, self.best = timeline(params), -1.0
+        self.phases, self.kept = timeline(params), False
         self.history: list[dict[str, Any]] = []
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
         self.projection: Projection | None = None
         self.seconds = 0.0
         self._held_features: list[Tensor] = []
+        self._held_answers: list[Tensor] = []
         # what must be the same for a run to go on, else it is another run; where numbers lie does not change them
         self.identity = {
             "params": params.model_dump(exclude={"streaming", "warm_cache_gb"}),
@@ -80,6 +98,11 @@ class Trainer:
             self.network.trunk.compile()
         if teacher is not None:
             teacher.eval().requires_grad_(False)  # the teacher is inert
+            if params.push == "shared" and sources is None:
+                raise UserError(
+                    f"Run '{params.run}': 'push' is shared, but it is not known where the prototypes of "
+                    f"'{params.teacher_run}' come from; give a teacher that was pushed."
+                )
             if params.head != "own":
                 self.network.decision.load_state_dict(teacher.decision.state_dict())
 
@@ -88,8 +111,8 @@ class Trainer:
     def run(self, progress: bool = True) -> Network:
         """Train, or go on with training, to the end of the last phase; the chosen network is saved in the folder.
 
-        Of all rounds the one with the best validation accuracy after its decision phase is kept; only such a network
-        has prototypes that are training patches.
+        Kept is the network after each decision phase, the last one in the end: only such a network has prototypes that
+        are training patches, and a choice among rounds by a small validation split would follow its noise.
 
         Raises:
             UserError: The loss is no longer finite, or memory or disk is full; the last checkpoint stays.
@@ -114,7 +137,7 @@ class Trainer:
                 self.history.append({"phase": phase.name, "epoch": epoch + 1, **row})
                 line.show(self.history, index)
                 last = epoch + 1 == phase.epochs
-                if last and phase.name == "warm":
+                if last:
                     self.batches.forget()
                 if phase.name == "push":
                     continue  # saved with the decision phase behind it: a push alone is no resting place
@@ -131,13 +154,13 @@ class Trainer:
         for name, optimizer in self.optimizers.items():
             tensors |= optimizer_tensors(optimizer, f"optimizer.{name}")
         passes = [self.batches.passes, self.batches.teacher_passes]
-        meta = {"upcoming": upcoming, "history": self.history, "best": self.best, "passes": passes}
+        meta = {"upcoming": upcoming, "history": self.history, "kept": self.kept, "passes": passes}
         return tensors, {**meta, "seconds": self.seconds, **self.identity}
 
     def restore(self, tensors: dict[str, Tensor], meta: dict[str, Any]) -> tuple[int, int]:
         """Be where `state` was taken; (0, 0), to start anew, where parameters, images or teacher have changed."""
         changed = [name for name, value in self.identity.items() if meta.get(name) != value]
-        if meta["best"] >= 0 and not (self.folder / "network.safetensors").exists():
+        if meta.get("kept") and not (self.folder / "network.safetensors").exists():
             changed.append("network.safetensors")
         if changed:
             said = f"{self.params.run}: {' and '.join(changed)} changed since the checkpoint, starting anew."
@@ -148,7 +171,7 @@ class Trainer:
             if phase.name not in self.optimizers and without(f"optimizer.{phase.name}", tensors):
                 self.optimizers[phase.name] = new_optimizer(self.network, phase, self.params)
                 restore_optimizer(self.optimizers[phase.name], tensors, f"optimizer.{phase.name}")
-        self.history, self.best, self.seconds = meta["history"], meta["best"], meta["seconds"]
+        self.history, self.kept, self.seconds = meta["history"], meta["kept"], meta["seconds"]
         self.batches.passes, self.batches.teacher_passes = meta["passes"]
         return tuple(meta["upcoming"])
 
@@ -166,9 +189,9 @@ class Trainer:
         if phase.name == "decision":
             return self._decide(phase)
         row = self._epoch(phase, index, epoch)
-        row["validation"] = self._validate(frozen="trunk" not in phase.trains)
+        row |= self._validate(frozen="trunk" not in phase.trains)
         if phase is self.phases[-1] and epoch + 1 == phase.epochs:  # a linear network; others end with a decision
-            self._keep(row["validation"])
+            self._keep()
         return row
 
     # --------------------------------------------------------------------------------------------------- one pass
@@ -189,7 +212,9 @@ class Trainer:
                 tensor.requires_grad_(name in phase.trains)
         sums: dict[str, Tensor] = {}
         seen = 0  # a last batch of one image is left out
-        batches = self.batches.cached(index, epoch) if frozen else self.batches.fresh(index, epoch)
+        copied = frozen or params.joint_copies
+        batches = self.batches.copied(index, epoch, frozen) if copied else self.batches.fresh(index, epoch)
+        followed = MapR2()
         for inputs, labels, teacher in batches:
             with autocast(self.device, self.params.precision):
                 out = network.head(inputs) if frozen else network(inputs)
@@ -199,10 +224,14 @@ class Trainer:
             loss.backward()
             optimizer.step()
             parts |= {"loss": loss, "accuracy": (out.logits.argmax(1) == labels).float().mean()}
+            if teacher is not None:
+                followed.add(out.z, teacher.z)
             for name, value in parts.items():
                 sums[name] = sums.get(name, torch.zeros((), device=self.device)) + value.detach() * len(labels)
             seen += len(labels)
         means = {name: value.item() / seen for name, value in sums.items()}
+        if self.teacher is not None:
+            means["r2"] = followed.value()
         if not torch.isfinite(torch.tensor(means["loss"])):
             raise UserError(
                 f"Run '{params.run}': the loss is not finite in phase '{phase.name}', epoch {epoch + 1}; "
@@ -215,9 +244,10 @@ class Trainer:
     def _push(self) -> dict[str, float]:
         assert isinstance(self.network, ProtoNet)
         self.before_push = {k: v.clone() for k, v in self.network.state_dict().items() if not k.startswith("trunk")}
-        self.projection = push(self.network, self.fit.pixels, self.fit.labels, self.params.batch_size)
+        p = self.params
+        self.projection = push(self.network, self.fit.pixels, self.fit.labels, p.batch_size, p.push, self.sources)
         self.batches.passes += len(self.fit.labels)
-        return {"validation": self._validate()}
+        return self._validate()
 
     def _decide(self, phase: Phase) -> dict[str, float]:
         assert isinstance(self.network, ProtoNet) and self.projection is not None
@@ -232,19 +262,16 @@ class Trainer:
                 self.params.lambda_l1,
                 self.params.decision_iterations,
             )
-        accuracy = self._validate()
-        self._keep(accuracy)
-        return {"validation": accuracy}
+        self._keep()
+        return self._validate()
 
-    def _keep(self, accuracy: float) -> None:
-        """Save the network when it is the best so far on the validation split."""
-        if accuracy > self.best:
-            self.best = accuracy
-            tensors = prefixed("network", self.network.state_dict())
-            if self.projection is not None:
-                tensors |= {f"before_push.{k}": v for k, v in self.before_push.items() if "addon" not in k}
-                tensors |= prefixed("projection", vars(self.projection))
-            save_tensors(self.folder / "network.safetensors", tensors)
+    def _keep(self) -> None:
+        tensors = prefixed("network", self.network.state_dict())
+        if self.projection is not None:
+            tensors |= {f"before_push.{k}": v for k, v in self.before_push.items() if "addon" not in k}
+            tensors |= prefixed("projection", vars(self.projection))
+        save_tensors(self.folder / "network.safetensors", tensors)
+        self.kept = True
 
     @torch.no_grad()
     def _activations(self, images: ImageSet) -> Tensor:
@@ -256,17 +283,27 @@ class Trainer:
         return torch.cat([network.layer.similarity(network(pixels).distances) for pixels in batches])
 
     @torch.inference_mode()
-    def _validate(self, frozen: bool = False) -> float:
-        """Accuracy on the validation split; while the trunk is frozen its outputs are computed only once."""
-        network, held = self.network.eval(), self.held_out
+    def _validate(self, frozen: bool = False) -> dict[str, float]:
+        """Accuracy and cross-entropy on the validation split, and how much of the teacher's map the student reproduces.
+
+        While the trunk is frozen its outputs are computed only once; the teacher's map always.
+        """
+        network, held, size = self.network.eval(), self.held_out, self.params.batch_size
         if frozen and not self._held_features:
             self.batches.passes += len(held)
-            self._held_features = [network.trunk(pixels) for pixels in held.pixels.split(self.params.batch_size)]
-        inputs = self._held_features if frozen else held.pixels.split(self.params.batch_size)
-        right = torch.zeros((), device=self.device)
-        for part, labels in zip(inputs, held.labels.split(self.params.batch_size), strict=True):
+            self._held_features = [network.trunk(pixels) for pixels in held.pixels.split(size)]
+        if self.teacher is not None and not self._held_answers:
+            self.batches.teacher_passes += len(held)
+            self._held_answers = [self.teacher.add_on_map(pixels) for pixels in held.pixels.split(size)]
+        inputs = self._held_features if frozen else held.pixels.split(size)
+        right, loss, followed = torch.zeros((), device=self.device), torch.zeros((), device=self.device), MapR2()
+        for i, (part, labels) in enumerate(zip(inputs, held.labels.split(size), strict=True)):
             with autocast(self.device, self.params.precision):
                 out = network.head(part) if frozen else network(part)
             right += (out.logits.argmax(1) == labels).sum()
+            loss += cross_entropy(out.logits, labels, reduction="sum")
+            if self._held_answers:
+                followed.add(out.z, self._held_answers[i])
         self.batches.passes += 0 if frozen else len(held)
-        return right.item() / len(held)
+        found = {"validation": right.item() / len(held), "validation_ce": loss.item() / len(held)}
+        return found | ({"r2_validation": followed.value()} if self.teacher is not None else {})
