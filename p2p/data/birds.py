@@ -25,7 +25,9 @@ from p2p.errors import UserError
 PARTS: tuple[str, ...] = tuple(art.ART)
 VARIANTS: dict[str, tuple[str, ...]] = {part: tuple(variants) for part, variants in art.ART.items()}
 
-_SLOTS = 96  # random numbers per image, more than are used
+_SLOTS = 128  # random numbers per image, more than are used
+LOOK_ALIKE = ("beak", "crest")  # what tells the two classes of a pair apart, in turn
+LOOSE = ("beak", "crest", "foot", "tail")  # parts that lie about where drawing is hard, and belong to no bird
 _BIRD = 255  # mask value, while drawing, of bird that is no part
 
 
@@ -37,6 +39,26 @@ class Birds:
     masks: Tensor  # (B, S, S) uint8: 0 = none, q + 1 = visible pixel of PARTS[q]
     parts: Tensor  # (B, Q, 3) float32 x, y of the visible pixels' centroid, visible (0/1); zeros if not
     boxes: Tensor  # (B, 4) float32 x0, y0, x1, y1 around the visible bird
+
+
+def look_alikes(classes: int, seed: int) -> Tensor:
+    """Classes in pairs that differ in a single part, a beak or a crest; between pairs as `class_table` has them.
+
+    Args, Raises: as there.
+
+    Returns:
+        (K, len(PARTS)) int64 variant indices, all rows distinct; classes 2 i and 2 i + 1 are a pair.
+    """
+    table = class_table(-(-classes // 2), seed).tolist()
+    taken, rows = {tuple(row) for row in table}, []
+    for i, row in enumerate(table):
+        q = PARTS.index(LOOK_ALIKE[i % len(LOOK_ALIKE)])
+        count = len(VARIANTS[PARTS[q]])
+        twins = [(*row[:q], (row[q] + step) % count, *row[q + 1 :]) for step in range(1, count)]
+        twin = next(twin for twin in twins if twin not in taken)  # at most two other classes differ from row in q alone
+        taken.add(twin)
+        rows += [row, list(twin)]
+    return torch.tensor(rows[:classes], dtype=torch.int64)
 
 
 def class_table(classes: int, seed: int) -> Tensor:
@@ -89,8 +111,9 @@ def draw(
     without: str | None = None,
     exchange: dict[str, int] | None = None,
     device: torch.device | str = "cpu",
+    hardness: float = 0.0,
 ) -> Birds:
-    """Draw birds, each a function of (seed, index[b], table[labels[b]], size, without, exchange) alone.
+    """Draw birds, each a function of (seed, index[b], table[labels[b]], size, without, exchange, hardness) alone.
 
     Args:
         labels: (B,) classes, rows of `table`.
@@ -101,6 +124,8 @@ def draw(
         without: A part to leave out; everything else stays equal.
         exchange: Variant to give to a part of every image, instead of its class's; all else stays equal.
         device: Where to paint and where the result lives.
+        hardness: 0 to 1: how much more birds turn, shrink and move, how often leaves hide a part of them, and how often
+            loose parts, which belong to no bird, lie about.
 
     Returns:
         Pixels, masks, part centroids (visible = 0 under three pixels) and boxes.
@@ -136,14 +161,19 @@ def draw(
     for start in range(0, len(labels), step):
         rows = slice(start, start + step)
         draws = iter(_uniforms(seed, numbers[rows], _SLOTS).T)
-        pixels[rows], masks[rows] = _draw_chunk(variants[rows], draws, size, without, device)
+        pixels[rows], masks[rows] = _draw_chunk(variants[rows], draws, size, without, device, hardness)
     parts = torch.stack([_centroid(masks == q + 1) for q in range(len(PARTS))], 1)
     boxes = _box(masks > 0)
     return Birds(pixels, masks.masked_fill_(masks == _BIRD, 0), parts, boxes)
 
 
 def _draw_chunk(
-    variants: NDArray[np.int64], draws: Iterator[Floats], size: int, without: str | None, device: torch.device
+    variants: NDArray[np.int64],
+    draws: Iterator[Floats],
+    size: int,
+    without: str | None,
+    device: torch.device,
+    hardness: float,
 ) -> tuple[Tensor, Tensor]:
     """Draw birds with variants (B, Q): pixels (B, 3, S, S) and masks (B, S, S), both uint8."""
     span = partial(_span, draws)
@@ -151,7 +181,7 @@ def _draw_chunk(
     canvas = _background(draws, size).to(device)
     mask = torch.zeros(len(variants), size, size, dtype=torch.uint8, device=device)
     body = torch.zeros(len(variants), size, size, device=device)
-    for layer in _layers(variants, draws, without):
+    for layer in _layers(variants, draws, without, hardness):
         paint(canvas, mask, body, layer)
     # Light: brighter or darker as a whole, falling off to one side, a little warm or cool.
     axis = torch.linspace(-1 + 1 / size, 1 - 1 / size, size, dtype=torch.float64)
@@ -165,7 +195,9 @@ def _draw_chunk(
     return pixels, torch.where(mirror[:, None, None], mask.flip(-1), mask)
 
 
-def _layers(variants: NDArray[np.int64], draws: Iterator[Floats], without: str | None) -> Iterator[Layer]:
+def _layers(
+    variants: NDArray[np.int64], draws: Iterator[Floats], without: str | None, hardness: float = 0.0
+) -> Iterator[Layer]:
     """Layers of birds with variants (B, Q), back to front; takes every random number in any case."""
     span = partial(_span, draws)
 
@@ -182,14 +214,14 @@ def _layers(variants: NDArray[np.int64], draws: Iterator[Floats], without: str |
     berries = np.stack([x, y, x, y, radius, radius, 0 * x, 0 * x], 2)
     yield Layer(berries, _pick(art.BERRIES, next(draws)), soft=0.05)
 
-    turn, scale = np.radians(span(-12, 12)), span(0.86, 1.02)
-    shift = np.stack([span(-0.06, 0.06), span(-0.06, 0.04)], 1)
+    turn, scale = np.radians(span(-12, 12)) * (1 + hardness), span(0.86 - 0.22 * hardness, 1.02)
+    shift = np.stack([span(-0.06, 0.06), span(-0.06, 0.04)], 1) * (1 + 2 * hardness)
     nod = np.stack([span(-0.03, 0.02), span(-0.03, 0.03)], 1)
     swings = {part: np.radians(span(-1, 1) * art.JOINTS[part][2]) for part in PARTS}
     coat = _pick(art.COATS, next(draws)) * span(0.88, 1.05)[:, None]
     wood = _rgb(art.WOOD) * span(0.8, 1.25)[:, None]
     occluder = leaf(span(-0.7, 0.75), span(-0.7, 0.6), span(0.20, 0.30))
-    occluder[..., :4] += 9 * (next(draws) > 0.25)[:, None, None]  # three of four fall outside the frame
+    occluder[..., :4] += 9 * (next(draws) > 0.25 + 0.5 * hardness)[:, None, None]  # the others fall outside the frame
     green = _pick(art.LEAVES, next(draws)) * 0.8
 
     def pose(strokes: Floats, head: bool = False, part: str | None = None) -> Floats:
@@ -207,6 +239,8 @@ def _layers(variants: NDArray[np.int64], draws: Iterator[Floats], without: str |
             yield Layer(strokes, colour, (accent, accent_colour), code=q + 1, on_base=part == "breast")
 
     yield Layer(pose(stroke_array(art.PERCH)), wood, code=0)
+    if hardness:
+        yield from _loose_parts(draws, hardness)
     for part in ("tail", "foot", "crest"):
         yield from part_layer(part)
     trunk = np.concatenate([pose(stroke_array(art.BODY)), pose(stroke_array(art.HEAD), head=True)], 1)
@@ -217,6 +251,22 @@ def _layers(variants: NDArray[np.int64], draws: Iterator[Floats], without: str |
     for colour, disc in art.EYE:
         yield Layer(pose(stroke_array(disc), head=True), _rgb(colour) + 0 * coat, code=_BIRD, rim=0.0)
     yield Layer(occluder, green, code=0)
+
+
+def _loose_parts(draws: Iterator[Floats], hardness: float) -> Iterator[Layer]:
+    """Parts of any variant, turned and laid anywhere behind the bird; each is there with probability `hardness`."""
+    span = partial(_span, draws)
+    for part in LOOSE:
+        kind = (next(draws) * len(VARIANTS[part])).astype(int)
+        turn, scale = span(0, 2 * np.pi), span(0.7, 1.0)
+        place = np.stack([span(-0.9, 0.9), span(-0.9, 0.9)], 1) + 9 * (next(draws) >= hardness)[:, None]
+        colour, strokes, accent_colour, accent = (values[kind] for values in _TABLES[part])
+        middle = strokes[..., :4].reshape(len(kind), -1, 2).mean(1)
+        for piece in (strokes, accent):
+            piece[..., 0:4:2] -= middle[:, None, :1]
+            piece[..., 1:4:2] -= middle[:, None, 1:]
+        strokes, accent = (move(piece, turn, scale, place, (0.0, 0.0)) for piece in (strokes, accent))
+        yield Layer(strokes, colour, (accent, accent_colour), code=0)
 
 
 def _background(draws: Iterator[Floats], size: int) -> Tensor:

@@ -134,8 +134,8 @@ def _draw_birds(params: DataParams) -> ImageSet:
     position = torch.cat([torch.arange(train * classes), torch.arange(test * classes)])
     held_out = torch.arange(len(position)) >= train * classes
     labels, index = position % classes, position + BIRD_TEST_INDEX * held_out
-    table = birds.class_table(classes, params.data_seed)
-    drawn = birds.draw(labels, index, table, params.size, params.data_seed)
+    table = (birds.look_alikes if params.bird_hardness else birds.class_table)(classes, params.data_seed)
+    drawn = birds.draw(labels, index, table, params.size, params.data_seed, hardness=params.bird_hardness)
     return ImageSet(
         pixels=drawn.pixels,
         labels=labels,

@@ -41,6 +41,9 @@ class DataParams(Strict):
     data_seed: int = Field(0, ge=0, description="Seed of the validation cut and of the synthetic birds.")
     bird_train_per_class: int = Field(100, ge=2, description="Synthetic birds for training and validation.")
     bird_test_per_class: int = Field(50, ge=1, description="Synthetic birds for the test.")
+    bird_hardness: float = Field(
+        0.0, ge=0, le=1, description="Of the birds: 0 is plain; above, look-alikes, loose parts, leaves, more poses."
+    )
     streaming: Literal["auto", "on", "off"] = Field(
         "auto", description="on: images stay on the disk, read ahead batch by batch; auto: where memory is short."
     )
