@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from p2p.data.birds import PARTS, VARIANTS, Birds, _layers, _uniforms, class_table, draw, look_alikes
+from p2p.data.birds import Birds, _layers, _uniforms, draw
+from p2p.data.species import PARTS, VARIANTS, class_table, look_alikes
 from p2p.data.strokes import Layer, paint, stroke_array
 from p2p.errors import UserError
 

@@ -17,6 +17,7 @@ from scipy.io import savemat
 from p2p.data import birds, decode
 from p2p.data.images import BIRD_TEST_INDEX, ImageSet, bird_indices, load_images
 from p2p.data.listing import seeded_cut
+from p2p.data.species import PARTS, class_table
 from p2p.errors import UserError
 
 SHARED = Path(os.environ.get("P2P_DATA") or Path(__file__).parents[2] / "shared" / "data")
@@ -36,6 +37,7 @@ def parameters(reader: str, root: Path | str = "", **changed: object) -> SimpleN
         "streaming": "off",
         "bird_train_per_class": 8,
         "bird_test_per_class": 3,
+        "bird_hardness": 0.0,
     }
     return SimpleNamespace(**(values | changed))
 
@@ -453,11 +455,11 @@ def test_birds() -> None:
     assert images.pixels.shape == (33, 3, 32, 32) and images.masks.shape == (33, 32, 32)
     assert [len(images.subset(s)) for s in ("train", "validation", "test")] == [18, 6, 9]
     assert torch.bincount(images.labels).tolist() == [11, 11, 11]
-    assert images.part_names == tuple(birds.PARTS) and images.parts.shape == (33, len(birds.PARTS), 3)
+    assert images.part_names == PARTS and images.parts.shape == (33, len(PARTS), 3)
     index = bird_indices(images.names)
     assert len(set(index.tolist())) == 33
     assert ((index >= BIRD_TEST_INDEX) == (images.split == 2)).all()
-    drawn = birds.draw(images.labels, index, birds.class_table(3, 0), 32, 0)
+    drawn = birds.draw(images.labels, index, class_table(3, 0), 32, 0)
     assert torch.equal(drawn.pixels, images.pixels) and torch.equal(drawn.masks, images.masks)
     more = load_images(parameters("birds", class_count=3, bird_train_per_class=9, bird_test_per_class=4))
     kept = [more.names.index(name) for name in images.names]

@@ -17,6 +17,7 @@ from p2p.data import birds
 from p2p.data.decode import decode
 from p2p.data.listing import choose, seeded_cut
 from p2p.data.readers import READERS, find_root
+from p2p.data.species import PARTS, class_table, look_alikes
 from p2p.data.streaming import Rows, Stream, place
 from p2p.errors import UserError
 
@@ -134,7 +135,7 @@ def _draw_birds(params: DataParams) -> ImageSet:
     position = torch.cat([torch.arange(train * classes), torch.arange(test * classes)])
     held_out = torch.arange(len(position)) >= train * classes
     labels, index = position % classes, position + BIRD_TEST_INDEX * held_out
-    table = (birds.look_alikes if params.bird_hardness else birds.class_table)(classes, params.data_seed)
+    table = (look_alikes if params.bird_hardness else class_table)(classes, params.data_seed)
     drawn = birds.draw(labels, index, table, params.size, params.data_seed, hardness=params.bird_hardness)
     return ImageSet(
         pixels=drawn.pixels,
@@ -144,7 +145,7 @@ def _draw_birds(params: DataParams) -> ImageSet:
         names=tuple(f"bird {number}" for number in index.tolist()),
         boxes=drawn.boxes.float(),
         parts=drawn.parts.float(),
-        part_names=tuple(birds.PARTS),
+        part_names=PARTS,
         masks=drawn.masks,
     )
 
