@@ -6,9 +6,11 @@ Units are in the names or in the field's description.
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 import re
+from collections.abc import Iterable
 from typing import Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -183,6 +185,10 @@ class PageParams(Strict):
     runs: str = "runs"
     results: str = "results"
 
+    def all_runs(self) -> list[str]:
+        """The names of all runs of the study, as far as they are given."""
+        return self.train_runs or list(self.networks.values())
+
 
 class ProfileParams(Strict):
     """Where the time of a pass goes: the parameters of `notebooks/11_profile.py`."""
@@ -293,9 +299,8 @@ def check(model: type[T], values: dict[str, Any], where: str) -> T:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"])) or "(combination)"
         if first["type"] == "extra_forbidden":
-            known = sorted(model.model_fields)
-            near = [k for k in known if k.startswith(str(first["loc"][-1])[:3])] or known
-            raise UserError(f"{where}: unknown key '{key}'; expected one of {', '.join(near)}.") from None
+            expected = ", ".join(near_names(str(first["loc"][-1]), model.model_fields))
+            raise UserError(f"{where}: unknown key '{key}'; expected one of {expected}.") from None
         if first["type"] == "value_error":
             raise UserError(f"{where}: {first['msg'].removeprefix('Value error, ')}.") from None
         hint = ""
@@ -304,9 +309,23 @@ def check(model: type[T], values: dict[str, Any], where: str) -> T:
         raise UserError(f"{where}: key '{key}' is {first['input']!r}; {first['msg']}{hint}.") from None
 
 
+def near_names(key: str, known: Iterable[str]) -> list[str]:
+    """What a mistyped key may have meant, in order of the alphabet; every known name where none is near."""
+    names = sorted(known)
+    close = difflib.get_close_matches(key, names, cutoff=0.7)
+    return [name for name in names if name in close or name.startswith(key[:3])] or names
+
+
+PLAIN = (bool, int, float, str, list, tuple, set, dict, type(None))  # tuple and set only to be refused by their key
+
+
 def from_namespace(model: type[T], namespace: dict[str, Any]) -> T:
-    """The parameters of a notebook, from the variables its parameters cell has defined."""
-    return check(model, {k: namespace[k] for k in model.model_fields if k in namespace}, "parameters cell")
+    """The parameters of a notebook, from the variables that its parameters cells have defined.
+
+    A function or module that a notebook imports under the name of a field is none of them.
+    """
+    given = {key: namespace[key] for key in model.model_fields if isinstance(namespace.get(key, model), PLAIN)}
+    return check(model, given, "parameters cell")
 
 
 def parameter_hash(params: Strict) -> str:
