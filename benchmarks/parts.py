@@ -16,7 +16,8 @@ from benchmarks.summary import merge, targets
 from benchmarks.tables import race_target, recipe_costs
 from benchmarks.timing import OURS, Row, describe
 from p2p.data.images import load_images
-from p2p.evaluation.results import study_facts, write_table
+from p2p.evaluation.results import study_facts
+from p2p.files import write_table
 from p2p.study.params import SpeedParams, TrainParams
 from p2p.study.provenance import write_json
 

@@ -40,11 +40,9 @@ from IPython.display import SVG, Markdown, display
 from p2p import figures
 from p2p.data.images import load_images
 from p2p.device import choose_device
-from p2p.evaluation.results import write_table
 from p2p.evaluation.runs import finish_run, load_run
-from p2p.evaluation.tables import numbers
-from p2p.files import project_path, run_lock
-from p2p.study.pages import provenance_box, table
+from p2p.files import project_path, run_lock, write_table
+from p2p.study.pages import numbers, provenance_box, table
 from p2p.study.params import TrainParams, from_namespace
 from p2p.study.provenance import provenance, write_json
 from p2p.training.trainer import Trainer

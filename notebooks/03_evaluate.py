@@ -39,12 +39,9 @@ from IPython.display import SVG, Markdown, display
 from p2p import figures
 from p2p.data.images import load_images
 from p2p.device import choose_device
-from p2p.evaluation.findings import same_number_sentence
-from p2p.evaluation.pairs import matched_pairs, same_number
-from p2p.evaluation.results import write_table
-from p2p.evaluation.tables import level_table, triple_table
-from p2p.evaluation.triple import check_images, measure_triple, read_triple
-from p2p.files import project_path
+from p2p.evaluation.pairs import matched_pairs, same_number, same_number_sentence
+from p2p.evaluation.triple import check_images, level_table, measure_triple, read_triple, triple_table
+from p2p.files import project_path, write_table
 from p2p.study.pages import provenance_box, table
 from p2p.study.params import EvaluateParams, from_namespace
 from p2p.study.provenance import provenance, write_json

@@ -34,9 +34,9 @@ from IPython.display import SVG, Markdown, display
 from p2p import figures
 from p2p.evaluation.claims import claims, control_effects
 from p2p.evaluation.findings import runs_sentence, study_findings
-from p2p.evaluation.results import read_evaluations, run_records, write_study, write_table
+from p2p.evaluation.results import read_evaluations, run_records, write_study
 from p2p.evaluation.tables import claim_table, control_table, main_table, plain_text, stage_table
-from p2p.files import project_path, write_atomic
+from p2p.files import project_path, write_atomic, write_table
 from p2p.study.pages import provenance_box, table
 from p2p.study.params import PageParams, from_namespace
 from p2p.study.provenance import provenance

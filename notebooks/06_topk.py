@@ -36,9 +36,8 @@ from IPython.display import Markdown, display
 from p2p import figures
 from p2p.data.images import load_images
 from p2p.device import choose_device
-from p2p.evaluation.pairs import top_overlap
+from p2p.evaluation.pairs import overlap_table, top_overlap
 from p2p.evaluation.runs import load_run
-from p2p.evaluation.tables import overlap_table
 from p2p.files import project_path
 from p2p.metrics import ResponseTable
 from p2p.study.pages import provenance_box, table

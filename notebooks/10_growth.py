@@ -37,10 +37,9 @@ from IPython.display import SVG, Markdown, display
 from benchmarks import growth, paper
 from benchmarks.tables import slope_table
 from p2p.device import choose_device
-from p2p.evaluation.results import write_table
 from p2p.figures.speed import growth_panels
 from p2p.figures.style import svg
-from p2p.files import project_path
+from p2p.files import project_path, write_table
 from p2p.study.pages import provenance_box, table
 from p2p.study.params import GrowthParams, from_namespace
 from p2p.study.provenance import provenance, write_json

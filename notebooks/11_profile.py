@@ -35,10 +35,9 @@ from IPython.display import SVG, Markdown, display
 
 from benchmarks import tables, timing, where
 from p2p.device import choose_device
-from p2p.evaluation.results import write_table
 from p2p.figures.speed import time_bars
 from p2p.figures.style import svg
-from p2p.files import project_path
+from p2p.files import project_path, write_table
 from p2p.study.pages import provenance_box, table
 from p2p.study.params import ProfileParams, from_namespace
 from p2p.study.provenance import provenance

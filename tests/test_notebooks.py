@@ -120,7 +120,13 @@ def test_pages_of_results_depend_on_no_training_and_no_images() -> None:
     for name in ("04_table", "05_tau", "08_cost"):
         rooms = {file.split("/")[1] for file in modules_of(f"notebooks/{name}.py")}
         assert rooms.isdisjoint({"training", "data", "losses.py", "projection.py"}), name
-    assert "p2p/evaluation/measure.py" in modules_of("notebooks/03_evaluate.py")
+
+
+def test_a_changed_table_or_sentence_of_a_study_trains_and_measures_nothing_again() -> None:
+    later = {f"p2p/evaluation/{name}.py" for name in ("claims", "findings", "results", "tables")}
+    for name in ("01_data", "02_train", "03_evaluate", "06_topk", "07_gallery"):
+        assert later.isdisjoint(modules_of(f"notebooks/{name}.py")), name
+    assert later <= set(modules_of("notebooks/04_table.py"))
 
 
 def test_keys_of_a_notebook_without_a_model_are_those_of_its_cell() -> None:

@@ -9,16 +9,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from p2p.evaluation.results import (
-    COLUMNS,
-    network_names,
-    read_costs,
-    read_evaluations,
-    run_records,
-    without_threshold,
-    write_study,
-    write_table,
-)
+from p2p.evaluation.results import read_costs, read_evaluations, run_records, write_study
+from p2p.evaluation.rows import COLUMNS, network_names, without_threshold
+from p2p.files import write_table
 from p2p.study.params import PageParams
 
 PARAMS = PageParams(study="s", evaluations=["t-s0", "t-s1"], networks={"teacher": "a", "student": "b"})

@@ -11,9 +11,11 @@ import torch
 from p2p.evaluation import findings, tables
 from p2p.evaluation.claims import claims, control_effects
 from p2p.evaluation.inputs import split_table, trunk_table
-from p2p.evaluation.pairs import matched_pairs, same_number, top_overlap
-from p2p.evaluation.results import COLUMNS
+from p2p.evaluation.pairs import matched_pairs, overlap_table, same_number, same_number_sentence, top_overlap
+from p2p.evaluation.rows import COLUMNS
+from p2p.evaluation.triple import level_table, triple_table
 from p2p.metrics import ResponseTable
+from p2p.study.pages import numbers
 
 
 def rows(
@@ -56,20 +58,20 @@ def study(*more: list, seeds: int = 2) -> pd.DataFrame:  # type: ignore[type-arg
 
 
 def test_triple_table_has_a_row_a_network_and_dashes_where_a_metric_does_not_apply() -> None:
-    found = tables.triple_table(study(seeds=1)).set_index("network")
+    found = triple_table(study(seeds=1)).set_index("network")
     assert found.index.tolist() == ["teacher", "baseline", "student"]
     assert list(found) == ["top-1", "AAP", "AJS", "permuted", "PMS", "permuted "]
     assert found.loc["baseline"].tolist() == ["0.500", "–", "0.400", "0.300", "0.200", "–"]
     assert found.loc["teacher", "AAP"] == "20.000"
-    assert list(tables.triple_table(frame(rows("teacher", "top1", 0.5)))) == ["network", "top-1"]
+    assert list(triple_table(frame(rows("teacher", "top1", 0.5)))) == ["network", "top-1"]
 
 
 def test_level_table_with_and_without_a_ceiling() -> None:
     floor = rows("control", "ajs_floor", 0.5, variant="random", tau=inf) + rows("control", "pms_floor", 0.25)
     low = rows("control", "ajs_floor", 0.0, variant="random", tau=0.1)
-    found = tables.level_table(frame(floor, low))
+    found = level_table(frame(floor, low))
     assert found.to_numpy().tolist() == [["floor", "0.500", "0.250"]] and list(found) == ["level", "ajs", "pms"]
-    both = tables.level_table(frame(floor, rows("teacher", "pms_ceiling", 0.75, variant="other seed")))
+    both = level_table(frame(floor, rows("teacher", "pms_ceiling", 0.75, variant="other seed")))
     assert both.set_index("level").loc["ceiling"].tolist() == ["–", "0.750"]
 
 
@@ -213,7 +215,7 @@ def test_matched_pairs_find_the_partner_on_the_same_cells() -> None:
     partner, share = matched_pairs(teacher, student)
     assert partner.tolist() == [1, 0, 2] and share.tolist() == [0.75, 1.0, 1.0]
     assert same_number(partner) == pytest.approx(1 / 3) and same_number(torch.arange(4)) == 1
-    said = findings.same_number_sentence({"baseline": 1 / 3, "student": 1.0})
+    said = same_number_sentence({"baseline": 1 / 3, "student": 1.0})
     assert said.endswith("of the same number: 33% (baseline), 100% (student).")
 
 
@@ -221,7 +223,7 @@ def test_top_overlap_by_number_and_by_place() -> None:
     near = table_of([[0, 1, 2]], [[0.1, 0.2, 9.0]])  # the top two: 0 and 1, on cells 0 and 1
     far = table_of([[3, 3, 1]], [[9.0, 0.1, 0.2]])  # the top two: 1 and 2, on cells 3 and 1
     assert top_overlap(near, far, 2) == (0.5, 0.5) and top_overlap(near, near, 2) == (1, 1)
-    found = tables.overlap_table({"student": (0.5, 0.25)}, 2)
+    found = overlap_table({"student": (0.5, 0.25)}, 2)
     assert found.iloc[0].tolist() == ["student", "0.500", "0.250"] and "both top 2" in found.columns[1]
 
 
@@ -239,4 +241,4 @@ def test_split_and_trunk_tables(birds, refuses) -> None:  # type: ignore[no-unty
 
 
 def test_numbers_are_text_and_nothing_is_a_dash() -> None:
-    assert tables.numbers(pd.DataFrame({"a": ["x"], "b": [0.5], "c": [nan]})).iloc[0].tolist() == ["x", "0.500", "–"]
+    assert numbers(pd.DataFrame({"a": ["x"], "b": [0.5], "c": [nan]})).iloc[0].tolist() == ["x", "0.500", "–"]

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from p2p.evaluation.results import without_threshold
+from p2p.evaluation.rows import without_threshold
 
 MARGIN = 0.02  # accuracy: what "can be used directly, without relearning" allows to be lost
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from p2p.evaluation.results import without_threshold
+from p2p.evaluation.rows import without_threshold
 
 NONE = "none"
 
@@ -27,7 +27,7 @@ def comparison(frame: pd.DataFrame, triple: str, images: str, variant: str = "pa
     """Student beside baseline, each beside its permuted value, floor and ceiling; PMS, AJS and accuracy.
 
     Args:
-        frame: Metric rows of a study, all seeds; columns as `p2p.evaluation.results.COLUMNS`.
+        frame: Metric rows of a study, all seeds; columns as `p2p.evaluation.rows.COLUMNS`.
         triple: Whose.
         images: What they are.
         variant: Of the student.
@@ -100,7 +100,7 @@ def study_findings(
     """`findings.md`: a paragraph for each triple, what prototypes cost there, and the verdicts.
 
     Args:
-        frame: Metric rows of a study, all seeds; columns as `p2p.evaluation.results.COLUMNS`.
+        frame: Metric rows of a study, all seeds; columns as `p2p.evaluation.rows.COLUMNS`.
         claims: As `p2p.evaluation.claims.claims` gives them.
         images: What they are.
         controls: control: the role it was changed from.
@@ -123,9 +123,3 @@ def runs_sentence(records: Collection[dict[str, Any]]) -> str:
         f"The {len(records)} runs behind this page: {hours:.2f} h and {passes:,} image passes in all on {devices}, "
         f"commit {commits}. Each run's own record is in `provenance.json`."
     )
-
-
-def same_number_sentence(shares: dict[str, float]) -> str:
-    """How many pairs of the matching have one number; shares: role: see `p2p.evaluation.pairs.same_number`."""
-    parts = ", ".join(f"{share:.0%} ({role})" for role, share in shares.items())
-    return f"Of the teacher's prototypes, matched with the prototype of the same number: {parts}."

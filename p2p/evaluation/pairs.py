@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -29,6 +30,12 @@ def same_number(partner: Tensor) -> float:
     return (partner == torch.arange(len(partner))).double().mean().item()
 
 
+def same_number_sentence(shares: dict[str, float]) -> str:
+    """How many pairs of the matching have one number; shares: role: see `same_number`."""
+    parts = ", ".join(f"{share:.0%} ({role})" for role, share in shares.items())
+    return f"Of the teacher's prototypes, matched with the prototype of the same number: {parts}."
+
+
 def top_overlap(teacher: ResponseTable, other: ResponseTable, k: int) -> tuple[float, float]:
     """What two networks have in common in the k most activated prototypes of an image, on average over images.
 
@@ -44,3 +51,16 @@ def top_overlap(teacher: ResponseTable, other: ResponseTable, k: int) -> tuple[f
     by_number = (mine[:, :, None] == theirs[:, None, :]).any(2).double().mean().item()
     here, there = teacher.cells.gather(1, mine).long(), other.cells.gather(1, theirs).long()
     return by_number, (here[:, :, None] == there[:, None, :]).any(2).double().mean().item()
+
+
+def overlap_table(shares: dict[str, tuple[float, float]], k: int) -> pd.DataFrame:
+    """Top-k agreement with the teacher; shares: network: as `top_overlap` gives them.
+
+    Returns:
+        network, "same prototype number in both top k", "teacher's top place also a top place".
+    """
+    heads = (f"same prototype number in both top {k}", "teacher's top place also a top place")
+    return pd.DataFrame(
+        {"network": name} | {head: f"{value:.3f}" for head, value in zip(heads, pair, strict=True)}
+        for name, pair in shares.items()
+    )

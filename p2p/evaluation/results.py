@@ -1,32 +1,21 @@
 """The result files of a study: evaluations and records of runs read and joined, and what is written from them.
 
-`metrics.csv` and each file of `evaluations/` have the columns of `COLUMNS`; stages are pre_push, push and tuned, and
-tau is empty for a metric without a threshold.
+`metrics.csv` and each file of `evaluations/` have the columns of `p2p.evaluation.rows.COLUMNS`.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from math import inf
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from p2p.errors import UserError
-from p2p.files import atomic_path
+from p2p.files import write_table
 from p2p.study.params import PageParams, SpeedParams
 from p2p.study.provenance import write_json
-
-COLUMNS = ["study", "triple", "role", "variant", "seed", "stage", "metric", "tau", "value"]
-
-
-def write_table(frame: pd.DataFrame, path: Path, digits: int | None = None) -> None:
-    """A frame as CSV without its index, in one step; numbers with so many digits, or as they are."""
-    with atomic_path(path) as temporary:
-        frame.to_csv(temporary, index=False, float_format=None if digits is None else f"%.{digits}g")
-
 
 # ------------------------------------------------------------------------------------------------------ metric rows
 
@@ -39,7 +28,7 @@ def read_evaluations(out: Path, names: Iterable[str]) -> pd.DataFrame:
         names: <triple>-s<seed>.
 
     Returns:
-        Columns as `COLUMNS`.
+        Columns as `p2p.evaluation.rows.COLUMNS`.
 
     Raises:
         UserError: One of them has not been run.
@@ -49,17 +38,6 @@ def read_evaluations(out: Path, names: Iterable[str]) -> pd.DataFrame:
     if missing:
         raise UserError(f"Evaluation {missing[0]} of study '{out.name}' is not there; run it first (make study).")
     return pd.concat([pd.read_csv(file) for file in files], ignore_index=True)
-
-
-def without_threshold(frame: pd.DataFrame) -> pd.DataFrame:
-    """Of metric rows those of the tuned stage that have no threshold or τ = ∞: a row a network, seed and metric."""
-    tau = pd.to_numeric(frame["tau"])
-    return frame[(frame["stage"] == "tuned") & (tau.isna() | (tau == inf))]
-
-
-def network_names(frame: pd.DataFrame) -> pd.Series:
-    """What tables call each row's network: its role, and the variant where it is not the paper's."""
-    return frame["role"] + frame["variant"].map(lambda variant: "" if variant == "paper" else f": {variant}")
 
 
 # ---------------------------------------------------------------------------------------------------------- records

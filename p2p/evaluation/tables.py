@@ -1,7 +1,7 @@
 """The tables of a study's pages: frames of numbers in, frames of text out, as `p2p.study.pages.table` shows them.
 
 A missing value is a dash. Ranges are written "0.712 (0.690–0.731)": mean, lowest and highest seed. A frame of metric
-rows has the columns of `p2p.evaluation.results.COLUMNS`.
+rows has the columns of `p2p.evaluation.rows.COLUMNS`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import pandas as pd
 
 from p2p.evaluation.claims import paired
-from p2p.evaluation.results import network_names, without_threshold
+from p2p.evaluation.rows import network_names, without_threshold
 from p2p.study.pages import mean_range
 
 NONE = "–"
@@ -26,46 +26,6 @@ def of_seeds(rows: pd.DataFrame, metric: str, digits: int = 3, spread: bool = Tr
 def interval(low: float, high: float) -> str:
     """ " (+0.010–+0.030)", nothing where a single seed gives none."""
     return f" ({low:+.3f}–{high:+.3f})" if low == low else ""
-
-
-def numbers(frame: pd.DataFrame) -> pd.DataFrame:
-    """Every number with three digits, texts as they are, a dash where there is nothing."""
-    return frame.map(lambda value: value if isinstance(value, str) else NONE if pd.isna(value) else f"{value:.3f}")
-
-
-# ----------------------------------------------------------------------------------------------------- one evaluation
-
-
-def triple_table(frame: pd.DataFrame) -> pd.DataFrame:
-    """Accuracy, AAP, AJS (τ = ∞) and PMS of every network of one seed.
-
-    Args:
-        frame: Metric rows of one triple and seed.
-
-    Returns:
-        network, top-1, AAP, AJS, permuted, PMS, "permuted " (the second one); columns of metrics that no network has
-        are left out.
-    """
-    top = without_threshold(frame)
-    wide = top.pivot_table(index=["role", "variant"], columns="metric", values="value", sort=False)
-    heads = {"top1": "top-1", "aap": "AAP", "ajs": "AJS", "ajs_permuted": "permuted"}
-    heads |= {"pms": "PMS", "pms_permuted": "permuted "}
-    wide = wide.loc[wide["top1"].notna(), [name for name in heads if name in wide]].rename(columns=heads).reset_index()
-    wide.insert(0, "network", network_names(wide))
-    return numbers(wide.drop(columns=["role", "variant"]))
-
-
-def level_table(frame: pd.DataFrame) -> pd.DataFrame:
-    """Floor and ceiling of each metric: level, and a column for each metric that has one (aap, ajs, pms, agreement).
-
-    Args:
-        frame: Metric rows of one triple and seed.
-    """
-    top = without_threshold(frame)
-    rows = top[top["metric"].str.contains("_floor|_ceiling")]
-    parts = rows["metric"].str.rsplit("_", n=1)
-    rows = rows.assign(level=parts.str[1], metric=parts.str[0])
-    return numbers(rows.pivot_table(index="level", columns="metric", values="value", sort=False).reset_index())
 
 
 # ------------------------------------------------------------------------------------------------------ a whole study
@@ -206,19 +166,6 @@ def tau_table(frame: pd.DataFrame, taus: Iterable[float]) -> pd.DataFrame:
         texts = {tau: of_seeds(part[part["tau"] == tau], metric, digits, spread=False) for tau in thresholds}
         rows.append({"": name, **{f"τ = {tau:g}".replace("inf", "∞"): text for tau, text in texts.items()}})
     return pd.DataFrame(rows)
-
-
-def overlap_table(shares: dict[str, tuple[float, float]], k: int) -> pd.DataFrame:
-    """Top-k agreement with the teacher; shares: network: as `p2p.evaluation.pairs.top_overlap` gives them.
-
-    Returns:
-        network, "same prototype number in both top k", "teacher's top place also a top place".
-    """
-    heads = (f"same prototype number in both top {k}", "teacher's top place also a top place")
-    return pd.DataFrame(
-        {"network": name} | {head: f"{value:.3f}" for head, value in zip(heads, pair, strict=True)}
-        for name, pair in shares.items()
-    )
 
 
 # -------------------------------------------------------------------------------------------------------------- costs

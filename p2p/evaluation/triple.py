@@ -1,4 +1,4 @@
-"""One triple of one seed: the stored answers of its runs read, and all its metrics as one frame."""
+"""One triple of one seed: the stored answers of its runs read, all its metrics as one frame, and its tables."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ import torch
 from p2p.data.images import ImageSet
 from p2p.errors import UserError
 from p2p.evaluation.measure import Answer, level_rows, own_rows, transfer_rows
-from p2p.evaluation.results import COLUMNS
+from p2p.evaluation.rows import COLUMNS, network_names, without_threshold
 from p2p.evaluation.runs import load_run, respond
 from p2p.metrics import ResponseTable
 from p2p.networks import ProtoNet
+from p2p.study.pages import numbers
 from p2p.study.params import EvaluateParams
 from p2p.training.trainer import build_network
 
@@ -76,7 +77,7 @@ def measure_triple(
         device: The random network of the floor answers on.
 
     Returns:
-        Columns as `p2p.evaluation.results.COLUMNS`; tau is "" for a metric without a threshold.
+        Columns as `p2p.evaluation.rows.COLUMNS`; tau is "" for a metric without a threshold.
     """
     teacher, *others = answers
     reference = teacher.tables["tuned"]
@@ -95,3 +96,35 @@ def measure_triple(
         rows += level_rows("teacher", "other seed", "ceiling", reference, ceiling, params.ajs_empty)
     frame = pd.DataFrame(rows, columns=["role", "variant", "stage", "metric", "tau", "value"])
     return frame.assign(study=params.study, triple=params.triple, seed=params.seed)[COLUMNS]
+
+
+def triple_table(frame: pd.DataFrame) -> pd.DataFrame:
+    """Accuracy, AAP, AJS (τ = ∞) and PMS of every network of one seed.
+
+    Args:
+        frame: Metric rows of one triple and seed.
+
+    Returns:
+        network, top-1, AAP, AJS, permuted, PMS, "permuted " (the second one); columns of metrics that no network has
+        are left out.
+    """
+    top = without_threshold(frame)
+    wide = top.pivot_table(index=["role", "variant"], columns="metric", values="value", sort=False)
+    heads = {"top1": "top-1", "aap": "AAP", "ajs": "AJS", "ajs_permuted": "permuted"}
+    heads |= {"pms": "PMS", "pms_permuted": "permuted "}
+    wide = wide.loc[wide["top1"].notna(), [name for name in heads if name in wide]].rename(columns=heads).reset_index()
+    wide.insert(0, "network", network_names(wide))
+    return numbers(wide.drop(columns=["role", "variant"]))
+
+
+def level_table(frame: pd.DataFrame) -> pd.DataFrame:
+    """Floor and ceiling of each metric: level, and a column for each metric that has one (aap, ajs, pms, agreement).
+
+    Args:
+        frame: Metric rows of one triple and seed.
+    """
+    top = without_threshold(frame)
+    rows = top[top["metric"].str.contains("_floor|_ceiling")]
+    parts = rows["metric"].str.rsplit("_", n=1)
+    rows = rows.assign(level=parts.str[1], metric=parts.str[0])
+    return numbers(rows.pivot_table(index="level", columns="metric", values="value", sort=False).reset_index())
