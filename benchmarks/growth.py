@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from benchmarks.timing import synchronise
 from p2p.decision import solve_decision_layer
@@ -30,6 +31,7 @@ from p2p.matching import match_dense
 from p2p.metrics import ALPHAS, ResponseTable, ajs, coincidences, pms
 from p2p.networks import ProtoNet, build_trunk
 from p2p.study.params import TrainParams
+from p2p.study.speed_params import GrowthParams
 from p2p.training.objective import objective
 
 COLUMNS = ["quantity", "axis", "at", "seconds", "seconds_low", "seconds_high", "peak_bytes"]
@@ -212,6 +214,43 @@ def _status(key: str) -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith(key)) * 1024
 
 
+def page_plan(params: GrowthParams) -> list[tuple[str, str, int, Shape]]:
+    """Every point of the page on growth, as `plan` gives them; P = 10 K throughout."""
+    layers = (params.network, params.prototype_depth, params.batch_size)
+    passed = Shape(params.images[0], 10 * params.base_classes, params.grids[0], params.sizes[0], *layers)
+    images, size = middle(params.table_images), params.sizes[0]
+    base = dict.fromkeys(WORKS, Shape(images, middle(params.table_prototypes), 7, size))
+    base |= {"training pass": passed, "response table": passed}
+    base["decision layer"] = Shape(images, 10 * middle(params.decision_classes), 7, size)
+    prototypes, decided = ([10 * k for k in counts] for counts in (params.classes, params.decision_classes))
+    passes = {"images": params.images, "prototypes": prototypes, "grid": params.grids, "resolution": params.sizes}
+    of_tables = {"images": params.table_images, "prototypes": params.table_prototypes}
+    axes = {
+        "training pass": passes,
+        "response table": passes,
+        "decision layer": {"images": params.table_images, "prototypes": decided},
+        "AJS": of_tables,
+        "counts": of_tables,
+        "dense matching": {"prototypes": params.table_prototypes},
+        "PMS without P×P": {"images": params.table_images, "prototypes": params.sparse_prototypes},
+    }
+    return plan(base, axes)
+
+
+def measure_page(params: GrowthParams, device: torch.device) -> pd.DataFrame:
+    """Measure every point of the page on growth; columns as `COLUMNS`."""
+    points = page_plan(params)
+    found = measure([(quantity, shape) for quantity, _, _, shape in points], device, params.repeats)
+    measured = zip(points, tqdm(found, total=len(points)), strict=True)
+    rows = [row(quantity, axis, at, point) for (quantity, axis, at, _), point in measured]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def middle(values: list[int]) -> int:
+    """The base along an axis that is not the one changed."""
+    return values[len(values) // 2]
+
+
 def plan(base: dict[str, Shape], axes: dict[str, dict[str, list[int]]]) -> list[tuple[str, str, int, Shape]]:
     """Every quantity along every axis it has, from its base shape.
 
@@ -271,6 +310,12 @@ def largest(frame: pd.DataFrame, quantity: str, axis: str, column: str = "second
     """Size and value of the largest point along an axis."""
     found = frame[(frame["quantity"] == quantity) & (frame["axis"] == axis)].sort_values("at").iloc[-1]
     return float(found["at"]), float(found[column])
+
+
+def end_slope(frame: pd.DataFrame, quantity: str, axis: str, column: str) -> float:
+    """The exponent between the two largest points along an axis, nan where a value is 0."""
+    found = slopes(frame[(frame["quantity"] == quantity) & (frame["axis"] == axis)], column)
+    return float(found["slope_end"].iloc[0])
 
 
 def line(frame: pd.DataFrame, quantity: str, axis: str) -> tuple[float, float]:

@@ -13,7 +13,8 @@ from p2p.errors import UserError
 from p2p.files import project_path
 from p2p.networks import ProtoNet
 from p2p.prototypes import class_patches, normalise_features
-from p2p.study.params import SpeedParams, TrainParams, check
+from p2p.study.params import TrainParams, check
+from p2p.study.speed_params import SpeedParams
 from p2p.study.study import load_study
 from p2p.training.build import build_network
 

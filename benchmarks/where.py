@@ -10,6 +10,7 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import pandas as pd
 import torch
 
 from benchmarks.timing import interleave, synchronise
@@ -17,9 +18,51 @@ from p2p.data.images import ImageSet
 from p2p.device import has_bfloat16, keep_memory
 from p2p.networks import ProtoNet
 from p2p.study.params import TrainParams
+from p2p.study.speed_params import ProfileParams
 from p2p.training.batches import autocast
+from p2p.training.build import build_network
 from p2p.training.objective import objective
 from p2p.training.trainer import Trainer
+
+
+def pass_params(params: ProfileParams, network: str, **change: object) -> TrainParams:
+    """How a network of the page is trained; K classes with ten prototypes each."""
+    keys = {"network": network, "size": params.size, "grid": params.grid, "batch_size": params.batch_size}
+    keys |= {"prototypes_per_class": 10, "prototype_depth": 128, "joint_epochs": 3, "augment": True}
+    return TrainParams.model_validate({**keys, **change})
+
+
+def random_images(params: ProfileParams, device: torch.device) -> ImageSet:
+    """Training images and a quarter as many for validation, uint8 noise; their classes follow each other in turn."""
+    count = params.images + max(2, params.images // 4)
+    pixels = torch.randint(0, 256, (count, 3, params.size, params.size), generator=torch.Generator().manual_seed(0)).to(
+        torch.uint8
+    )
+    return ImageSet(
+        pixels=pixels,
+        labels=torch.arange(count) % params.classes,
+        split=(torch.arange(count) >= params.images).to(torch.uint8),
+        classes=tuple(f"class {k}" for k in range(params.classes)),
+        names=tuple(f"image {i}" for i in range(count)),
+    ).to(device)
+
+
+def page_parts(params: ProfileParams, images: ImageSet) -> pd.DataFrame:
+    """Where the time of a pass goes, for each network and for the second one as a student: network, part, seconds."""
+    rows: list[dict[str, Any]] = []
+
+    def add(name: str, found: dict[str, float]) -> None:
+        rows.extend({"network": name, "part": part, "seconds": value} for part, value in found.items())
+
+    for i, network in enumerate(params.networks):
+        add(network, pass_parts(pass_params(params, network), images, None, params.repeats))
+        if params.teacher and i == 1:
+            teacher = build_network(pass_params(params, params.teacher), params.classes).to(images.pixels.device)
+            assert isinstance(teacher, ProtoNet)
+            keys = {"role": "student", "teacher_run": "teacher", "distillation": {"global": 10.0, "ppc": 10.0}}
+            found = pass_parts(pass_params(params, network, **keys), images, teacher, params.repeats)
+            add(f"{network}, student of {params.teacher}", found)
+    return pd.DataFrame(rows)
 
 
 def pass_parts(params: TrainParams, images: ImageSet, teacher: ProtoNet | None, repeats: int) -> dict[str, float]:

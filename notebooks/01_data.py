@@ -15,6 +15,8 @@
 
 # %% [markdown]
 # ## Parameters
+#
+# All keys and their defaults: `p2p.study.params.ImagesParams`.
 
 # %% tags=["parameters"]
 study = "quick"  # Name of the study and its folders.
@@ -24,27 +26,20 @@ size = 64  # Side of the square images, pixels.
 class_step = 1  # Take every so many-th class.
 class_count = None  # At most so many classes.
 images_per_class = None  # The first so many of each class and split.
-validation_fraction = 0.15  # Cut from each class's training images.
-data_seed = 0  # Seed of the validation cut and of the synthetic birds.
-bird_train_per_class = 100  # Synthetic birds for training and validation.
-bird_test_per_class = 50  # Synthetic birds for the test.
-streaming = "auto"  # on: images stay on the disk, read ahead batch by batch; auto: where memory is short.
-device = "auto"  # auto: a GPU where there is one.
 networks = {"small": "none", "small_half": "none"}  # trunk: weights.
-grid = 8
+grid = 8  # Side of the grid, cells.
 
 # %%
 import time
 
-import pandas as pd
 import torch
 from IPython.display import SVG, Markdown, display
 
 from p2p import figures
 from p2p.data.augment import augment
-from p2p.data.images import SPLITS, load_images
+from p2p.data.images import load_images
 from p2p.device import choose_device
-from p2p.networks import build_trunk
+from p2p.evaluation.inputs import split_table, trunk_table
 from p2p.study.pages import provenance_box, table
 from p2p.study.params import ImagesParams, from_namespace
 from p2p.study.provenance import provenance
@@ -63,30 +58,11 @@ seconds = time.perf_counter() - began
 # read once, at the end of a run.
 
 # %%
-counts = pd.DataFrame(
-    [
-        {
-            "split": split,
-            "images": len(part := images.subset(split)),
-            "classes": part.labels.unique().numel(),
-            "fewest in a class": int(torch.bincount(part.labels, minlength=len(images.classes)).min()),
-            "most in a class": int(torch.bincount(part.labels, minlength=len(images.classes)).max()),
-        }
-        for split in SPLITS
-    ]
-)
 known = [name for name in ("boxes", "parts", "masks") if getattr(images, name) is not None]
 text = f"{len(images)} images of {params.size} × {params.size} pixels, {len(images.classes)} classes, read in {seconds:.1f} s"
 display(Markdown(f"{text}; known besides the class: {', '.join(known) or 'nothing'}."))
-display(
-    Markdown(
-        table(
-            counts,
-            "Images of each split, and for the classes the smallest and largest number of images in one class.",
-            "tab-splits",
-        )
-    )
-)
+caption = "Images of each split, and for the classes the smallest and largest number of images in one class."
+display(Markdown(table(split_table(images), caption, "tab-splits")))
 
 # %% [markdown]
 # ## What they look like
@@ -119,19 +95,8 @@ SVG(figures.svg(figures.augmentation_sheet(some, copies)))
 # number of cells and can be compared cell by cell. This is checked here, before anything is trained.
 
 # %%
-rows = []
-for name, weights in params.networks.items():
-    trunk, channels = build_trunk(name, params.size, params.grid, weights)
-    rows.append(
-        {
-            "trunk": name,
-            "weights": weights,
-            "grid": f"{params.grid} × {params.grid}",
-            "channels": channels,
-            "parameters": f"{sum(p.numel() for p in trunk.parameters()):,}",
-        }
-    )
-display(Markdown(table(pd.DataFrame(rows), "The trunks of this study.", "tab-trunks")))
+trunks = trunk_table(params.networks, params.size, params.grid)
+display(Markdown(table(trunks, "The trunks of this study.", "tab-trunks")))
 
 # %% [markdown]
 # ## What this means, and what it does not

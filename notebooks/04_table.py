@@ -13,69 +13,40 @@
 
 # %% [markdown]
 # ## Parameters
+#
+# All keys and their defaults: `p2p.study.params.PageParams`.
 
 # %% tags=["parameters"]
 study = "quick"
-title = "Quick study"
-intro = ""
-order = 8
 images = "synthetic birds"  # What the images are, as tables say it.
-triple = "small-small_half"
-seed = 0  # The seed whose networks are pictured.
+triple = "small-small_half"  # The one drawn seed by seed.
 evaluations = ["small-small_half-s0", "small-small_half-s1"]  # <triple>-s<seed>.
 train_runs = []  # Names of all runs of the study; empty: those of `networks`.
-networks = {
-    "teacher": "teacher-small-s0",
-    "baseline": "baseline-small_half-s0",
-    "student": "student-small-small_half-paper-s0",
-}  # role: run, the networks pictured.
-variant = "paper"  # The student pictured.
+variant = "paper"  # The student compared.
 controls = {}  # control: the role it was derived from.
-top_k = 5  # Prototypes shown for an image.
-pictures = 4  # Test images or classes shown.
-runs = "runs"
-results = "results"
 
 # %%
-import json
 import time
-from math import inf
 
-import pandas as pd
 import torch
 from IPython.display import SVG, Markdown, display
 
 from p2p import figures
-from p2p.errors import UserError
 from p2p.evaluation.claims import claims, control_effects
-from p2p.files import atomic_path, project_path, write_atomic
-from p2p.study.pages import mean_range, provenance_box, table
+from p2p.evaluation.findings import runs_sentence, study_findings
+from p2p.evaluation.results import read_evaluations, run_records, write_study
+from p2p.evaluation.tables import claim_table, control_table, main_table, plain_text, stage_table
+from p2p.files import project_path, write_atomic, write_table
+from p2p.study.pages import provenance_box, table
 from p2p.study.params import PageParams, from_namespace
-from p2p.study.provenance import provenance, write_json
+from p2p.study.provenance import provenance
 
 params = from_namespace(PageParams, globals())
 began = time.perf_counter()
 out = project_path(params.results) / params.study
-files = [out / "evaluations" / f"{name}.csv" for name in params.evaluations]
-missing = [file.name for file in files if not file.is_file()]
-if missing:
-    raise UserError(f"Evaluation {missing[0]} of study '{params.study}' is not there; run it first (make study).")
-frame = pd.concat([pd.read_csv(file) for file in files], ignore_index=True)
-records = {file.stem: json.loads(file.with_suffix(".json").read_text()) for file in files}
-# A committed study's runs may lie on another machine: then their records are those written when they were there.
-record = out / "provenance.json"
-runs, before = {}, json.loads(record.read_text())["runs"] if record.is_file() else {}
-for name in params.train_runs or params.networks.values():
-    file = project_path(params.runs) / params.study / name / "run.json"
-    if not file.is_file() and name not in before:
-        raise UserError(f"Run '{name}' of study '{params.study}' is not finished; train it first (make study).")
-    runs[name] = json.loads(file.read_text())["provenance"] if file.is_file() else before[name]
-
-with atomic_path(out / "metrics.csv") as path:
-    frame.to_csv(path, index=False)
-write_json(out / "provenance.json", {"runs": runs, "evaluations": records})
-facts = {key: getattr(params, key) for key in ("study", "title", "order", "intro", "images")}
-write_json(out / "study.json", facts | {"runs": [*runs, *params.evaluations]})
+frame = read_evaluations(out, params.evaluations)
+records = run_records(params.all_runs(), project_path(params.runs) / params.study, out)
+write_study(out, params, frame, records)
 seeds = sorted(frame.seed.unique().tolist())
 
 # %% [markdown]
@@ -95,56 +66,14 @@ seeds = sorted(frame.seed.unique().tolist())
 # ## Result
 
 # %%
-tuned = frame[(frame.stage == "tuned") & (frame.tau.isna() | (frame.tau == inf))]
-
-
-def cell(rows: pd.DataFrame, metric: str, digits: int = 3) -> str:
-    return mean_range(rows.loc[rows.metric == metric, "value"], digits)
-
-
-def main_table(triple: str) -> pd.DataFrame:
-    """Rows: networks and levels; columns: metrics."""
-    part, rows = tuned[tuned.triple == triple], []
-    for (role, variant), group in part.groupby(["role", "variant"], sort=False):
-        if "top1" not in set(group.metric):
-            continue
-        name = role if variant == "paper" else f"{role}: {variant}"
-        same = {"AJS": "1", "PMS": "1"} if role == "teacher" else {}
-        values = {"AAP": cell(group, "aap", 1), "AJS": cell(group, "ajs"), "PMS": cell(group, "pms")}
-        accuracy = {"top-1": cell(group, "top1"), "top-1, teacher's head": cell(group, "top1_teacher_head")}
-        rows.append({"network": name, **values, **same, **accuracy})
-    student = part[(part.role == "student") & (part.variant == params.variant)]
-    baseline = part[(part.role == "baseline") & (part.variant == "paper")]
-    levels = (
-        ("*floor: random network*", part, "_floor"),
-        ("*floor: baseline, images permuted*", baseline, "_permuted"),
-        ("*floor: student, images permuted*", student, "_permuted"),
-        ("*chance formula, student*", student, "_chance"),
-        ("*ceiling: second teacher*", part, "_ceiling"),
-    )
-    for name, group, suffix in levels:
-        values = {
-            "AAP": cell(group, f"aap{suffix}", 1),
-            "AJS": cell(group, f"ajs{suffix}"),
-            "PMS": cell(group, f"pms{suffix}"),
-        }
-        rows.append({"network": name, **values, "top-1": "–", "top-1, teacher's head": "–"})
-    return pd.DataFrame(rows)
-
-
-tables = {triple: main_table(triple) for triple in tuned.triple.unique()}
-shown = []
-for i, (triple, content) in enumerate(tables.items()):
+tables = {name: main_table(frame, name, params.variant) for name in frame.triple.unique()}
+write_atomic(out / "table.md", plain_text(tables, params.images, seeds))
+for i, (name, content) in enumerate(tables.items()):
     caption = (
-        f"{triple}, {params.images}; mean over {len(seeds)} seeds (lowest to highest). AAP: nearer to the teacher's is "
+        f"{name}, {params.images}; mean over {len(seeds)} seeds (lowest to highest). AAP: nearer to the teacher's is "
         "better; AJS and PMS: higher is more like the teacher, 1 is the teacher itself."
     )
-    shown.append(table(content, caption, f"tab-main-{i}"))
-    display(Markdown(shown[-1]))
-text = "\n\n".join(
-    f"{triple} ({params.images}, seeds {seeds})\n\n{c.to_markdown(index=False)}" for triple, c in tables.items()
-)
-write_atomic(out / "table.md", text + "\n")
+    display(Markdown(table(content, caption, f"tab-main-{i}")))
 
 # %% [markdown]
 # ## Seed by seed
@@ -160,27 +89,8 @@ SVG(figures.svg(figures.seed_dots(first)))
 # promises an explanation that the network does not have.
 
 # %%
-stages = frame[frame.metric == "top1"].assign(
-    network=lambda f: f.role + f.variant.map(lambda v: "" if v == "paper" else f": {v}")
-)
-rows = []
-for (triple, network), group in stages.groupby(["triple", "network"], sort=False):
-    by = {
-        name: mean_range(group.loc[group.stage == stage, "value"])
-        for name, stage in (("before push", "pre_push"), ("after push", "push"), ("tuned", "tuned"))
-    }
-    error = frame[(frame.triple == triple) & (frame.metric == "projection_error")]
-    error = error[(error.role + error.variant.map(lambda v: "" if v == "paper" else f": {v}")) == network].value
-    rows.append(
-        {
-            "triple": triple,
-            "network": network,
-            **by,
-            "projection error, max": f"{error.max():.0e}" if len(error) else "–",
-        }
-    )
 caption = "Top-1 accuracy on the test images by stage, and the largest distance of any prototype from its training patch after tuning."
-display(Markdown(table(pd.DataFrame(rows), caption, "tab-stages")))
+display(Markdown(table(stage_table(frame), caption, "tab-stages")))
 
 # %% [markdown]
 # ## The claims
@@ -191,17 +101,10 @@ display(Markdown(table(pd.DataFrame(rows), caption, "tab-stages")))
 # is corrected for there being several.
 
 # %%
-result = claims(frame, params.variant)
-with atomic_path(out / "claims.csv") as path:
-    result.to_csv(path, index=False, float_format="%.6g")
-pretty = result.assign(
-    difference=result.difference.map("{:+.3f}".format),
-    interval=[f"{a:+.3f} to {b:+.3f}" if a == a else "–" for a, b in zip(result.low, result.high, strict=True)],
-    p=result.p.map(lambda v: f"{v:.3f}" if v == v else "–"),
-).rename(columns={"n_seeds": "seeds", "setting": "triple", "interval": "95 % interval"})
+judged = claims(frame, params.variant)
+write_table(judged, out / "claims.csv", 6)
 caption = "Student against baseline; positive where the claim holds. The last claim: the student under the teacher's decision layer against its own, two points allowed, p for a loss of more than that."
-columns = ["claim", "triple", "seeds", "difference", "95 % interval", "p", "verdict"]
-display(Markdown(table(pretty[columns], caption, "tab-claims")))
+display(Markdown(table(claim_table(judged), caption, "tab-claims")))
 
 # %% [markdown]
 # ## What the controls change
@@ -212,15 +115,8 @@ display(Markdown(table(pretty[columns], caption, "tab-claims")))
 # %%
 effects = control_effects(frame, params.controls, params.variant)
 if len(effects):
-    effects["value"] = [
-        f"{d:+.3f}" + (f" ({a:+.3f}–{b:+.3f})" if a == a else "")
-        for d, a, b in zip(effects.difference, effects.low, effects.high, strict=True)
-    ]
-    wide = effects.pivot(index=["setting", "control", "of"], columns="metric", values="value").fillna("–").reset_index()
-    wide = wide.rename(columns={"setting": "triple", "of": "changed from", "top1": "top-1", "ajs": "AJS", "pms": "PMS"})
-    order = ["triple", "control", "changed from", "top-1", "AJS", "PMS"]
     caption = f"Difference to the network each control was changed from, and its 95 % interval; {len(seeds)} seeds."
-    display(Markdown(table(wide[[c for c in order if c in wide]], caption, "tab-controls")))
+    display(Markdown(table(control_table(effects), caption, "tab-controls")))
 
 # %% [markdown]
 # ## What this means, and what it does not
@@ -230,61 +126,10 @@ if len(effects):
 # a verdict is about this data set, these networks and this schedule.
 
 # %%
-lines = []
-for triple in tables:
-    part = tuned[tuned.triple == triple]
-
-    def value(role: str, metric: str, part: pd.DataFrame = part, digits: int = 2) -> str:
-        chosen = part[
-            (part.role == role)
-            & (part.variant == (params.variant if role == "student" else "paper"))
-            & (part.metric == metric)
-        ].value
-        return f"{chosen.mean():.{digits}f}"
-
-    def level(metric: str, part: pd.DataFrame = part) -> str:
-        chosen = part[part.metric == metric].value
-        return f"{chosen.mean():.2f}" if len(chosen) else "none"
-
-    lines.append(
-        f"On {params.images}, with {triple} and {len(seeds)} seeds, the student matches the teacher's prototypes with a PMS of "
-        f"**{value('student', 'pms')}**, the same network trained alone with **{value('baseline', 'pms')}**. Asked about other "
-        f"images, the two still reach {value('student', 'pms_permuted')} and {value('baseline', 'pms_permuted')}; a random "
-        f"network reaches {level('pms_floor')}, a second teacher {level('pms_ceiling')}. The overlap of active patches, AJS, is "
-        f"{value('student', 'ajs')} against {value('baseline', 'ajs')} (permuted {value('student', 'ajs_permuted')} and "
-        f"{value('baseline', 'ajs_permuted')}). Accuracy: teacher {value('teacher', 'top1')}, student "
-        f"{value('student', 'top1')}, baseline {value('baseline', 'top1')}."
-    )
-    for name, of in params.controls.items():
-        changed = part[(part.variant == name) & (part.metric == "top1")].value.mean()
-        own = part[
-            (part.role == of)
-            & (part.variant == (params.variant if of == "student" else "paper"))
-            & (part.metric == "top1")
-        ].value.mean()
-        if name.startswith("linear"):
-            lines.append(
-                f"An ordinary classifier on the {'teacher' if of == 'teacher' else 'student'}'s trunk, trained at the same "
-                f"budget, reaches {changed:.2f}: prototypes cost {100 * (changed - own):.0f} points."
-            )
-own = result.metric.str.endswith("_permuted")
-stated, checks = (
-    "\n".join(f"- {row.claim}: *{row.verdict}*" for row in rows.itertuples()) for rows in (result[~own], result[own])
-)
-checks = checks.replace("*reproduced*", "*yes*").replace("*not reproduced*", "*no*")
-seeds_text = f"over {len(seeds)} seeds" + ("" if len(seeds) > 2 else ", too few for a verdict of *reproduced*")
-findings = "\n\n".join(
-    [*lines, f"The paper's claims here, {seeds_text} ([main table](./04_table.ipynb)):", stated]
-    + ["Two checks that the paper does not make, of whether a gain is more than a liking for certain cells:", checks]
-)
+findings = study_findings(frame, judged, params.images, params.controls, params.variant)
 write_atomic(out / "findings.md", findings + "\n")
 display(Markdown(findings))
 
 # %% tags=["remove-input"]
 record = provenance(params, torch.device("cpu"), time.perf_counter() - began)
-hours = sum(run["hours"] for run in runs.values())
-passes = sum(run["image_passes"] + run["teacher_passes"] for run in runs.values())
-devices = ", ".join(sorted({run["device"] for run in runs.values()}))
-commits = ", ".join(sorted({f"`{run['commit']}`" + ("*" if run["dirty"] else "") for run in runs.values()}))
-text = f"The {len(runs)} runs behind this page: {hours:.2f} h and {passes:,} image passes in all on {devices}, commit {commits}."
-display(Markdown(provenance_box(record, text + " Each run's own record is in `provenance.json`.")))
+display(Markdown(provenance_box(record, runs_sentence(records.values()))))

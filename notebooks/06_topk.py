@@ -13,43 +13,33 @@
 
 # %% [markdown]
 # ## Parameters
+#
+# All keys and their defaults: `p2p.study.params.PageParams`.
 
 # %% tags=["parameters"]
 study = "quick"
-title = "Quick study"
-intro = ""
-order = 8
-images = "synthetic birds"  # What the images are, as tables say it.
-triple = "small-small_half"
 seed = 0  # The seed whose networks are pictured.
-evaluations = ["small-small_half-s0", "small-small_half-s1"]  # <triple>-s<seed>.
-train_runs = []  # Names of all runs of the study; empty: those of `networks`.
 networks = {
     "teacher": "teacher-small-s0",
     "baseline": "baseline-small_half-s0",
     "student": "student-small-small_half-paper-s0",
 }  # role: run, the networks pictured.
-variant = "paper"  # The student pictured.
-controls = {}  # control: the role it was derived from.
 top_k = 5  # Prototypes shown for an image.
-pictures = 4  # Test images or classes shown.
-runs = "runs"
-results = "results"
+pictures = 4  # Test images shown.
 
 # %%
 import time
 
-import pandas as pd
 import torch
 from IPython.display import Markdown, display
 
 from p2p import figures
 from p2p.data.images import load_images
 from p2p.device import choose_device
+from p2p.evaluation.pairs import overlap_table, top_overlap
 from p2p.evaluation.runs import load_run
 from p2p.files import project_path
 from p2p.metrics import ResponseTable
-from p2p.networks import similarity
 from p2p.study.pages import provenance_box, table
 from p2p.study.params import PageParams, from_namespace
 from p2p.study.provenance import provenance
@@ -59,9 +49,9 @@ began = time.perf_counter()
 place = project_path(params.runs) / params.study
 choose_device("cpu")
 
-networks = {role: load_run(place / run) for role, run in params.networks.items()}
-images = load_images(networks["teacher"].params, "cpu")
-train, test = images.subset("train"), images.subset("test")
+pictured = {role: load_run(place / run) for role, run in params.networks.items()}
+known = load_images(pictured["teacher"].params, "cpu")
+train, test = known.subset("train"), known.subset("test")
 tables = {role: ResponseTable.load(place / run / "responses.safetensors") for role, run in params.networks.items()}
 
 # %% [markdown]
@@ -75,12 +65,12 @@ tables = {role: ResponseTable.load(place / run / "responses.safetensors") for ro
 # ## Result
 
 # %%
-classes = torch.linspace(0, len(images.classes) - 1, params.pictures).round().long().unique()
+classes = torch.linspace(0, len(known.classes) - 1, params.pictures).round().long().unique()
 chosen = [int((test.labels == k).nonzero()[0, 0]) for k in classes]
 out = project_path(params.results) / params.study
 for i, n in enumerate(chosen):
-    name = images.classes[test.labels[n]].replace("_", " ")
-    drawn = figures.top_k_comparison(networks, train, test.pixels[n], int(test.labels[n]), images.classes, params.top_k)
+    name = known.classes[test.labels[n]].replace("_", " ")
+    drawn = figures.top_k_comparison(pictured, train, test.pixels[n], int(test.labels[n]), known.classes, params.top_k)
     figures.save(drawn, out / f"topk-{i}.svg")
     caption = (
         f"A test image of *{name}* and, for teacher, baseline and student, its {params.top_k} most activated prototypes, "
@@ -97,23 +87,9 @@ for i, n in enumerate(chosen):
 
 # %%
 k = params.top_k
-tops = {role: similarity(t.distances).topk(k, dim=1).indices for role, t in tables.items()}
-rows = []
-for role in ("baseline", "student"):
-    same = (tops["teacher"][:, :, None] == tops[role][:, None, :]).any(2).double().mean().item()
-    places_t = tables["teacher"].cells.gather(1, tops["teacher"]).long()
-    places = tables[role].cells.gather(1, tops[role]).long()
-    place_shared = (places_t[:, :, None] == places[:, None, :]).any(2).double().mean().item()
-    rows.append(
-        {
-            "network": role,
-            f"same prototype number in both top {k}": f"{same:.3f}",
-            "teacher's top place also a top place": f"{place_shared:.3f}",
-        }
-    )
-
+shares = {role: top_overlap(tables["teacher"], tables[role], k) for role in ("baseline", "student")}
 caption = f"Of the teacher's {k} most activated prototypes, how many are also among the network's {k} (by number), and at how many of their cells the network has one of its own {k}; all test images, seed {params.seed}. For a baseline numbers agree by class only."
-display(Markdown(table(pd.DataFrame(rows), caption, "tab-topk")))
+display(Markdown(table(overlap_table(shares, k), caption, "tab-topk")))
 
 # %% [markdown]
 # ## What this means, and what it does not

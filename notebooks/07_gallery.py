@@ -12,28 +12,17 @@
 
 # %% [markdown]
 # ## Parameters
+#
+# All keys and their defaults: `p2p.study.params.PageParams`.
 
 # %% tags=["parameters"]
 study = "quick"
-title = "Quick study"
-intro = ""
-order = 8
-images = "synthetic birds"  # What the images are, as tables say it.
-triple = "small-small_half"
-seed = 0  # The seed whose networks are pictured.
-evaluations = ["small-small_half-s0", "small-small_half-s1"]  # <triple>-s<seed>.
-train_runs = []  # Names of all runs of the study; empty: those of `networks`.
 networks = {
     "teacher": "teacher-small-s0",
     "baseline": "baseline-small_half-s0",
     "student": "student-small-small_half-paper-s0",
 }  # role: run, the networks pictured.
-variant = "paper"  # The student pictured.
-controls = {}  # control: the role it was derived from.
-top_k = 5  # Prototypes shown for an image.
-pictures = 4  # Test images or classes shown.
-runs = "runs"
-results = "results"
+pictures = 4  # Three times as many classes are shown.
 
 # %%
 import time
@@ -44,9 +33,10 @@ from IPython.display import SVG, Markdown, display
 from p2p import figures
 from p2p.data.images import load_images
 from p2p.device import choose_device
+from p2p.evaluation.pairs import matched_pairs
 from p2p.evaluation.runs import load_run
 from p2p.files import project_path
-from p2p.metrics import ResponseTable, coincidences, pms
+from p2p.metrics import ResponseTable
 from p2p.study.pages import provenance_box
 from p2p.study.params import PageParams, from_namespace
 from p2p.study.provenance import provenance
@@ -56,10 +46,10 @@ began = time.perf_counter()
 place = project_path(params.runs) / params.study
 choose_device("cpu")
 
-networks = {role: load_run(place / run) for role, run in params.networks.items()}
+pictured = {role: load_run(place / run) for role, run in params.networks.items()}
 tables = {role: ResponseTable.load(place / run / "responses.safetensors") for role, run in params.networks.items()}
-images = load_images(networks["teacher"].params, "cpu")
-train, test = images.subset("train"), images.subset("test")
+known = load_images(pictured["teacher"].params, "cpu")
+train, test = known.subset("train"), known.subset("test")
 
 # %% [markdown]
 # ## Method
@@ -71,16 +61,16 @@ train, test = images.subset("train"), images.subset("test")
 # ## The teacher's prototypes
 
 # %% mystnb={"figure": {"caption": "Prototypes of the teacher: source image with its box, and the map of similarity over that image (bright: similar). One prototype of each of several classes.", "name": "fig-teacher"}, "image": {"alt": "Gallery of teacher prototypes with heat maps."}}
-per_class = networks["teacher"].params.prototypes_per_class
-classes = torch.linspace(0, len(images.classes) - 1, 3 * params.pictures).round().long().unique()
+per_class = pictured["teacher"].params.prototypes_per_class
+classes = torch.linspace(0, len(known.classes) - 1, 3 * params.pictures).round().long().unique()
 shown = (classes * per_class).tolist()
-SVG(figures.svg(figures.prototype_gallery(networks["teacher"], train, shown)))
+SVG(figures.svg(figures.prototype_gallery(pictured["teacher"], train, shown)))
 
 # %% [markdown]
 # ## The student's prototypes of the same numbers
 
 # %% mystnb={"figure": {"caption": "Prototypes of the student with the same numbers. The Global Explanation loss pulls each of them to the teacher's; the push then puts it on a training patch, which need not be the teacher's.", "name": "fig-student"}, "image": {"alt": "Gallery of student prototypes with heat maps."}}
-SVG(figures.svg(figures.prototype_gallery(networks["student"], train, shown)))
+SVG(figures.svg(figures.prototype_gallery(pictured["student"], train, shown)))
 
 # %% [markdown]
 # ## Partners
@@ -88,20 +78,19 @@ SVG(figures.svg(figures.prototype_gallery(networks["student"], train, shown)))
 # The matching behind PMS pairs prototypes that sit on the same cell in most test images.
 
 # %% mystnb={"figure": {"caption": "Teacher prototypes and the student prototypes matched with them: the best, the middle and the worst pairs, with the share of test images in which both sit on the same cell.", "name": "fig-pairs"}, "image": {"alt": "Pairs of teacher and student prototypes."}}
-match = pms(tables["teacher"], tables["student"]).matching[-1]
-share = coincidences(tables["teacher"], tables["student"]).gather(1, match[:, None])[:, 0].double() / len(test)
-pairs = [(i, int(match[i]), float(share[i])) for i in range(len(match))]
+partner, share = matched_pairs(tables["teacher"], tables["student"])
+pairs = list(zip(range(len(partner)), partner.tolist(), share.tolist(), strict=True))
 best = figures.choose_matches(pairs)
-SVG(figures.svg(figures.matched_patches(networks["teacher"], networks["student"], train, best)))
+SVG(figures.svg(figures.matched_patches(pictured["teacher"], pictured["student"], train, best)))
 
 # %% [markdown]
 # ## Where they are found in test images
 
 # %% mystnb={"figure": {"caption": "The test images nearest to the best-matched teacher prototype: its patch lies in the box.", "name": "fig-nearest-teacher"}, "image": {"alt": "Test images with boxes at the teacher prototype's nearest cell."}}
-SVG(figures.svg(figures.nearest_patches(networks["teacher"], tables["teacher"], test.pixels, best[0][0], 6)))
+SVG(figures.svg(figures.nearest_patches(pictured["teacher"], tables["teacher"], test.pixels, best[0][0], 6)))
 
 # %% mystnb={"figure": {"caption": "The same for its partner in the student.", "name": "fig-nearest-student"}, "image": {"alt": "Test images with boxes at the student prototype's nearest cell."}}
-SVG(figures.svg(figures.nearest_patches(networks["student"], tables["student"], test.pixels, best[0][1], 6)))
+SVG(figures.svg(figures.nearest_patches(pictured["student"], tables["student"], test.pixels, best[0][1], 6)))
 
 # %% [markdown]
 # ## What this means, and what it does not

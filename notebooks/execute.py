@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import ast
 import json
+import logging
 import os
 import platform
 import sys
@@ -26,6 +27,8 @@ from filelock import FileLock, Timeout
 
 from p2p.errors import UserError
 from p2p.files import atomic_path
+from p2p.study import params, speed_params
+from p2p.study.params import near_names
 from p2p.study.study import Study, load_study, schema
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -47,7 +50,10 @@ def execute(source: Path, out: Path, parameters: dict[str, object], threads: int
     known = parameter_names(notebook)
     for key in parameters:
         if key not in known:
-            raise UserError(f"{source.name} has no parameter '{key}'; its parameters are {', '.join(sorted(known))}.")
+            expected = ", ".join(near_names(key, known))
+            raise UserError(f"{source.name} has no parameter '{key}'; expected one of {expected}.")
+    # A parameters cell shows some of the keys; that the others have been checked above, papermill cannot know.
+    logging.getLogger("papermill").addFilter(lambda record: "Passed unknown parameter" not in record.getMessage())
     # The native kernel inherits this environment: threads of one job, and a path that finds p2p from any folder.
     os.environ |= {"OMP_NUM_THREADS": str(threads), "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
@@ -114,10 +120,27 @@ def gpu_slot(folder: Path) -> Iterator[None]:
 
 
 def parameter_names(notebook: Any) -> set[str]:
-    """The names that the cell tagged `parameters` assigns."""
-    cells = [cell.source for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
-    assigned = [node for node in ast.parse("\n".join(cells)).body if isinstance(node, ast.Assign)]
-    return {target.id for node in assigned for target in node.targets if isinstance(target, ast.Name)}
+    """The keys that a notebook takes: the fields of the model that it hands to `from_namespace`.
+
+    A notebook that calls it with no model of `p2p.study` takes what its cell tagged `parameters` assigns.
+    """
+    code = {cell.source: cell.metadata.get("tags", []) for cell in notebook.cells if cell.cell_type == "code"}
+    assigned: set[str] = set()
+    for source, tags in code.items():
+        try:
+            tree = ast.parse(source)
+        except SyntaxError:  # a magic command, or a mistake that the kernel will name
+            continue
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] == "from_namespace":
+                name = ast.unparse(node.args[0]).split(".")[-1] if node.args else ""
+                model = getattr(params, name, None) or getattr(speed_params, name, None)
+                if model is not None:
+                    return set(model.model_fields)
+            elif isinstance(node, ast.Assign | ast.AnnAssign) and "parameters" in tags:
+                targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+                assigned |= {target.id for target in targets if isinstance(target, ast.Name)}
+    return assigned
 
 
 def preflight(study: Study) -> None:

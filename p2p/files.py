@@ -7,10 +7,14 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
 from p2p.errors import UserError
+
+if TYPE_CHECKING:  # whoever has a frame has imported pandas; whoever has none must not wait for it
+    import pandas as pd
 
 
 @contextmanager
@@ -44,6 +48,12 @@ def write_atomic(path: Path | str, content: str | bytes) -> None:
     """Write `content` to `path` in one step, visible only when complete."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def write_table(frame: pd.DataFrame, path: Path | str, digits: int | None = None) -> None:
+    """A frame as CSV without its index, in one step; numbers with so many digits, or as they are."""
+    with atomic_path(path) as temporary:
+        frame.to_csv(temporary, index=False, float_format=None if digits is None else f"%.{digits}g")
 
 
 @contextmanager

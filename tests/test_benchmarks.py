@@ -19,7 +19,8 @@ from benchmarks import cabrnet_peer, classic, end_to_end, inputs, sets, stages, 
 from p2p import metrics
 from p2p.networks import ProtoNet, build_trunk, distance_map
 from p2p.projection import find_patches, push
-from p2p.study.params import SpeedParams, TrainParams
+from p2p.study.params import TrainParams
+from p2p.study.speed_params import SpeedParams
 from p2p.training.objective import objective
 
 ROOT = Path(__file__).parents[1]

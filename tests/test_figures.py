@@ -321,6 +321,14 @@ def test_training_curves_mark_phases_push_and_decision(rounds: int) -> None:
     assert "a run" in texts(figure)
 
 
+def test_a_students_curves_show_how_far_it_has_followed() -> None:
+    rows = history().assign(r2=[-3, -1, 0, 0.2, 0.4, None, None], r2_validation=[-2, -1, 0, 0.1, 0.3, 0.3, 0.3])
+    followed = figures.training_curves(rows).axes[2]
+    points = {line.get_label(): list(line.get_ydata()) for line in followed.lines}
+    assert points["training (augmented)"] == [-3, -1, 0, 0.2, 0.4] and points["validation"] == [-2, -1, 0, 0.1, 0.3]
+    assert followed.get_ylim() == (-1.02, 1.02) and "R²" in followed.get_ylabel()  # what is far below 0 is cut off
+
+
 def test_training_curves_of_a_network_without_prototypes() -> None:
     plain = history().query("phase == 'joint'")[["phase", "epoch", "ce", "loss", "accuracy", "validation"]]
     figure = figures.training_curves(plain)

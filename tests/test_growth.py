@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from benchmarks import growth
-from p2p.study.params import GrowthParams
+from p2p.study.speed_params import GrowthParams
 
 ROOT = Path(__file__).parents[1]
 TINY = GrowthParams(

@@ -12,7 +12,7 @@ import yaml
 
 from p2p.errors import UserError
 from p2p.networks import TRUNKS
-from p2p.study.params import DataParams, EvaluateParams, TrainParams, check, from_namespace, parameter_hash
+from p2p.study.params import DataParams, EvaluateParams, TrainParams, check, from_namespace, near_names, parameter_hash
 from p2p.study.study import Study, load_study, schema
 from p2p.training.phases import timeline
 
@@ -118,6 +118,22 @@ def test_from_namespace_takes_the_known_names_only(refuses):
     assert (params.seed, params.run) == (4, "x")
     with refuses("parameters cell", "'seed'"):
         from_namespace(TrainParams, {"seed": "4"})
+
+
+def test_from_namespace_takes_plain_values_only(refuses):
+    """An imported function or module, or a value that a later cell has made, is no parameter; a tuple is refused."""
+    given = {"augment": copy.deepcopy, "seed": json, "run": Path("x"), "size": TrainParams, "device": "cpu"}
+    assert from_namespace(TrainParams, given) == TrainParams(device="cpu")
+    assert from_namespace(TrainParams, {"class_count": None, "augment": False}) == TrainParams(augment=False)
+    with refuses("parameters cell", "'student_runs'"):
+        from_namespace(EvaluateParams, {"student_runs": ("paper", "x")})
+
+
+def test_near_names_of_a_mistyped_key():
+    assert near_names("batchsize", TrainParams.model_fields) == ["batch_size"]
+    assert near_names("sedes", ["seeds", "data"]) == ["seeds"]
+    assert "prototypes_per_class" in near_names("proto", TrainParams.model_fields)
+    assert near_names("zzz", ["b", "a"]) == ["a", "b"]
 
 
 def test_hash_changes_with_every_parameter():

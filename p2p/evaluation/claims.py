@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import inf, nan, sqrt
+from math import nan, sqrt
 
 import numpy as np
 import pandas as pd
 from scipy import stats
+
+from p2p.evaluation.rows import without_threshold
 
 MARGIN = 0.02  # accuracy: what "can be used directly, without relearning" allows to be lost
 
@@ -75,9 +77,7 @@ def claims(frame: pd.DataFrame, variant: str = "paper") -> pd.DataFrame:
     Returns:
         claim, setting, metric, n_seeds, difference, low, high, p, verdict; a positive difference speaks for the claim.
     """
-    tau = pd.to_numeric(frame.tau)
-    tuned = frame[(frame.stage == "tuned") & (tau.isna() | (tau == inf))]
-    rows = []
+    tuned, rows = without_threshold(frame), []
     for triple, part in tuned.groupby("triple", sort=False):
         for claim, metric in CLAIMS:
             student = _by_seed(part, "student", variant, metric)
@@ -112,9 +112,7 @@ def control_effects(frame: pd.DataFrame, controls: dict[str, str], variant: str 
     Returns:
         control, of, setting, metric (top1, ajs at τ = ∞, pms), n_seeds, difference, low, high; control less origin.
     """
-    tau = pd.to_numeric(frame.tau)
-    tuned = frame[(frame.stage == "tuned") & (tau.isna() | (tau == inf))]
-    rows = []
+    tuned, rows = without_threshold(frame), []
     for triple, part in tuned.groupby("triple", sort=False):
         for name, origin in controls.items():
             for metric in ("top1", "ajs", "pms"):

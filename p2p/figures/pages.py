@@ -97,14 +97,18 @@ def seed_dots(frame: pd.DataFrame, metrics: Sequence[str] = ("top1", "ajs", "pms
 def training_curves(history: pd.DataFrame, title: str = "") -> Figure:
     """Loss parts, unweighted, and accuracies against the epoch; phases shaded, push and decision marked.
 
+    A student's third panel is R² of the add-on map: how much of its teacher's map it reproduces.
+
     Args:
         history: Rows of `p2p.training.trainer.Trainer.history`.
         title: Of the figure.
     """
     learns = history["phase"].isin(["warm", "joint"])
     x = learns.cumsum() + 0.5 * ~learns  # a push comes after the epoch before it and before the next
-    figure = Figure(figsize=(WIDTH, 3.7), layout="constrained")
-    left, right = figure.subplots(1, 2)
+    followed = "r2" in history and history["r2"].notna().any()
+    figure = Figure(figsize=(WIDTH, 3.9 if followed else 3.7), layout="constrained")
+    axes = figure.subplots(1, 3 if followed else 2)
+    left, right = axes[:2]
     for name, (label, colour) in LOSSES.items():
         values = history[name][learns] if name in history else pd.Series(dtype=float)
         if (values > 0).any():
@@ -120,19 +124,27 @@ def training_curves(history: pd.DataFrame, title: str = "") -> Figure:
             fill = SHARED if phase == "push" else "white"
             right.plot(x[at], history["validation"][at], marker, label=f"after {phase}", mfc=fill, **how)
     right.set(ylabel="accuracy", ylim=(0, 1.02))
+    if followed:
+        for name, colour, label in (
+            ("r2", "#56B4E9", "training (augmented)"),
+            ("r2_validation", "#000000", "validation"),
+        ):
+            axes[2].plot(x[learns], history[name][learns], color=colour, label=label)
+        low = min(0.0, float(history[["r2", "r2_validation"]].min().min()))
+        axes[2].set(ylabel="R² of the add-on map", ylim=(max(low, -1.0) - 0.02, 1.02))
     runs = (history["phase"] != history["phase"].shift())[learns].cumsum()
-    for ax in (left, right):
+    for ax in axes:
         ax.xaxis.get_major_locator().set_params(integer=True)
         ax.set(xlabel="epoch", xlim=(0.5, learns.sum() + 0.5))
         named = set[str]()
         for _, span in x[learns].groupby(runs):
             name = str(history["phase"][span.index[0]])
-            entry = None if name in named or ax is left else f"{name} phase"
+            entry = f"{name} phase" if ax is right and name not in named else None
             ax.axvspan(span.min() - 0.5, span.max() + 0.5, color=PHASES[name], zorder=-2, lw=0, label=entry)
             named.add(name)
         for end in x[history["phase"] == "push"]:
             ax.axvline(end, color=SHARED, linewidth=0.8, alpha=0.5, zorder=-1)
-        columns = 3 if ax is left else 2
+        columns = 1 if ax not in (left, right) else 2 if ax is right or followed else 3
         ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=columns, columnspacing=1.2)
     if title:
         figure.suptitle(title, x=0.01, ha="left", fontsize=10)

@@ -53,3 +53,8 @@ def mean_range(values: pd.Series, digits: int = 3, spread: bool = True) -> str:
     if spread and len(values) > 1:
         text += f" ({values.min():.{digits}f}–{values.max():.{digits}f})"
     return text
+
+
+def numbers(frame: pd.DataFrame) -> pd.DataFrame:
+    """Every number with three digits, texts as they are, a dash where there is nothing."""
+    return frame.map(lambda value: value if isinstance(value, str) else "–" if pd.isna(value) else f"{value:.3f}")

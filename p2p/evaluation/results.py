@@ -1,0 +1,132 @@
+"""The result files of a study: evaluations and records of runs read and joined, and what is written from them.
+
+`metrics.csv` and each file of `evaluations/` have the columns of `p2p.evaluation.rows.COLUMNS`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from p2p.errors import UserError
+from p2p.files import write_table
+from p2p.study.params import PageParams
+from p2p.study.provenance import write_json
+from p2p.study.speed_params import SpeedParams
+
+# ------------------------------------------------------------------------------------------------------ metric rows
+
+
+def read_evaluations(out: Path, names: Iterable[str]) -> pd.DataFrame:
+    """The metric rows of several evaluations, one after the other.
+
+    Args:
+        out: Folder of the study's results.
+        names: <triple>-s<seed>.
+
+    Returns:
+        Columns as `p2p.evaluation.rows.COLUMNS`.
+
+    Raises:
+        UserError: One of them has not been run.
+    """
+    files = [out / "evaluations" / f"{name}.csv" for name in names]
+    missing = [file.name for file in files if not file.is_file()]
+    if missing:
+        raise UserError(f"Evaluation {missing[0]} of study '{out.name}' is not there; run it first (make study).")
+    return pd.concat([pd.read_csv(file) for file in files], ignore_index=True)
+
+
+# ---------------------------------------------------------------------------------------------------------- records
+
+
+def run_records(names: Iterable[str], place: Path, out: Path) -> dict[str, dict[str, Any]]:
+    """The provenance of each run.
+
+    A committed study's runs may lie on another machine: then their records are those that `provenance.json` got when
+    they were there.
+
+    Args:
+        names: Of the runs.
+        place: Folder of the study's runs.
+        out: Folder of its results.
+
+    Raises:
+        UserError: A run of which there is neither.
+    """
+    kept = out / "provenance.json"
+    before = json.loads(kept.read_text())["runs"] if kept.is_file() else {}
+    records = {}
+    for name in names:
+        file = place / name / "run.json"
+        if not file.is_file() and name not in before:
+            raise UserError(f"Run '{name}' of study '{out.name}' is not finished; train it first (make study).")
+        records[name] = json.loads(file.read_text())["provenance"] if file.is_file() else before[name]
+    return records
+
+
+def study_facts(params: PageParams | SpeedParams) -> dict[str, Any]:
+    """What the book's front page needs to know of a study: the keys of `study.json` that come from the parameters."""
+    return {key: getattr(params, key) for key in ("study", "title", "order", "intro", "images")}
+
+
+def write_study(out: Path, params: PageParams, frame: pd.DataFrame, runs: dict[str, dict[str, Any]]) -> None:
+    """Write `metrics.csv`, `provenance.json` (records of runs and evaluations) and `study.json`.
+
+    Args:
+        out: Folder of the study's results.
+        params: Of the page.
+        frame: As `read_evaluations` gives it.
+        runs: As `run_records` gives them.
+    """
+    files = {name: out / "evaluations" / f"{name}.json" for name in params.evaluations}
+    records = {name: json.loads(file.read_text()) for name, file in files.items()}
+    write_table(frame, out / "metrics.csv")
+    write_json(out / "provenance.json", {"runs": runs, "evaluations": records})
+    write_json(out / "study.json", study_facts(params) | {"runs": [*runs, *params.evaluations]})
+
+
+# ------------------------------------------------------------------------------------------------------------- costs
+
+
+def read_costs(names: Iterable[str], place: Path, out: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """What each run cost, by epoch and in all: from the runs that are there, or from what was written when they were.
+
+    Writes `passes.csv` and `costs.csv` where there are runs.
+
+    Args:
+        names: Of the runs; those that are not finished are left out.
+        place: Folder of the study's runs.
+        out: Folder of its results.
+
+    Returns:
+        A row an epoch: phase, epoch, passes, hours (both cumulative), validation, run, network, role, variant, seed.
+        A row a run: run, network, role, variant, seed, image_passes, teacher_passes, hours, device, validation, test.
+
+    Raises:
+        UserError: Neither runs nor files.
+    """
+    curves, costs = [], []
+    for name in names:
+        file = place / name / "run.json"
+        if not file.is_file():
+            continue
+        run = json.loads(file.read_text())
+        who = {"run": name} | {key: run["parameters"][key] for key in ("network", "role", "variant", "seed")}
+        history = pd.read_csv(file.with_name("history.csv"))
+        history["hours"] = history["seconds"].cumsum() / 3600
+        curves.append(history[["phase", "epoch", "passes", "hours", "validation"]].assign(**who))
+        cost = {key: run["provenance"][key] for key in ("image_passes", "teacher_passes", "hours", "device")}
+        outcome = run["outcome"]
+        costs.append({**who, **cost, "validation": outcome["validation"], "test": outcome["top1"]["tuned"]})
+    files = [out / "passes.csv", out / "costs.csv"]
+    if costs:
+        for frame, path in zip((pd.concat(curves, ignore_index=True), pd.DataFrame(costs)), files, strict=True):
+            write_table(frame, path, 6)
+    if not all(path.is_file() for path in files):
+        raise UserError(f"No run of study '{out.name}' is finished; train one first (make study).")
+    return pd.read_csv(files[0]), pd.read_csv(files[1])

@@ -1,0 +1,23 @@
+"""Metric rows, the form of `metrics.csv` and of each file of `evaluations/`.
+
+Stages are pre_push, push and tuned; tau is empty for a metric without a threshold.
+"""
+
+from __future__ import annotations
+
+from math import inf
+
+import pandas as pd
+
+COLUMNS = ["study", "triple", "role", "variant", "seed", "stage", "metric", "tau", "value"]
+
+
+def without_threshold(frame: pd.DataFrame) -> pd.DataFrame:
+    """Of metric rows those of the tuned stage that have no threshold or τ = ∞: a row a network, seed and metric."""
+    tau = pd.to_numeric(frame["tau"])
+    return frame[(frame["stage"] == "tuned") & (tau.isna() | (tau == inf))]
+
+
+def network_names(frame: pd.DataFrame) -> pd.Series:
+    """What tables call each row's network: its role, and the variant where it is not the paper's."""
+    return frame["role"] + frame["variant"].map(lambda variant: "" if variant == "paper" else f": {variant}")

@@ -1,0 +1,217 @@
+"""The tables of a study's pages: frames of numbers in, frames of text out, as `p2p.study.pages.table` shows them.
+
+A missing value is a dash. Ranges are written "0.712 (0.690–0.731)": mean, lowest and highest seed. A frame of metric
+rows has the columns of `p2p.evaluation.rows.COLUMNS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pandas as pd
+
+from p2p.evaluation.claims import paired
+from p2p.evaluation.rows import network_names, without_threshold
+from p2p.study.pages import mean_range
+
+NONE = "–"
+HEADS = {"top1": "top-1", "ajs": "AJS", "pms": "PMS"}
+
+
+def of_seeds(rows: pd.DataFrame, metric: str, digits: int = 3, spread: bool = True) -> str:
+    """Mean and range of one metric; rows: metric, value, one a seed."""
+    return mean_range(rows.loc[rows["metric"] == metric, "value"], digits, spread)
+
+
+def interval(low: float, high: float) -> str:
+    """ " (+0.010–+0.030)", nothing where a single seed gives none."""
+    return f" ({low:+.3f}–{high:+.3f})" if low == low else ""
+
+
+# ------------------------------------------------------------------------------------------------------ a whole study
+
+
+def main_table(frame: pd.DataFrame, triple: str, variant: str = "paper") -> pd.DataFrame:
+    """The networks of a triple, and below them the levels to read them against.
+
+    Args:
+        frame: Metric rows of a study, all seeds.
+        triple: Whose.
+        variant: Of the student, whose permuted value and chance are shown.
+
+    Returns:
+        network, AAP, AJS, PMS, top-1, "top-1, teacher's head".
+    """
+    tuned = without_threshold(frame)
+    part, rows = tuned[tuned["triple"] == triple], []
+    for _, group in part.groupby(["role", "variant"], sort=False):
+        if "top1" not in set(group["metric"]):  # the random network and the second teacher: levels, below
+            continue
+        values = {"AAP": of_seeds(group, "aap", 1), "AJS": of_seeds(group, "ajs"), "PMS": of_seeds(group, "pms")}
+        same = {"AJS": "1", "PMS": "1"} if group["role"].iloc[0] == "teacher" else {}
+        accuracy = {"top-1": of_seeds(group, "top1"), "top-1, teacher's head": of_seeds(group, "top1_teacher_head")}
+        rows.append({"network": network_names(group).iloc[0], **values, **same, **accuracy})
+    student = part[(part["role"] == "student") & (part["variant"] == variant)]
+    baseline = part[(part["role"] == "baseline") & (part["variant"] == "paper")]
+    levels = (
+        ("*floor: random network*", part, "_floor"),
+        ("*floor: baseline, images permuted*", baseline, "_permuted"),
+        ("*floor: student, images permuted*", student, "_permuted"),
+        ("*chance formula, student*", student, "_chance"),
+        ("*ceiling: second teacher*", part, "_ceiling"),
+    )
+    for name, group, suffix in levels:
+        values = {"AAP": of_seeds(group, f"aap{suffix}", 1)}
+        values |= {head: of_seeds(group, f"{head.lower()}{suffix}") for head in ("AJS", "PMS")}
+        rows.append({"network": name, **values, "top-1": NONE, "top-1, teacher's head": NONE})
+    return pd.DataFrame(rows)
+
+
+def plain_text(tables: dict[str, pd.DataFrame], images: str, seeds: list[int]) -> str:
+    """`table.md`: the main tables for a terminal, one after the other.
+
+    Args:
+        tables: triple: as `main_table` gives it.
+        images: What they are.
+        seeds: Of the study.
+    """
+    parts = (f"{name} ({images}, seeds {seeds})\n\n{part.to_markdown(index=False)}" for name, part in tables.items())
+    return "\n\n".join(parts) + "\n"
+
+
+def stage_table(frame: pd.DataFrame) -> pd.DataFrame:
+    """Accuracy of every network before the push, after it and tuned, and its largest projection error.
+
+    Args:
+        frame: Metric rows of a study, all seeds.
+
+    Returns:
+        triple, network, before push, after push, tuned, "projection error, max".
+    """
+    named, rows = frame.assign(network=network_names(frame)), []
+    errors = named[named["metric"] == "projection_error"]
+    stages = {"before push": "pre_push", "after push": "push", "tuned": "tuned"}
+    for (triple, network), group in named[named["metric"] == "top1"].groupby(["triple", "network"], sort=False):
+        row = {"triple": triple, "network": network}
+        row |= {name: of_seeds(group[group["stage"] == stage], "top1") for name, stage in stages.items()}
+        error = errors[(errors["triple"] == triple) & (errors["network"] == network)]["value"]
+        rows.append(row | {"projection error, max": f"{error.max():.0e}" if len(error) else NONE})
+    return pd.DataFrame(rows)
+
+
+def claim_table(claims: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `claims.csv` (see `p2p.evaluation.claims.claims`) as they are read.
+
+    Returns:
+        claim, triple, seeds, difference, "95 % interval", p, verdict.
+    """
+    ends = zip(claims["low"], claims["high"], strict=True)
+    return pd.DataFrame(
+        {
+            "claim": claims["claim"],
+            "triple": claims["setting"],
+            "seeds": claims["n_seeds"],
+            "difference": claims["difference"].map("{:+.3f}".format),
+            "95 % interval": [f"{low:+.3f} to {high:+.3f}" if low == low else NONE for low, high in ends],
+            "p": claims["p"].map(lambda value: f"{value:.3f}" if value == value else NONE),
+            "verdict": claims["verdict"],
+        }
+    )
+
+
+def control_table(effects: pd.DataFrame) -> pd.DataFrame:
+    """What each control changes, a row a control.
+
+    Args:
+        effects: As `p2p.evaluation.claims.control_effects` gives them.
+
+    Returns:
+        triple, control, changed from, and of top-1, AJS, PMS those that there are; empty without controls.
+    """
+    ends = zip(effects["difference"], effects["low"], effects["high"], strict=True)
+    effects = effects.assign(value=[f"{difference:+.3f}{interval(low, high)}" for difference, low, high in ends])
+    wide = effects.pivot(index=["setting", "control", "of"], columns="metric", values="value").fillna(NONE)
+    wide = wide.reset_index().rename(columns={"setting": "triple", "of": "changed from", **HEADS})
+    return wide[[head for head in ("triple", "control", "changed from", *HEADS.values()) if head in wide]]
+
+
+def tau_rows(frame: pd.DataFrame, triple: str, variant: str = "paper") -> pd.DataFrame:
+    """Of a study's metric rows those of one triple and one variant of the student."""
+    return frame[(frame["triple"] == triple) & ((frame["role"] != "student") | (frame["variant"] == variant))]
+
+
+def tau_table(frame: pd.DataFrame, taus: Iterable[float]) -> pd.DataFrame:
+    """AAP and AJS at every threshold, means over seeds.
+
+    Args:
+        frame: As `tau_rows` gives it.
+        taus: The thresholds; the last may be infinite.
+
+    Returns:
+        An unnamed column that says what the row is, and "τ = 0.1" …, "τ = ∞".
+    """
+    rows, thresholds = [], list(taus)
+    for role, metric, name in (
+        ("teacher", "aap", "AAP, teacher"),
+        ("baseline", "aap", "AAP, baseline"),
+        ("student", "aap", "AAP, student"),
+        ("baseline", "ajs", "AJS, baseline"),
+        ("student", "ajs", "AJS, student"),
+        ("baseline", "ajs_permuted", "AJS, baseline, images permuted"),
+        ("student", "ajs_permuted", "AJS, student, images permuted"),
+        ("control", "ajs_floor", "AJS, floor"),
+        ("teacher", "ajs_ceiling", "AJS, ceiling"),
+    ):
+        part, digits = frame[(frame["stage"] == "tuned") & (frame["role"] == role)], 1 if metric == "aap" else 2
+        texts = {tau: of_seeds(part[part["tau"] == tau], metric, digits, spread=False) for tau in thresholds}
+        rows.append({"": name, **{f"τ = {tau:g}".replace("inf", "∞"): text for tau, text in texts.items()}})
+    return pd.DataFrame(rows)
+
+
+# -------------------------------------------------------------------------------------------------------------- costs
+
+
+def cost_table(costs: pd.DataFrame) -> pd.DataFrame:
+    """Image passes, minutes and accuracy of each network, over seeds.
+
+    Args:
+        costs: A row a run, see `p2p.evaluation.results.read_costs`.
+
+    Returns:
+        network, image passes, of the teacher, minutes, "top-1, validation", "top-1, test".
+    """
+    rows = []
+    for (network, name), group in costs.assign(name=network_names(costs)).groupby(["network", "name"], sort=False):
+        taught = f"{group['teacher_passes'].mean():,.0f}" if group["teacher_passes"].any() else NONE
+        row = {"network": f"{name} ({network})", "image passes": f"{group['image_passes'].mean():,.0f}"}
+        row |= {"of the teacher": taught, "minutes": mean_range(60 * group["hours"], 1)}
+        rows.append(row | {f"top-1, {split}": mean_range(group[split]) for split in ("validation", "test")})
+    return pd.DataFrame(rows)
+
+
+def recipe_table(costs: pd.DataFrame, controls: dict[str, str], variant: str = "paper") -> pd.DataFrame:
+    """What each control costs and brings against the network it was changed from, within seeds.
+
+    Args:
+        costs: A row a run, see `p2p.evaluation.results.read_costs`.
+        controls: control: the role it was changed from.
+        variant: Of the student.
+
+    Returns:
+        control, changed from, "image passes, ratio", "top-1, validation", "top-1, test" (control less origin, and its
+        interval); empty where no control has its origin beside it.
+    """
+    rows = []
+    for control, origin in controls.items():
+        mine = costs[(costs["role"] == "control") & (costs["variant"] == control)].set_index("seed")
+        base = costs[(costs["role"] == origin) & (costs["variant"] == (variant if origin == "student" else "paper"))]
+        base = base[base["network"].isin(mine["network"])].set_index("seed")
+        if mine.empty or base.empty:
+            continue
+        ratio = (mine["image_passes"] / base["image_passes"]).mean()
+        row = {"control": control, "changed from": origin, "image passes, ratio": f"{ratio:.2f}"}
+        for split in ("validation", "test"):
+            found = paired((mine[split] - base[split]).dropna().to_numpy())
+            row[f"top-1, {split}"] = f"{found.mean:+.3f}{interval(found.low, found.high)}"
+        rows.append(row)
+    return pd.DataFrame(rows)

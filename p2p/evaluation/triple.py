@@ -1,0 +1,130 @@
+"""One triple of one seed: the stored answers of its runs read, all its metrics as one frame, and its tables."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from p2p.data.images import ImageSet
+from p2p.errors import UserError
+from p2p.evaluation.measure import Answer, level_rows, own_rows, transfer_rows
+from p2p.evaluation.rows import COLUMNS, network_names, without_threshold
+from p2p.evaluation.runs import load_run, respond
+from p2p.metrics import ResponseTable
+from p2p.networks import ProtoNet
+from p2p.study.pages import numbers
+from p2p.study.params import EvaluateParams
+from p2p.training.build import build_network
+
+TABLES = {"pre_push": "responses_pre_push.safetensors", "tuned": "responses.safetensors"}
+
+
+def read_answer(place: Path, role: str, variant: str, run: str) -> Answer:
+    """A finished run with its response tables.
+
+    Args:
+        place: Folder of the study's runs.
+        role: teacher, baseline, student or control.
+        variant: As in the result files.
+        run: Its name.
+
+    Raises:
+        UserError: It is not finished.
+    """
+    folder = place / run
+    if not (folder / "run.json").is_file():
+        raise UserError(f"Run '{run}' of study '{place.name}' is not finished; train it first (make study).")
+    outcome = json.loads((folder / "run.json").read_text())["outcome"]
+    tables = {s: ResponseTable.load(folder / f) for s, f in TABLES.items() if (folder / f).is_file()}
+    return Answer(role, variant, outcome, tables, load_run(folder))
+
+
+def read_triple(params: EvaluateParams, place: Path) -> list[Answer]:
+    """Teacher, baseline, students and controls, in this order; the student of the first variant is the third."""
+    wanted = [("teacher", "paper", params.teacher_run), ("baseline", "paper", params.baseline_run)]
+    wanted += [("student", variant, run) for variant, run in params.student_runs.items()]
+    wanted += [("control", variant, run) for variant, run in params.control_runs.items()]
+    return [read_answer(place, *one) for one in wanted]
+
+
+def check_images(teacher: Answer, images: ImageSet, run: str) -> None:
+    """Refuse test images that are not those that the stored answers belong to.
+
+    Raises:
+        UserError: Another number of them.
+    """
+    asked = len(next(iter(teacher.tables.values())).cells)
+    if asked != len(images):
+        raise UserError(
+            f"Run '{run}' answered to {asked} test images, the data keys here give {len(images)}; "
+            "use the data keys of its study."
+        )
+
+
+def measure_triple(
+    params: EvaluateParams, place: Path, answers: list[Answer], images: ImageSet, device: torch.device
+) -> pd.DataFrame:
+    """All metrics of a triple: of each network, of each against the teacher, and the floor and ceiling of both.
+
+    Args:
+        params: Of the evaluation.
+        place: Folder of the study's runs, for the ceiling's.
+        answers: As `read_triple` gives them.
+        images: The test images.
+        device: The random network of the floor answers on.
+
+    Returns:
+        Columns as `p2p.evaluation.rows.COLUMNS`; tau is "" for a metric without a threshold.
+    """
+    teacher, *others = answers
+    reference = teacher.tables["tuned"]
+    rows = list(own_rows(teacher))
+    for other in others:
+        rows += own_rows(other)
+        if other.tables:
+            rows += transfer_rows(other, teacher, images.labels, params.ajs_empty, params.seed)
+    student = next(other for other in others if other.role == "student").trained.params
+    random = build_network(student.model_copy(update={"weights": "none"}), len(images.classes)).to(device)
+    assert isinstance(random, ProtoNet)  # a student always has prototypes
+    (floor,) = respond(random, images.pixels, batch_size=student.batch_size)
+    rows += level_rows("control", "random", "floor", reference, floor, params.ajs_empty)
+    if params.ceiling_run:
+        ceiling = read_answer(place, "teacher", "paper", params.ceiling_run).tables["tuned"]
+        rows += level_rows("teacher", "other seed", "ceiling", reference, ceiling, params.ajs_empty)
+    frame = pd.DataFrame(rows, columns=["role", "variant", "stage", "metric", "tau", "value"])
+    return frame.assign(study=params.study, triple=params.triple, seed=params.seed)[COLUMNS]
+
+
+def triple_table(frame: pd.DataFrame) -> pd.DataFrame:
+    """Accuracy, AAP, AJS (τ = ∞) and PMS of every network of one seed.
+
+    Args:
+        frame: Metric rows of one triple and seed.
+
+    Returns:
+        network, top-1, AAP, AJS, permuted, PMS, "permuted " (the second one); columns of metrics that no network has
+        are left out.
+    """
+    top = without_threshold(frame)
+    wide = top.pivot_table(index=["role", "variant"], columns="metric", values="value", sort=False)
+    heads = {"top1": "top-1", "aap": "AAP", "ajs": "AJS", "ajs_permuted": "permuted"}
+    heads |= {"pms": "PMS", "pms_permuted": "permuted "}
+    wide = wide.loc[wide["top1"].notna(), [name for name in heads if name in wide]].rename(columns=heads).reset_index()
+    wide.insert(0, "network", network_names(wide))
+    return numbers(wide.drop(columns=["role", "variant"]))
+
+
+def level_table(frame: pd.DataFrame) -> pd.DataFrame:
+    """Floor and ceiling of each metric: level, and a column for each metric that has one (aap, ajs, pms, agreement).
+
+    Args:
+        frame: Metric rows of one triple and seed.
+    """
+    top = without_threshold(frame)
+    rows = top[top["metric"].str.contains("_floor|_ceiling")]
+    parts = rows["metric"].str.rsplit("_", n=1)
+    rows = rows.assign(level=parts.str[1], metric=parts.str[0])
+    return numbers(rows.pivot_table(index="level", columns="metric", values="value", sort=False).reset_index())

@@ -1,0 +1,244 @@
+"""Tables and sentences of a study's pages, from small frames with numbers that can be worked out by hand."""
+
+from __future__ import annotations
+
+from math import inf, nan
+
+import pandas as pd
+import pytest
+import torch
+
+from p2p.evaluation import findings, tables
+from p2p.evaluation.claims import claims, control_effects
+from p2p.evaluation.inputs import split_table, trunk_table
+from p2p.evaluation.pairs import matched_pairs, overlap_table, same_number, same_number_sentence, top_overlap
+from p2p.evaluation.rows import COLUMNS
+from p2p.evaluation.triple import level_table, triple_table
+from p2p.metrics import ResponseTable
+from p2p.study.pages import numbers
+
+
+def rows(
+    role: str, metric: str, *values: float, variant: str = "paper", stage: str = "tuned", tau: object = None
+) -> list:  # type: ignore[type-arg]
+    return [("s", "t", role, variant, seed, stage, metric, tau, value) for seed, value in enumerate(values)]
+
+
+def frame(*parts: list) -> pd.DataFrame:  # type: ignore[type-arg]
+    return pd.DataFrame([row for part in parts for row in part], columns=COLUMNS)
+
+
+def study(*more: list, seeds: int = 2) -> pd.DataFrame:  # type: ignore[type-arg]
+    """Teacher, baseline and student of two seeds, or of one."""
+
+    def some(role: str, metric: str, *values: float, **key: object) -> list:  # type: ignore[type-arg]
+        return rows(role, metric, *values[:seeds], **key)  # type: ignore[arg-type]
+
+    return frame(
+        some("teacher", "top1", 0.75, 0.85),
+        some("teacher", "aap", 20, 30, tau=inf),
+        some("baseline", "top1", 0.5, 0.6),
+        some("baseline", "ajs", 0.4, 0.5, tau=inf),
+        some("baseline", "ajs", 0.0, 0.0, tau=0.1),
+        some("baseline", "ajs_permuted", 0.3, 0.3, tau=inf),
+        some("baseline", "pms", 0.2, 0.2),
+        some("student", "top1", 0.6, 0.8),
+        some("student", "top1", 0.9, 0.9, stage="pre_push"),
+        some("student", "top1_teacher_head", 0.55, 0.75),
+        some("student", "ajs", 0.6, 0.8, tau=inf),
+        some("student", "pms", 0.3, 0.5),
+        some("student", "pms_permuted", 0.1, 0.1),
+        some("student", "projection_error", 1e-7, 3e-7),
+        some("control", "pms_floor", 0.05, 0.07, variant="random"),
+        *more,
+    )
+
+
+# ----------------------------------------------------------------------------------------------------- one evaluation
+
+
+def test_triple_table_has_a_row_a_network_and_dashes_where_a_metric_does_not_apply() -> None:
+    found = triple_table(study(seeds=1)).set_index("network")
+    assert found.index.tolist() == ["teacher", "baseline", "student"]
+    assert list(found) == ["top-1", "AAP", "AJS", "permuted", "PMS", "permuted "]
+    assert found.loc["baseline"].tolist() == ["0.500", "–", "0.400", "0.300", "0.200", "–"]
+    assert found.loc["teacher", "AAP"] == "20.000"
+    assert list(triple_table(frame(rows("teacher", "top1", 0.5)))) == ["network", "top-1"]
+
+
+def test_level_table_with_and_without_a_ceiling() -> None:
+    floor = rows("control", "ajs_floor", 0.5, variant="random", tau=inf) + rows("control", "pms_floor", 0.25)
+    low = rows("control", "ajs_floor", 0.0, variant="random", tau=0.1)
+    found = level_table(frame(floor, low))
+    assert found.to_numpy().tolist() == [["floor", "0.500", "0.250"]] and list(found) == ["level", "ajs", "pms"]
+    both = level_table(frame(floor, rows("teacher", "pms_ceiling", 0.75, variant="other seed")))
+    assert both.set_index("level").loc["ceiling"].tolist() == ["–", "0.750"]
+
+
+# ------------------------------------------------------------------------------------------------------ a whole study
+
+
+def test_main_table_of_two_seeds() -> None:
+    found = tables.main_table(study(rows("student", "top1", 0.1, 0.1, variant="mask")), "t").set_index("network")
+    assert found.index.tolist()[:4] == ["teacher", "baseline", "student", "student: mask"] and len(found) == 9
+    assert found.loc["teacher"].tolist() == ["25.0 (20.0–30.0)", "1", "1", "0.800 (0.750–0.850)", "–"]
+    assert found.loc["student"].tolist() == [
+        *("–", "0.700 (0.600–0.800)", "0.400 (0.300–0.500)"),
+        *("0.700 (0.600–0.800)", "0.650 (0.550–0.750)"),
+    ]
+    assert found.loc["*floor: random network*", "PMS"] == "0.060 (0.050–0.070)"
+    assert found.loc["*floor: baseline, images permuted*"].tolist() == ["–", "0.300 (0.300–0.300)", "–", "–", "–"]
+    assert set(found.loc["*ceiling: second teacher*"]) == {"–"}  # a study of one teacher has none
+
+
+def test_main_table_of_one_seed_has_no_ranges_and_other_triples_are_left_out() -> None:
+    one = study(seeds=1)
+    found = tables.main_table(pd.concat([one, one.assign(triple="u", value=9.0)]), "t").set_index("network")
+    assert found.loc["student", "PMS"] == "0.300" and "9" not in "".join(found.to_numpy().flatten())
+    text = tables.plain_text({"t": found.reset_index()}, "birds", [0])
+    assert text.startswith("t (birds, seeds [0])\n\n| network") and text.endswith("|\n")
+
+
+def test_stage_table() -> None:
+    found = tables.stage_table(study()).set_index("network")
+    assert found.loc["student"].tolist() == ["t", "0.900 (0.900–0.900)", "–", "0.700 (0.600–0.800)", "3e-07"]
+    assert found.loc["teacher", "projection error, max"] == "–"
+
+
+def test_claim_table_of_two_seeds_and_of_one() -> None:
+    two = tables.claim_table(claims(study())).set_index("claim")
+    pms = next(claim for claim in two.index if claim.endswith("(PMS)"))
+    assert two.loc[pms, ["triple", "seeds", "difference"]].tolist() == ["t", 2, "+0.200"]
+    assert two.loc[pms, "95 % interval"] == "-1.071 to +1.471" and two.loc[pms, "verdict"] == "in direction only"
+    one = tables.claim_table(claims(study(seeds=1)))
+    assert set(one["95 % interval"]) == {"–"} == set(one["p"])
+
+
+def test_control_table() -> None:
+    data = study(rows("control", "top1", 0.8, 0.8, variant="linear-teacher"))
+    found = tables.control_table(control_effects(data, {"linear-teacher": "teacher"}))
+    assert list(found) == ["triple", "control", "changed from", "top-1"]
+    assert found.iloc[0].tolist() == ["t", "linear-teacher", "teacher", "+0.000 (-0.635–+0.635)"]
+    single = tables.control_table(control_effects(data[data.seed == 0], {"linear-teacher": "teacher"}))
+    assert single["top-1"].tolist() == ["+0.050"]
+    assert tables.control_table(control_effects(data, {})).empty
+
+
+def test_tau_table_is_of_one_student_and_has_a_dash_for_what_was_not_measured() -> None:
+    data = study(
+        rows("student", "ajs", 0.0, variant="mask", tau=inf), rows("student", "ajs", 0.0, tau=inf, stage="push")
+    )
+    found = tables.tau_table(tables.tau_rows(data, "t"), (0.1, inf)).set_index("")
+    assert list(found) == ["τ = 0.1", "τ = ∞"] and len(found) == 9
+    assert found.loc["AJS, baseline"].tolist() == ["0.00", "0.45"] and found.loc["AAP, teacher"].tolist() == [
+        "–",
+        "25.0",
+    ]
+    assert found.loc["AJS, student"].tolist() == ["–", "0.70"] and set(found.loc["AJS, ceiling"]) == {"–"}
+    assert set(tables.tau_table(tables.tau_rows(data, "other"), (inf,))["τ = ∞"]) == {"–"}
+
+
+def costs() -> pd.DataFrame:
+    lines = [
+        ("teacher", "paper", 0, 100, 0, 0.5),
+        ("teacher", "paper", 1, 300, 0, 0.7),
+        ("student", "paper", 0, 50, 40, 0.6),
+    ]
+    lines += [("control", "long", 0, 200, 0, 0.6), ("control", "long", 1, 600, 0, 0.9)]
+    found = pd.DataFrame(lines, columns=["role", "variant", "seed", "image_passes", "teacher_passes", "test"])
+    return found.assign(network="small", hours=0.25, validation=found.test, device="CPU")
+
+
+def test_cost_table() -> None:
+    found = tables.cost_table(costs()).set_index("network")
+    assert found.index.tolist() == ["teacher (small)", "student (small)", "control: long (small)"]
+    assert found.loc["teacher (small)"].tolist() == ["200", "–", "15.0 (15.0–15.0)", *["0.600 (0.500–0.700)"] * 2]
+    assert found.loc["student (small)"].tolist() == ["50", "40", "15.0", "0.600", "0.600"]
+
+
+def test_recipe_table() -> None:
+    found = tables.recipe_table(costs(), {"long": "teacher", "not there": "teacher"})
+    assert found.iloc[0].tolist() == ["long", "teacher", "2.00", *["+0.150 (-0.485–+0.785)"] * 2] and len(found) == 1
+    assert tables.recipe_table(costs()[lambda f: f.seed == 0], {"long": "teacher"})["top-1, test"].tolist() == [
+        "+0.100"
+    ]
+    other = costs().assign(network=["a", "a", "b", "b", "b"])
+    assert tables.recipe_table(other, {"long": "teacher"}).empty and tables.recipe_table(costs(), {}).empty
+
+
+# --------------------------------------------------------------------------------------------------------- sentences
+
+
+def test_findings_of_two_seeds() -> None:
+    data = study(rows("control", "top1", 0.9, 0.9, variant="linear-student"), rows("control", "top1", 0.1, variant="x"))
+    controls = {"linear-student": "baseline", "linear-gone": "teacher", "x": "student"}
+    text = findings.study_findings(data, claims(data), "birds", controls)
+    assert "On birds, with t and 2 seeds, the student" in text
+    assert "PMS of **0.40**, the same network trained alone with **0.20**" in text
+    assert "still reach 0.10 and none; a random network reaches 0.06, a second teacher none." in text
+    assert "AJS, is 0.70 against 0.45" in text and "teacher 0.80, student 0.70, baseline 0.55." in text
+    assert text.count("An ordinary classifier") == 1
+    assert "on the student's trunk, trained at the same budget, reaches 0.90: prototypes cost 35 points." in text
+    assert "over 2 seeds, too few for a verdict of *reproduced*" in text
+    assert text.count("\n- ") == 7 and "nan" not in text
+
+
+def test_verdicts_of_three_seeds_and_of_the_checks() -> None:
+    data = frame(rows("baseline", "pms", 0.2, 0.2, 0.2), rows("student", "pms", 0.4, 0.41, 0.42))
+    more = frame(rows("baseline", "pms_permuted", 0.1, 0.1, 0.1), rows("student", "pms_permuted", 0.1, 0.1, 0.1))
+    head, stated, _, checks = findings.verdicts(claims(pd.concat([data, more])), 3)
+    assert head.endswith("here, over 3 seeds ([main table](./04_table.ipynb)):")
+    assert "match the teacher's better (PMS): *reproduced*" in stated and "permuted" not in stated
+    assert checks.endswith("*yes*") and len(checks.splitlines()) == 2
+
+
+def test_what_the_runs_cost() -> None:
+    record = {"hours": 1.5, "image_passes": 1000, "teacher_passes": 0, "device": "CPU", "commit": "abc", "dirty": False}
+    other = {**record, "hours": 0.25, "teacher_passes": 500, "dirty": True}
+    assert findings.runs_sentence([record, other, record]) == (
+        "The 3 runs behind this page: 3.25 h and 3,500 image passes in all on CPU, commit `abc`, `abc`*. "
+        "Each run's own record is in `provenance.json`."
+    )
+
+
+# ------------------------------------------------------------------------------------------------------------- pairs
+
+
+def table_of(cells: list[list[int]], distances: list[list[float]] | None = None) -> ResponseTable:
+    found = torch.tensor(cells).to(torch.int16)
+    return ResponseTable(found, torch.tensor(distances) if distances else torch.ones(found.shape), (2, 2))
+
+
+def test_matched_pairs_find_the_partner_on_the_same_cells() -> None:
+    teacher = table_of([[0, 1, 2], [3, 2, 0], [1, 1, 3], [2, 0, 1]])
+    student = table_of([[1, 0, 2], [2, 3, 0], [1, 1, 3], [0, 0, 1]])  # the first two swapped, one image apart
+    partner, share = matched_pairs(teacher, student)
+    assert partner.tolist() == [1, 0, 2] and share.tolist() == [0.75, 1.0, 1.0]
+    assert same_number(partner) == pytest.approx(1 / 3) and same_number(torch.arange(4)) == 1
+    said = same_number_sentence({"baseline": 1 / 3, "student": 1.0})
+    assert said.endswith("of the same number: 33% (baseline), 100% (student).")
+
+
+def test_top_overlap_by_number_and_by_place() -> None:
+    near = table_of([[0, 1, 2]], [[0.1, 0.2, 9.0]])  # the top two: 0 and 1, on cells 0 and 1
+    far = table_of([[3, 3, 1]], [[9.0, 0.1, 0.2]])  # the top two: 1 and 2, on cells 3 and 1
+    assert top_overlap(near, far, 2) == (0.5, 0.5) and top_overlap(near, near, 2) == (1, 1)
+    found = overlap_table({"student": (0.5, 0.25)}, 2)
+    assert found.iloc[0].tolist() == ["student", "0.500", "0.250"] and "both top 2" in found.columns[1]
+
+
+# ------------------------------------------------------------------------------------------------------------ inputs
+
+
+def test_split_and_trunk_tables(birds, refuses) -> None:  # type: ignore[no-untyped-def]
+    found = split_table(birds).set_index("split")
+    assert found.loc["train"].tolist() == [32, 4, 8, 8] and found.loc["test", "images"] == 16
+    trunks = trunk_table({"small": "none", "small_half": "none"}, 32, 4)
+    assert trunks.trunk.tolist() == ["small", "small_half"] and set(trunks.grid) == {"4 × 4"}
+    assert trunks.parameters.str.contains(",").all()
+    with refuses("grid"):
+        trunk_table({"small": "none"}, 32, 31)
+
+
+def test_numbers_are_text_and_nothing_is_a_dash() -> None:
+    assert numbers(pd.DataFrame({"a": ["x"], "b": [0.5], "c": [nan]})).iloc[0].tolist() == ["x", "0.500", "–"]
