@@ -31,6 +31,7 @@ bird_test_per_class = 50  # Synthetic birds for the test.
 streaming = "auto"  # on: images stay on the disk, read ahead batch by batch; auto: where memory is short.
 device = "auto"  # auto: a GPU where there is one.
 networks = {"small": "none", "small_half": "none"}  # trunk: weights.
+weights_missing = {}  # trunk: what its weights file may lack.
 grid = 8
 
 # %%
@@ -44,10 +45,10 @@ from p2p import figures
 from p2p.data.augment import augment
 from p2p.data.images import SPLITS, load_images
 from p2p.device import choose_device
-from p2p.networks import build_trunk
 from p2p.study.pages import provenance_box, table
 from p2p.study.params import ImagesParams, from_namespace
 from p2p.study.provenance import provenance
+from p2p.trunks import build_trunk
 
 params = from_namespace(ImagesParams, globals())
 torch.manual_seed(0)
@@ -121,7 +122,7 @@ SVG(figures.svg(figures.augmentation_sheet(some, copies)))
 # %%
 rows = []
 for name, weights in params.networks.items():
-    trunk, channels = build_trunk(name, params.size, params.grid, weights)
+    trunk, channels = build_trunk(name, params.size, params.grid, weights, params.weights_missing.get(name, []))
     rows.append(
         {
             "trunk": name,

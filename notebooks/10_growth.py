@@ -49,11 +49,11 @@ from p2p.device import choose_device
 from p2p.figures.speed import growth_panels
 from p2p.files import atomic_path, project_path
 from p2p.matching import DENSE_LIMIT
-from p2p.networks import build_trunk
 from p2p.responses import SPAN_CELLS
 from p2p.study.pages import provenance_box, table
 from p2p.study.params import GrowthParams, from_namespace
 from p2p.study.provenance import provenance, write_json
+from p2p.trunks import build_trunk
 
 params = from_namespace(GrowthParams, globals())
 device = choose_device(params.device)

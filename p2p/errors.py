@@ -1,5 +1,15 @@
 """The one exception a user's mistake raises."""
 
+import re
+
 
 class UserError(ValueError):
     """A mistake of the user's, told in one sentence: what is wrong, where, what was expected, what to do."""
+
+
+def reason(error: BaseException) -> str:
+    """What another library's exception gives as its first cause: its first sentence, without a full stop, to quote."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    text = re.split(r"[.!?]+( +(?=[A-Z])|$)", " ".join(str(error).split()))[0]
+    return (text if len(text) <= 200 else f"{text[:200]} …") or type(error).__name__

@@ -23,13 +23,14 @@ from p2p.data.images import ImageSet
 from p2p.decision import solve_decision_layer
 from p2p.device import has_bfloat16
 from p2p.errors import UserError
-from p2p.networks import LinearNet, Output, ProtoNet, build_trunk, similarity
+from p2p.networks import LinearNet, Output, ProtoNet, similarity
 from p2p.projection import Projection, push
 from p2p.prototypes import class_patches, normalise_features
 from p2p.study.params import TrainParams
 from p2p.training.batches import Batches, Teacher, autocast
 from p2p.training.checkpoints import digest, digest_images, load_checkpoint, save_checkpoint, save_network
 from p2p.training.phases import Phase, timeline
+from p2p.trunks import build_trunk
 
 Network = ProtoNet | LinearNet
 
@@ -37,7 +38,7 @@ Network = ProtoNet | LinearNet
 def build_network(params: TrainParams, classes: int) -> Network:
     """The untrained network of a run, the same for the same seed."""
     torch.manual_seed(params.seed)
-    trunk, channels = build_trunk(params.network, params.size, params.grid, params.weights)
+    trunk, channels = build_trunk(params.network, params.size, params.grid, params.weights, params.weights_missing)
     if params.model == "linear":
         return LinearNet(trunk, channels, classes)
     return ProtoNet(trunk, channels, classes, params.prototypes_per_class, params.prototype_depth)
