@@ -9,6 +9,9 @@ import pytest
 import torch
 import torchvision
 
+from p2p.evaluation.runs import load_run
+from p2p.training.checkpoints import load_tensors
+from p2p.training.trainer import Trainer
 from p2p.trunks import IMAGENET_MEAN, IMAGENET_STD, TRUNKS, Normalise, build_trunk
 
 TORCHVISION = [name for name in TRUNKS if not name.startswith("small")]
@@ -217,6 +220,19 @@ def test_timm_networks_that_cannot_be_trunks(refuses):
             build_trunk("timm/coatnet_0_224", 50, 5)
         with refuses("timm/nest_tiny", "cannot be built", "50×50"):
             build_trunk("timm/nest_tiny", 50, 5)
+
+
+def test_a_run_over_a_timm_trunk_trains_and_loads_back(tiny, birds, tmp_path):
+    params = tiny.model_copy(update={"network": "timm/test_efficientnet", "run": "teacher-timm-test_efficientnet-s0"})
+    network = Trainer(params, birds, tmp_path).run(progress=False)
+    back = load_run(tmp_path).network
+    chosen = {k: v for k, v in load_tensors(tmp_path / "network.safetensors")[0].items() if k.startswith("network.")}
+    assert {f"network.{key}" for key in network.state_dict()} == set(chosen)
+    assert all(torch.equal(value, chosen[f"network.{key}"]) for key, value in back.state_dict().items())
+    torch.manual_seed(params.seed)
+    start = build_trunk("timm/test_efficientnet", 32, 4)[0].state_dict()
+    moved = [key for key, value in back.trunk.state_dict().items() if not torch.equal(value, start[key])]
+    assert len(moved) == len(start)  # all of it learns: nothing of the model is there for show
 
 
 def test_timm_is_imported_only_for_its_networks():
