@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from p2p.errors import UserError
-from p2p.networks import Normalise, ProtoNet
+from p2p.networks import ProtoNet
+from p2p.trunks import Normalise
 
 WARM, JOINT = 0, 10  # an epoch of either period of `TRAINING`
 

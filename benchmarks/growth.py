@@ -29,10 +29,11 @@ from p2p.device import choose_device
 from p2p.evaluation.runs import respond_into
 from p2p.matching import match_dense
 from p2p.metrics import ALPHAS, ResponseTable, ajs, coincidences, pms
-from p2p.networks import ProtoNet, build_trunk
+from p2p.networks import ProtoNet
 from p2p.study.params import TrainParams
 from p2p.study.speed_params import GrowthParams
 from p2p.training.objective import objective
+from p2p.trunks import build_trunk
 
 COLUMNS = ["quantity", "axis", "at", "seconds", "seconds_low", "seconds_high", "peak_bytes"]
 LONG_ENOUGH = 0.1  # seconds of a repeat

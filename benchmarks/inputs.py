@@ -33,7 +33,7 @@ def recipe(params: SpeedParams, more: dict[str, Any] | None = None) -> TrainPara
     teacher = next(run for run in runs if run.role == "teacher")
     values = {**teacher.model_dump(), "streaming": "off", **params.recipe_changes, **(more or {})}
     found = check(TrainParams, values, "recipe_changes or short_changes")
-    if found.network in ("small", "small_half"):
+    if found.network.startswith(("small", "timm/")):
         raise UserError(f"Network '{found.network}' of {params.recipe} is no torchvision trunk; name another recipe.")
     return found
 

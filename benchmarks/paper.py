@@ -10,9 +10,9 @@ import pandas as pd
 
 from benchmarks import growth
 from p2p.matching import DENSE_LIMIT
-from p2p.networks import build_trunk
 from p2p.responses import SPAN_CELLS
 from p2p.study.speed_params import GrowthParams
+from p2p.trunks import build_trunk
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,9 @@ from p2p import metrics
 from p2p.decision import solve_decision_layer
 from p2p.evaluation.runs import respond
 from p2p.metrics import ResponseTable
-from p2p.networks import Normalise, ProtoNet
+from p2p.networks import ProtoNet
 from p2p.projection import push
+from p2p.trunks import Normalise
 
 PUSH_BATCH, TUNE_BATCH, OUR_BATCH = 75, 16, 64  # the published ones: of the push, of CaBRNet's CUB configuration
 L1 = 1e-4

@@ -95,7 +95,7 @@ SVG(figures.svg(figures.augmentation_sheet(some, copies)))
 # number of cells and can be compared cell by cell. This is checked here, before anything is trained.
 
 # %%
-trunks = trunk_table(params.networks, params.size, params.grid)
+trunks = trunk_table(params.networks, params.size, params.grid, params.weights_missing)
 display(Markdown(table(trunks, "The trunks of this study.", "tab-trunks")))
 
 # %% [markdown]

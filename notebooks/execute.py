@@ -153,8 +153,9 @@ def preflight(study: Study) -> None:
     from p2p.decision import DECISIONS
     from p2p.device import choose_device
     from p2p.errors import pick
-    from p2p.networks import PROTOTYPE_LAYERS, build_trunk, find_weights
+    from p2p.networks import PROTOTYPE_LAYERS
     from p2p.training.objective import distillation
+    from p2p.trunks import build_trunk
 
     data = study.data_params()
     choose_device(data.device)
@@ -165,11 +166,9 @@ def preflight(study: Study) -> None:
         distillation(run)
         pick(PROTOTYPE_LAYERS, run.prototype_layer, "prototype_layer")
         pick(DECISIONS, run.decision, "decision")
-    for network, weights in sorted({(run.network, run.weights) for run in runs}):
-        if weights not in ("none", "imagenet"):
-            find_weights(weights, network)
-    for network, size, grid in sorted({(run.network, run.size, run.grid) for run in runs}):
-        build_trunk(network, size, grid)
+    trunks = {(r.network, r.size, r.grid, r.weights, tuple(r.weights_missing)) for r in runs}
+    for network, size, grid, weights, missing in sorted(trunks):
+        build_trunk(network, size, grid, "none" if weights == "imagenet" else weights, missing)  # no download here
 
 
 def summary(study: Study) -> str:

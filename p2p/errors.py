@@ -1,5 +1,6 @@
 """The one exception a user's mistake raises."""
 
+import re
 from collections.abc import Mapping
 from typing import TypeVar
 
@@ -19,3 +20,11 @@ def pick(table: Mapping[str, T], name: str, key: str) -> T:
     if name not in table:
         raise UserError(f"'{key}' is '{name}'; expected one of {', '.join(table)}.")
     return table[name]
+
+
+def reason(error: BaseException) -> str:
+    """What another library's exception gives as its first cause: its first sentence, without a full stop, to quote."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    text = re.split(r"[.!?]+( +(?=[A-Z])|$)", " ".join(str(error).split()))[0]
+    return (text if len(text) <= 200 else f"{text[:200]} …") or type(error).__name__

@@ -17,11 +17,12 @@ from torch import Tensor
 from benchmarks import __main__ as command
 from benchmarks import cabrnet_peer, classic, end_to_end, inputs, sets, stages, steps, summary, timing
 from p2p import metrics
-from p2p.networks import ProtoNet, build_trunk, distance_map
+from p2p.networks import ProtoNet, distance_map
 from p2p.projection import find_patches, push
 from p2p.study.params import TrainParams
 from p2p.study.speed_params import SpeedParams
 from p2p.training.objective import objective
+from p2p.trunks import build_trunk
 
 ROOT = Path(__file__).parents[1]
 CPU = torch.device("cpu")

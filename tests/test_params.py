@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import copy
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import jsonschema
 import pytest
+import torch
 import yaml
+from safetensors.torch import save_file
 
 from p2p.errors import UserError
-from p2p.networks import TRUNKS
 from p2p.study.params import DataParams, EvaluateParams, TrainParams, check, from_namespace, near_names, parameter_hash
 from p2p.study.study import Study, load_study, schema
 from p2p.training.phases import timeline
+from p2p.trunks import TRUNKS
 
-STUDIES = sorted((Path(__file__).parents[1] / "params").glob("*.yaml"))
+ROOT = Path(__file__).parents[1]
+STUDIES = sorted((ROOT / "params").glob("*.yaml"))
 
 EXAMPLE = """
 study: example
@@ -155,6 +161,7 @@ def test_hash_changes_with_every_parameter():
         "class_count": 3,
         "images_per_class": 7,
         "validation_fraction": 0.3,
+        "weights_missing": ["layer4"],
     }
     base = TrainParams(teacher_run="t").model_dump()
     hashes = {parameter_hash(TrainParams.model_construct(**base))}
@@ -313,6 +320,52 @@ def test_studies_of_this_project_are_valid(path):
 
 
 # ----------------------------------------------------------------------------------------------------- schema
+
+
+def test_networks_of_timm_make_runs_that_are_plain_folders(values, write):
+    values["triples"][0] |= {
+        "teacher": {"network": "timm/resnet50.a1_in1k"},
+        "student": {"network": "timm/test_resnet"},
+    }
+    study = load_study(write(values))
+    names = {run.network: run.run for run in study.runs().values() if run.role == "teacher" and run.seed == 0}
+    assert names == {"timm/resnet50.a1_in1k": "teacher-timm-resnet50.a1_in1k-s0", "small": "teacher-small-s0"}
+    assert {"baseline-timm-test_resnet-s1", "control-patches-timm-test_resnet-s0"} <= set(study.runs())
+    shown = study.evaluations()["big-half-s0"]
+    assert shown.teacher_run in study.runs() and shown.ceiling_run == "teacher-timm-resnet50.a1_in1k-s1"
+    assert all("/" not in name for name in study.runs())
+
+
+def test_what_a_weights_file_may_lack_reaches_runs_and_data_page(values, write, refuses):
+    values["triples"][1]["student"] |= {"weights": "some.safetensors", "weights_missing": ["features.18"]}
+    study = load_study(write(values))
+    assert {run.network for run in study.runs().values() if run.weights_missing == ["features.18"]} == {"vgg11"}
+    assert study.data_params().weights_missing == {"vgg11": ["features.18"]}
+    values["triples"][1]["student"]["weights_missing"] = "features.18"
+    with refuses("weights_missing", "list"):
+        load_study(write(values))
+
+
+@pytest.mark.parametrize(
+    ("student", "words"),
+    [
+        ({"network": "timm/test_efficientnet"}, None),
+        ({"network": "timm/test_eficientnet"}, ["timm/test_eficientnet", "timm/test_efficientnet"]),
+        ({"network": "timm/test_efficientnet", "weights": "not_there.safetensors"}, ["not_there.safetensors"]),
+        ({"network": "timm/test_efficientnet", "weights": "vgg11.safetensors"}, ["vgg11.safetensors", "not those of"]),
+    ],
+)
+def test_a_study_with_timm_is_checked_before_it_runs(student, words, values, write, tmp_path):
+    if student.get("weights", "").startswith("vgg11"):
+        save_file({"features.0.weight": torch.zeros(3)}, tmp_path / "vgg11.safetensors")
+    values["triples"] = [{"name": "t", "teacher": {"network": "timm/test_resnet"}, "student": student}]
+    values["recipe"]["grid"] = 4
+    command = [sys.executable, str(ROOT / "notebooks" / "execute.py"), "--check", str(write(values))]
+    environment = {**os.environ, "P2P_WEIGHTS": str(tmp_path)}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == bool(words) and "Traceback" not in done.stderr, done.stderr
+    for word in words or []:
+        assert word in done.stderr.splitlines()[-1]
 
 
 def test_one_triple_of_a_study(values, write, refuses):

@@ -16,8 +16,9 @@ from p2p import responses as tables
 from p2p.errors import UserError
 from p2p.evaluation.runs import respond, respond_into, top1
 from p2p.metrics import ResponseTable
-from p2p.networks import PROTOTYPE_LAYERS, ProtoNet, build_trunk
+from p2p.networks import PROTOTYPE_LAYERS, ProtoNet
 from p2p.responses import spans, table_writer
+from p2p.trunks import build_trunk
 
 
 def make(images: int, prototypes: int, seed: int, grid: tuple[int, int] = (7, 7)) -> ResponseTable:

@@ -6,7 +6,7 @@ import pandas as pd
 import torch
 
 from p2p.data.images import SPLITS, ImageSet
-from p2p.networks import build_trunk
+from p2p.trunks import build_trunk
 
 
 def split_table(images: ImageSet) -> pd.DataFrame:
@@ -20,20 +20,23 @@ def split_table(images: ImageSet) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def trunk_table(networks: dict[str, str], size: int, grid: int) -> pd.DataFrame:
+def trunk_table(
+    networks: dict[str, str], size: int, grid: int, missing: dict[str, list[str]] | None = None
+) -> pd.DataFrame:
     """A row a trunk, built to see that it has the grid: trunk, weights, grid, channels, parameters.
 
     Args:
         networks: trunk: weights.
         size: Side of the images, pixels.
         grid: Side of the grid, cells.
+        missing: trunk: what its weights file may lack.
 
     Raises:
         UserError: No such trunk, or it has no such grid.
     """
     rows = []
     for name, weights in networks.items():
-        trunk, channels = build_trunk(name, size, grid, weights)
+        trunk, channels = build_trunk(name, size, grid, weights, (missing or {}).get(name, []))
         row = {"trunk": name, "weights": weights, "grid": f"{grid} × {grid}", "channels": channels}
         rows.append(row | {"parameters": f"{sum(p.numel() for p in trunk.parameters()):,}"})
     return pd.DataFrame(rows)

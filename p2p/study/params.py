@@ -63,8 +63,11 @@ class TrainParams(DataParams):
     model: Literal["protopnet", "linear"] = Field(
         "protopnet", description="linear: the same trunk, ordinary classifier."
     )
-    network: str = Field("small", description="Name of the trunk, see p2p.networks.TRUNKS.")
-    weights: str = Field("none", description="none, imagenet (torchvision's), or a safetensors file (P2P_WEIGHTS).")
+    network: str = Field("small", description="Name of the trunk: see p2p.trunks.TRUNKS, or timm/<name>.")
+    weights: str = Field("none", description="none, imagenet (downloaded), or a safetensors file (P2P_WEIGHTS).")
+    weights_missing: list[str] = Field(
+        [], description="Prefixes of the trunk's parameters that may stay at their random start."
+    )
     grid: int = Field(8, ge=2, le=64, description="Side of the grid, cells; the trunk is cut where it has this grid.")
     prototypes_per_class: int = Field(5, ge=1)
     prototype_depth: int = Field(64, ge=2, description="D: channels of the add-on map.")
@@ -162,6 +165,7 @@ class ImagesParams(DataParams):
     """The images and networks of a study: the parameters of `notebooks/01_data.py`."""
 
     networks: dict[str, str] = Field({"small": "none", "small_half": "none"}, description="trunk: weights.")
+    weights_missing: dict[str, list[str]] = Field({}, description="trunk: what its weights file may lack.")
     grid: int = 8
 
 

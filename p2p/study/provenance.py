@@ -16,7 +16,7 @@ import torch
 from p2p.files import write_atomic
 from p2p.study.params import Strict, parameter_hash
 
-LIBRARIES = ("torch", "torchvision", "numpy", "scipy", "pandas")
+LIBRARIES = ("torch", "torchvision", "timm", "numpy", "scipy", "pandas")
 
 
 def provenance(

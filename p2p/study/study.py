@@ -161,8 +161,8 @@ class Study(Strict):
     def _triple_runs(self, triple: Triple, seed: int) -> list[TrainParams]:
         t, s = triple.teacher, triple.student
         names = {
-            "teacher": f"teacher-{t['network']}-s{seed}",
-            "baseline": f"baseline-{s['network']}-s{seed}",
+            "teacher": f"teacher-{plain(t['network'])}-s{seed}",
+            "baseline": f"baseline-{plain(s['network'])}-s{seed}",
         }
         taught = {"distillation": self.distillation, "teacher_run": names["teacher"]}
         where = f"triple '{triple.name}'"
@@ -176,7 +176,7 @@ class Study(Strict):
         for control in self.controls:
             parts = {"teacher": (t,), "baseline": (s,), "student": (s, taught)}[control.of]
             network = t["network"] if control.of == "teacher" else s["network"]
-            middle = triple.name if control.of == "student" else network
+            middle = triple.name if control.of == "student" else plain(network)
             run = f"control-{control.name}-{middle}-s{seed}"
             there = f"{where}, control '{control.name}'"
             out.append(self._train(run, "control", control.name, seed, there, *parts, control.change))
@@ -196,6 +196,7 @@ class Study(Strict):
             **{k: v for k, v in self.data.items() if k not in ("networks", "grid")},
             "study": self.study,
             "networks": {run.network: run.weights for run in runs},
+            "weights_missing": {run.network: run.weights_missing for run in runs if run.weights_missing},
             "grid": next(iter(runs)).grid,
         }
         return check(ImagesParams, values, f"study '{self.study}', data")
@@ -221,7 +222,7 @@ class Study(Strict):
                     "baseline_run": by["baseline"]["paper"],
                     "student_runs": by["student"],
                     "control_runs": by["control"],
-                    "ceiling_run": f"teacher-{triple.teacher['network']}-s{other}" if other != seed else "",
+                    "ceiling_run": f"teacher-{plain(triple.teacher['network'])}-s{other}" if other != seed else "",
                 }
                 out[f"{triple.name}-s{seed}"] = check(EvaluateParams, values, f"study '{self.study}'")
         return out
@@ -235,6 +236,11 @@ class Study(Strict):
         values |= {"evaluations": list(self.evaluations()), "train_runs": list(self.runs())}
         values["controls"] = {control.name: control.of for control in self.controls}
         return check(PageParams, values, f"study '{self.study}'")
+
+
+def plain(network: str) -> str:
+    """A network's name as a part of a run's, which is a folder: `timm/resnet50` is `timm-resnet50`."""
+    return network.replace("/", "-")
 
 
 def load_study(path: Path | str, use: str = "", rehearse: bool = False, only: str = "") -> Study:
