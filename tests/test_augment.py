@@ -8,6 +8,8 @@ import torch
 from p2p.data.augment import augment, transform_grid, warp
 from p2p.errors import UserError
 
+pytestmark = pytest.mark.numeric
+
 NONE = {"rotation_degrees": 0.0, "skew": 0.0, "shear_degrees": 0.0, "elastic_pixels": 0.0, "flip": 0.0}
 
 

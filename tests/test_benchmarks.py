@@ -47,6 +47,7 @@ def network(name: str = "resnet18") -> ProtoNet:
 # ------------------------------------------------------------------------------------------------- the same work
 
 
+@pytest.mark.numeric
 def test_classic_distances_are_those_of_the_prototype_layer() -> None:
     z, prototypes = torch.rand(3, 8, 2, 5), torch.rand(6, 8)
     weights = prototypes[:, :, None, None]
@@ -55,6 +56,7 @@ def test_classic_distances_are_those_of_the_prototype_layer() -> None:
     torch.testing.assert_close(distance_map(z, prototypes), slow, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.numeric
 def test_classic_logits_loss_and_gradients_are_ours(images: tuple[Tensor, Tensor]) -> None:
     net, (pixels, labels) = network(), images
     plain = classic.ClassicNet(net).eval()
@@ -76,6 +78,7 @@ def test_classic_logits_loss_and_gradients_are_ours(images: tuple[Tensor, Tensor
         torch.testing.assert_close(mine.grad, other.grad, atol=1e-3, rtol=1e-2)
 
 
+@pytest.mark.numeric
 def test_classic_push_finds_our_patches(images: tuple[Tensor, Tensor]) -> None:
     net, (pixels, labels) = network(), images
     ours = find_patches(net, pixels, labels, 5)
@@ -84,6 +87,7 @@ def test_classic_push_finds_our_patches(images: tuple[Tensor, Tensor]) -> None:
     torch.testing.assert_close(torch.from_numpy(theirs.patches), ours.patches, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.numeric
 def test_a_network_steps_alike_for_ours_and_classic() -> None:
     """One step from the same weights and images leads to the same prototypes: the same work is timed."""
     given = steps.setting("resnet18", steps.Shape(4, 2, 8, 64, 2, 6), 1, CPU)
@@ -99,6 +103,7 @@ def test_a_network_steps_alike_for_ours_and_classic() -> None:
     torch.testing.assert_close(n.decision.weight, plain.decision.weight)
 
 
+@pytest.mark.numeric
 def test_sets_give_our_metrics() -> None:
     teacher, student = stages.tables(40, 9, 3)
     taus = (0.5, 2.0, inf)
@@ -112,6 +117,7 @@ def test_sets_give_our_metrics() -> None:
     assert value == pytest.approx(metrics.pms(teacher, student).value, abs=1e-6)
 
 
+@pytest.mark.numeric
 def test_tuning_moves_the_decision_layer_alone_and_lowers_the_objective(images: tuple[Tensor, Tensor]) -> None:
     net, (pixels, labels) = network(), images
     found, scores = stages.decisions(net, "resnet18", pixels, labels, 1, 200, CPU)
@@ -120,6 +126,7 @@ def test_tuning_moves_the_decision_layer_alone_and_lowers_the_objective(images: 
     assert found[0]["peer_s"] < found[1]["peer_s"]  # type: ignore[operator]  # ten of the same twenty passes
 
 
+@pytest.mark.numeric
 def test_objective_is_cross_entropy_and_l1_of_the_foreign_weights() -> None:
     weight, own = torch.tensor([[1.0, -0.5], [0.25, 2.0]]), torch.eye(2).bool()
     activations, labels = torch.tensor([[1.0, 0.0], [0.5, 3.0]]), torch.tensor([0, 1])
@@ -136,6 +143,7 @@ def test_objective_is_cross_entropy_and_l1_of_the_foreign_weights() -> None:
 @needs_cabrnet
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", "vgg11"])
 @pytest.mark.parametrize("legacy", [False, True])
+@pytest.mark.numeric
 def test_cabrnet_answers_as_we_do_with_our_weights(name: str, legacy: bool, images: tuple[Tensor, Tensor]) -> None:
     net, (pixels, labels) = network(name), images
     (batch,) = stages.batches(pixels, labels, 12)
@@ -151,6 +159,7 @@ def test_cabrnet_answers_as_we_do_with_our_weights(name: str, legacy: bool, imag
 
 
 @needs_cabrnet
+@pytest.mark.numeric
 def test_cabrnet_projects_to_our_patches(images: tuple[Tensor, Tensor]) -> None:
     net, (pixels, labels) = network(), images
     model = cabrnet_peer.build(net, "resnet18")
@@ -160,6 +169,7 @@ def test_cabrnet_projects_to_our_patches(images: tuple[Tensor, Tensor]) -> None:
 
 
 @needs_cabrnet
+@pytest.mark.numeric
 def test_cabrnet_trains_what_its_schedule_says(images: tuple[Tensor, Tensor]) -> None:
     net, (pixels, labels) = network(), images
     model = cabrnet_peer.build(net, "resnet18")
@@ -177,6 +187,7 @@ def test_cabrnet_trains_what_its_schedule_says(images: tuple[Tensor, Tensor]) ->
 
 
 @needs_cabrnet
+@pytest.mark.numeric
 def test_without_same_weights_only_the_trunk_is_shared() -> None:
     net = network("mobilenet_v2")
     model = cabrnet_peer.build(net, "mobilenet_v2", same_weights=False)
@@ -187,6 +198,7 @@ def test_without_same_weights_only_the_trunk_is_shared() -> None:
     assert not torch.equal(model.classifier.prototypes[:, :, 0, 0], net.prototypes)
 
 
+@pytest.mark.numeric
 def test_loader_hands_out_every_image_once_a_pass_and_the_copies_in_turn() -> None:
     labels = torch.arange(5)
     copies = [torch.full((5, 3, 2, 2), 10 * c).to(torch.uint8) + labels[:, None, None, None].byte() for c in range(2)]

@@ -10,6 +10,8 @@ from p2p.data.birds import PARTS, VARIANTS, Birds, _layers, _uniforms, class_tab
 from p2p.data.strokes import Layer, paint, stroke_array
 from p2p.errors import UserError
 
+pytestmark = pytest.mark.numeric
+
 TABLE = class_table(8, seed=0)
 
 

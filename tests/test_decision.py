@@ -12,6 +12,8 @@ from torch.nn.functional import cross_entropy
 
 from p2p.decision import solve_decision_layer
 
+pytestmark = pytest.mark.numeric
+
 K, PER, N = 3, 2, 60
 P = K * PER
 OWN = torch.arange(P) // PER == torch.arange(K)[:, None]

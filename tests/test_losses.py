@@ -12,6 +12,8 @@ from p2p import losses
 from p2p.networks import ProtoNet, distance_map, nearest_cells, similarity
 from p2p.training.trainer import Teacher, objective
 
+pytestmark = pytest.mark.numeric
+
 B, K, P, D, H, W = 3, 3, 6, 5, 3, 2
 
 

@@ -26,6 +26,8 @@ from p2p.networks import (
     build_trunk,
 )
 
+pytestmark = pytest.mark.numeric
+
 TORCHVISION = [name for name in TRUNKS if not name.startswith("small")]
 
 

@@ -12,6 +12,8 @@ from p2p.projection import activation_boxes, find_patches, projection_error, pus
 from p2p.prototypes import class_patches
 from p2p.training.trainer import build_network
 
+pytestmark = pytest.mark.numeric
+
 
 @pytest.fixture
 def network(tiny):

@@ -75,6 +75,7 @@ def test_free_memory_is_that_of_this_machine():
     assert 0 < streaming.free_memory(torch.device("cpu")) <= total
 
 
+@pytest.mark.numeric
 def test_streamed_training_is_bit_identical(tiny, tiny_student, tmp_path):
     """Teacher and student, with the warm phase's trunk outputs on the disk too; the test set as well."""
     found = {}

@@ -29,6 +29,8 @@ from p2p.study.params import TrainParams
 from p2p.training.checkpoints import load_tensors
 from p2p.training.trainer import Trainer, build_network, objective
 
+pytestmark = pytest.mark.numeric
+
 # Killed runs are real processes. A fork server imports torch once, so that each costs a tenth of a second.
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(["p2p.evaluation.runs"])
