@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import resource
+import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -113,6 +116,24 @@ def weights(request: pytest.FixtureRequest) -> Path:
     if not (folder / "mobilenet_v2.safetensors").is_file():
         pytest.skip(f"no weights in {folder} (P2P_WEIGHTS): the random ones have to do")
     return folder
+
+
+@pytest.fixture(params=["mounted", "limited"])
+def small_disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+    """A file system of 64 KiB, which root can mount; and, for anybody, a folder while no file may grow beyond that."""
+    folder, size = tmp_path / request.param, 64 * 1024
+    folder.mkdir()
+    if request.param == "limited":
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))  # Python ignores the signal: writing fails
+        yield folder
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        return
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("no file system can be mounted here: the limit of a file's size has to do")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
 
 
 @pytest.fixture(scope="session")

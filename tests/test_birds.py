@@ -1,6 +1,9 @@
 """Birds: an image stands alone, is redrawn with all else equal, truly masked; no part gives a class away."""
 
 import math
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -204,6 +207,15 @@ def test_mirror_and_occlusion_happen_as_often_as_they_should():
     *_, leaf = _layers(TABLE[[0] * 400].numpy(), iter(_uniforms(0, np.arange(400), 96).T), None)
     assert 0.2 < (leaf.strokes[:, 0, 0] < 2).mean() < 0.3  # the leaf in front of the bird, where it is in the frame
     assert leaf.code == 0
+
+
+def test_a_cpu_without_vector_units_draws_the_same_birds(tmp_path):
+    """As `test_a_gpu_draws_the_same_birds`, on any machine."""
+    program = "import sys, torch, test_birds; torch.save(test_birds.birds(16, 64).pixels, sys.argv[1])"
+    environment = {**os.environ, "ATEN_CPU_CAPABILITY": "default", "PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, "-c", program, tmp_path / "birds.pt"], env=environment, check=True)
+    plain = torch.load(tmp_path / "birds.pt")
+    assert (plain.int() - birds(16, 64).pixels.int()).abs().max() <= 1
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

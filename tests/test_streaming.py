@@ -92,7 +92,7 @@ def test_streamed_training_is_bit_identical(tiny, tiny_student, tmp_path):
     assert found["on"] == found["off"]
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc; the rows read ahead are counted above")
 def test_memory_does_not_grow_with_the_images(tmp_path):
     """A pass over 1.2 GB of images on the disk; pages of a mapped file do not count, the system may drop them."""
     path = tmp_path / "images.npy"

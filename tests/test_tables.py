@@ -139,7 +139,7 @@ print(most, own() - before, Path(sys.argv[1]).stat().st_size)
 """
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc; the spans are counted above")
 def test_memory_is_that_of_a_part(tmp_path: Path) -> None:
     """240 MB of table; without parts, the active patches alone would need 320 MB for cells as int64."""
     path = tmp_path / "table"
