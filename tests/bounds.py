@@ -20,10 +20,18 @@ def rounding(summands: int, size: float = 1.0, dtype: torch.dtype = torch.float3
     return summands**0.5 * torch.finfo(dtype).eps * size
 
 
-def distance_rounding(z: Tensor, prototypes: Tensor) -> float:
-    """Of ‖z‖² − 2 z·p + ‖p‖² in float32, whose three sums cancel: z (B, D, …), prototypes (P, D)."""
-    longest = [float(x.detach().float().norm(dim=1).max()) for x in (z, prototypes)]
-    return rounding(prototypes.shape[1] + 2, sum(longest) ** 2)
+def distance_rounding(z: Tensor, prototypes: Tensor, network: float = 0.0) -> float:
+    """Of ‖z‖² − 2 z·p + ‖p‖² in float32, whose three sums cancel.
+
+    Args:
+        z: (B, D, …), where the distances are measured.
+        prototypes: (P, D).
+        network: Rounding error of each number of z, where two networks computed it: it turns up times 2 ‖z − p‖.
+    """
+    depth = prototypes.shape[1]
+    rows, prototypes = z.detach().double().movedim(1, -1).reshape(-1, depth), prototypes.detach().double()
+    longest = float(rows.norm(dim=1).max() + prototypes.norm(dim=1).max())
+    return rounding(depth + 2, longest**2) + 2 * float(torch.cdist(rows, prototypes).max()) * depth**0.5 * network
 
 
 def alike(found: Tensor, expected: Tensor, layers: int, summands: int) -> bool:
