@@ -12,6 +12,7 @@ PYTHON ?= python3
 CORES  ?= all
 SIZE   ?= 224
 THREADS ?= 2
+TESTS  ?=
 GPUS   ?= $(shell nvidia-smi -L 2>/dev/null | wc -l)
 RUNS_PER_GPU ?= 1
 PROFILE ?=
@@ -44,8 +45,9 @@ study: setup ## train, measure and picture a study (STUDY=quick), then build the
 		--nolock --rerun-incomplete --quiet host progress
 	@$(BIN)/python notebooks/execute.py --summary params/$(STUDY).yaml $(SHAPE)
 
-test: setup ## the whole test suite
-	$(BIN)/python -m pytest
+test: export OMP_NUM_THREADS ?= 1
+test: setup ## the whole test suite, a test file a core (TESTS="-m numeric" or any other words for pytest)
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(TESTS)
 
 check: setup ## lint, format, types
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
+import resource
+import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
 import torch
+from trees import SHARED, generated_cars, generated_cub, generated_weights
 
 from p2p.data.images import ImageSet, load_images
 from p2p.errors import UserError
@@ -75,6 +80,60 @@ def teacher(teacher_folder: Path) -> ProtoNet:
     network = load_run(teacher_folder).network
     assert isinstance(network, ProtoNet)
     return network
+
+
+@pytest.fixture(scope="session")
+def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder like that of the shared photographs, with generated ones."""
+    root = tmp_path_factory.mktemp("generated")
+    generated_cub(root / "CUB_200_2011")
+    generated_cars(root / "stanford_cars")
+    return root
+
+
+@pytest.fixture(scope="session")
+def random_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder like that of the shared weights, with random ones."""
+    return generated_weights(tmp_path_factory.mktemp("weights"))
+
+
+@pytest.fixture(scope="session", params=["generated", "shared"])
+def photographs(request: pytest.FixtureRequest) -> Path:
+    """A folder with CUB_200_2011 and stanford_cars: generated, and the shared one where it is."""
+    if request.param == "generated":
+        return request.getfixturevalue("generated")
+    if not all((SHARED / name).is_dir() for name in ("CUB_200_2011", "stanford_cars")):
+        pytest.skip(f"no photographs in {SHARED} (P2P_DATA): the generated ones have to do")
+    return SHARED
+
+
+@pytest.fixture(scope="session", params=["generated", "shared"])
+def weights(request: pytest.FixtureRequest) -> Path:
+    """A folder of safetensors files: random weights, and the shared ones where they are."""
+    if request.param == "generated":
+        return request.getfixturevalue("random_weights")
+    folder = Path(os.environ.get("P2P_WEIGHTS") or SHARED / "weights")
+    if not (folder / "mobilenet_v2.safetensors").is_file():
+        pytest.skip(f"no weights in {folder} (P2P_WEIGHTS): the random ones have to do")
+    return folder
+
+
+@pytest.fixture(params=["mounted", "limited"])
+def small_disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+    """A file system of 64 KiB, which root can mount; and, for anybody, a folder while no file may grow beyond that."""
+    folder, size = tmp_path / request.param, 64 * 1024
+    folder.mkdir()
+    if request.param == "limited":
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))  # Python ignores the signal: writing fails
+        yield folder
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        return
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("no file system can be mounted here: the limit of a file's size has to do")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
 
 
 @pytest.fixture(scope="session")

@@ -12,11 +12,13 @@ import nbformat
 import pandas as pd
 import pytest
 import torch
+from bounds import alike, distance_rounding, rounding
 from torch import Tensor
 
 from benchmarks import __main__ as command
 from benchmarks import cabrnet_peer, classic, end_to_end, inputs, sets, stages, steps, summary, timing
 from p2p import metrics
+from p2p.device import has_bfloat16
 from p2p.networks import ProtoNet, distance_map
 from p2p.projection import find_patches, push
 from p2p.study.params import TrainParams
@@ -26,6 +28,9 @@ from p2p.trunks import build_trunk
 
 ROOT = Path(__file__).parents[1]
 CPU = torch.device("cpu")
+FORWARD = (22, 512 * 9)  # layers of ResNet-18 and add-on, products of the longest sum
+BACKWARD = (44, 512 * 9)
+HALF_STEP = "training step, bfloat16 trunk"
 needs_cabrnet = pytest.mark.skipif(bool(cabrnet_peer.missing()), reason=cabrnet_peer.missing() or "is there")
 
 
@@ -49,14 +54,17 @@ def network(name: str = "resnet18") -> ProtoNet:
 # ------------------------------------------------------------------------------------------------- the same work
 
 
+@pytest.mark.numeric
 def test_classic_distances_are_those_of_the_prototype_layer() -> None:
     z, prototypes = torch.rand(3, 8, 2, 5), torch.rand(6, 8)
     weights = prototypes[:, :, None, None]
     slow = torch.stack([((z - p.view(1, 8, 1, 1)) ** 2).sum(1) for p in prototypes], 1)
-    torch.testing.assert_close(classic.distances(z, weights, torch.ones_like(weights)), slow, atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(distance_map(z, prototypes), slow, atol=1e-5, rtol=1e-5)
+    bound = distance_rounding(z, prototypes)
+    torch.testing.assert_close(classic.distances(z, weights, torch.ones_like(weights)), slow, rtol=0, atol=bound)
+    torch.testing.assert_close(distance_map(z, prototypes), slow, rtol=0, atol=bound)
 
 
+@pytest.mark.numeric
 def test_classic_logits_loss_and_gradients_are_ours(images: tuple[Tensor, Tensor]) -> None:
     net, (pixels, labels) = network(), images
     plain = classic.ClassicNet(net).eval()
@@ -64,28 +72,29 @@ def test_classic_logits_loss_and_gradients_are_ours(images: tuple[Tensor, Tensor
     (batch,) = stages.batches(pixels, labels, 12)
     out = net(pixels)
     logits, smallest = plain(batch[0])
-    torch.testing.assert_close(logits, out.logits, atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(smallest, out.distances, atol=1e-4, rtol=1e-4)
+    assert alike(logits, out.logits, *FORWARD) and alike(smallest, out.distances, *FORWARD)
     ours, _ = objective(out, labels, net, params, None)
     theirs = plain.loss(logits, smallest, labels, (0.8, 0.08, 1e-3))
-    torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
+    assert alike(ours, theirs, *FORWARD)
     ours.backward()
     theirs.backward()
     assert net.prototypes.grad is not None and plain.prototypes.grad is not None
-    torch.testing.assert_close(net.prototypes.grad, plain.prototypes.grad[:, :, 0, 0], atol=1e-4, rtol=1e-3)
+    assert alike(net.prototypes.grad, plain.prototypes.grad[:, :, 0, 0], *BACKWARD)
     for mine, other in zip(net.trunk.parameters(), plain.trunk.parameters(), strict=True):
         assert mine.grad is not None and other.grad is not None
-        torch.testing.assert_close(mine.grad, other.grad, atol=1e-3, rtol=1e-2)
+        assert alike(mine.grad, other.grad, *BACKWARD)
 
 
+@pytest.mark.numeric
 def test_classic_push_finds_our_patches(images: tuple[Tensor, Tensor]) -> None:
     net, (pixels, labels) = network(), images
     ours = find_patches(net, pixels, labels, 5)
     theirs = classic.push(classic.ClassicNet(net), stages.batches(pixels, labels, 5))
     assert theirs.images.tolist() == ours.images.tolist() and theirs.cells.tolist() == ours.cells.tolist()
-    torch.testing.assert_close(torch.from_numpy(theirs.patches), ours.patches, atol=1e-5, rtol=1e-4)
+    assert alike(torch.from_numpy(theirs.patches), ours.patches, *FORWARD)
 
 
+@pytest.mark.numeric
 def test_a_network_steps_alike_for_ours_and_classic() -> None:
     """One step from the same weights and images leads to the same prototypes: the same work is timed."""
     given = steps.setting("resnet18", steps.Shape(4, 2, 8, 64, 2, 6), 1, CPU)
@@ -97,10 +106,19 @@ def test_a_network_steps_alike_for_ours_and_classic() -> None:
     p = given.params
     classic.training_step(plain, theirs, given.normalised, (p.lambda_cluster, p.lambda_separation, p.lambda_l1))
     assert (n.prototypes - before).abs().max() > 1e-3
+    # Adam's first step has the size of the rate, 3e-3, whatever the gradient: rounding may bend it a little
     torch.testing.assert_close(n.prototypes, plain.prototypes[:, :, 0, 0], atol=2e-4, rtol=0)
     torch.testing.assert_close(n.decision.weight, plain.decision.weight)
 
 
+@pytest.mark.parametrize("units", [True, False])
+def test_half_precision_is_timed_where_the_cpu_has_units_for_it(units: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(steps, "has_bfloat16", lambda device: units)
+    rows = steps.training_step("resnet18", steps.Shape(4, 2, 8, 64, 2, 2), 1, 1, CPU)
+    assert {row["work"] for row in rows} == {"training step"} | ({HALF_STEP} if units else set())
+
+
+@pytest.mark.numeric
 def test_sets_give_our_metrics() -> None:
     teacher, student = stages.tables(40, 9, 3)
     taus = (0.5, 2.0, inf)
@@ -111,9 +129,10 @@ def test_sets_give_our_metrics() -> None:
     every = [(i, j) for i in range(9) for j in range(9)]
     found = torch.tensor(sets.pair_similarities(*kept, every, 40, metrics.ALPHAS))
     value = sets.match(found.double().T.reshape(10, 9, 9).numpy())
-    assert value == pytest.approx(metrics.pms(teacher, student).value, abs=1e-6)
+    assert value == pytest.approx(metrics.pms(teacher, student).value, abs=rounding(90))
 
 
+@pytest.mark.numeric
 def test_tuning_moves_the_decision_layer_alone_and_lowers_the_objective(images: tuple[Tensor, Tensor]) -> None:
     net, (pixels, labels) = network(), images
     found, scores = stages.decisions(net, "resnet18", pixels, labels, 1, 200, CPU)
@@ -122,6 +141,7 @@ def test_tuning_moves_the_decision_layer_alone_and_lowers_the_objective(images: 
     assert found[0]["peer_s"] < found[1]["peer_s"]  # type: ignore[operator]  # ten of the same twenty passes
 
 
+@pytest.mark.numeric
 def test_objective_is_cross_entropy_and_l1_of_the_foreign_weights() -> None:
     weight, own = torch.tensor([[1.0, -0.5], [0.25, 2.0]]), torch.eye(2).bool()
     activations, labels = torch.tensor([[1.0, 0.0], [0.5, 3.0]]), torch.tensor([0, 1])
@@ -129,7 +149,9 @@ def test_objective_is_cross_entropy_and_l1_of_the_foreign_weights() -> None:
     for a, y in zip(activations, labels, strict=True):
         logits = [sum(float(w * x) for w, x in zip(row, a, strict=True)) for row in weight]
         slow -= float(torch.tensor(logits).log_softmax(0)[y]) / 2
-    assert stages.objective(weight, own, activations, labels) == pytest.approx(slow + 1e-4 * 0.75, abs=1e-6)
+    assert stages.objective(weight, own, activations, labels) == pytest.approx(
+        slow + 1e-4 * 0.75, abs=rounding(8, slow + 6)
+    )
 
 
 # -------------------------------------------------------------------------------------------------------- CaBRNet
@@ -138,6 +160,7 @@ def test_objective_is_cross_entropy_and_l1_of_the_foreign_weights() -> None:
 @needs_cabrnet
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", "vgg11"])
 @pytest.mark.parametrize("legacy", [False, True])
+@pytest.mark.numeric
 def test_cabrnet_answers_as_we_do_with_our_weights(name: str, legacy: bool, images: tuple[Tensor, Tensor]) -> None:
     net, (pixels, labels) = network(name), images
     (batch,) = stages.batches(pixels, labels, 12)
@@ -147,21 +170,22 @@ def test_cabrnet_answers_as_we_do_with_our_weights(name: str, legacy: bool, imag
         logits, smallest = model(batch[0])
         everywhere = model.distances(batch[0])
         ours = distance_map(net.add_on_map(pixels), net.prototypes)
-    torch.testing.assert_close(smallest, out.distances, atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(logits, out.logits, atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(everywhere, ours, atol=1e-4, rtol=1e-4)
+    assert alike(smallest, out.distances, *FORWARD) and alike(logits, out.logits, *FORWARD)
+    assert alike(everywhere, ours, *FORWARD)
 
 
 @needs_cabrnet
+@pytest.mark.numeric
 def test_cabrnet_projects_to_our_patches(images: tuple[Tensor, Tensor]) -> None:
     net, (pixels, labels) = network(), images
     model = cabrnet_peer.build(net, "resnet18")
     model.project(cabrnet_peer.Loader([pixels], labels, 5), device="cpu")
     push(net, pixels, labels, 5)
-    torch.testing.assert_close(model.classifier.prototypes[:, :, 0, 0], net.prototypes, atol=1e-5, rtol=1e-4)
+    assert alike(model.classifier.prototypes[:, :, 0, 0], net.prototypes, *FORWARD)
 
 
 @needs_cabrnet
+@pytest.mark.numeric
 def test_cabrnet_trains_what_its_schedule_says(images: tuple[Tensor, Tensor]) -> None:
     net, (pixels, labels) = network(), images
     model = cabrnet_peer.build(net, "resnet18")
@@ -179,6 +203,7 @@ def test_cabrnet_trains_what_its_schedule_says(images: tuple[Tensor, Tensor]) ->
 
 
 @needs_cabrnet
+@pytest.mark.numeric
 def test_without_same_weights_only_the_trunk_is_shared() -> None:
     net = network("mobilenet_v2")
     model = cabrnet_peer.build(net, "mobilenet_v2", same_weights=False)
@@ -189,6 +214,7 @@ def test_without_same_weights_only_the_trunk_is_shared() -> None:
     assert not torch.equal(model.classifier.prototypes[:, :, 0, 0], net.prototypes)
 
 
+@pytest.mark.numeric
 def test_loader_hands_out_every_image_once_a_pass_and_the_copies_in_turn() -> None:
     labels = torch.arange(5)
     copies = [torch.full((5, 3, 2, 2), 10 * c).to(torch.uint8) + labels[:, None, None, None].byte() for c in range(2)]
@@ -403,7 +429,9 @@ def test_page_runs_and_leaves_its_results(tmp_path: Path) -> None:
         peers = {"classic"} if cabrnet_peer.missing() else {"classic", "CaBRNet 1.2"}
         assert peers <= set(frame[frame.work == "training step"].peer)
         works = set(summary.WORKS) - set(summary.PARTS["end_to_end"])
-        assert works <= set(frame.work)  # a slow machine may end CaBRNet before its first projection
+        works -= set() if has_bfloat16(CPU) else {HALF_STEP}
+        # a slow machine may end CaBRNet before its first projection
+        assert works <= set(frame.work) <= works | set(summary.PARTS["end_to_end"])
         scaled = frame[frame.work.isin(["AAP", "AJS", "PMS"])]
         assert scaled["shape"].str.contains("scaled from a sample of 20").all()
     facts = json.loads((out.parent / "study.json").read_text())

@@ -11,6 +11,8 @@ from scipy import stats
 
 from p2p.evaluation.claims import claims, control_effects, paired, verdict
 
+pytestmark = pytest.mark.numeric
+
 
 def rows(role: str, variant: str, metric: str, values: list[float], tau: float | None = None) -> list[tuple]:
     return [("s", "t", role, variant, seed, "tuned", metric, tau, value) for seed, value in enumerate(values)]

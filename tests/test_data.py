@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from bounds import rounding
 from PIL import Image
 from scipy.io import savemat
+from trees import CAR_FIELDS, Bird, CarRow, annotate, write_cars, write_cub
 
 from p2p.data import birds, decode
 from p2p.data.images import BIRD_TEST_INDEX, ImageSet, bird_indices, load_images
 from p2p.data.listing import seeded_cut
+from p2p.data.readers import CARS_META, load_mat
 from p2p.data.species import PARTS, class_table
 from p2p.errors import UserError
 
-SHARED = Path(os.environ.get("P2P_DATA") or Path(__file__).parents[2] / "shared" / "data")
 RED, BLUE = (250, 10, 20), (5, 30, 240)
 
 
@@ -59,34 +59,15 @@ def paint(path: Path, box: tuple[int, int, int, int], width: int = 60, height: i
 @pytest.fixture
 def cub(tmp_path: Path) -> Path:
     """Three classes of four training and two test images, each with a red box of its own; two parts."""
-    root = tmp_path / "CUB_200_2011"
-    lists: dict[str, list[str]] = {key: [] for key in ("images", "labels", "split", "boxes", "locs")}
-    number = 0
-    for label in range(3):
+    root, birds = tmp_path / "CUB_200_2011", []
+    for label in (1, 2, 3):
         for i in range(6):
-            number += 1
-            x, y, w, h = 5 + number, 3 + i, 20 + label, 16
-            name = f"{label + 1:03d}.Bird/{i}.png"
+            x, y, w, h = 6 + len(birds), 3 + i, 19 + label, 16
+            name = f"{label:03d}.Bird/{i}.png"
             paint(root / "images" / name, (x, y, x + w, y + h))
-            lists["images"].append(f"{number} {name}")
-            lists["labels"].append(f"{number} {label + 1}")
-            lists["split"].append(f"{number} {int(i < 4)}")
-            lists["boxes"].append(f"{number} {x}.0 {y}.0 {w}.0 {h}.0")
-            lists["locs"].append(f"{number} 1 {x + w / 4} {y + 12.0} 1")  # a quarter across, three quarters down
-            lists["locs"].append(f"{number} 2 {x + 1.0} {y + 1.0} {int(i == 0)}")
-    (root / "parts").mkdir()
-    files = {
-        "images.txt": lists["images"],
-        "image_class_labels.txt": lists["labels"],
-        "train_test_split.txt": lists["split"],
-        "bounding_boxes.txt": lists["boxes"],
-        "classes.txt": [f"{k} {k:03d}.Bird" for k in (1, 2, 3)],
-        "parts/parts.txt": ["1 beak", "2 left eye"],
-        "parts/part_locs.txt": lists["locs"],
-    }
-    for name, lines in files.items():
-        (root / name).write_text("\n".join(lines) + "\n")
-    return root
+            parts = [(x + w / 4, y + 12.0, True), (x + 1.0, y + 1.0, i == 0)]  # a quarter across, three quarters down
+            birds.append(Bird(name, label, i < 4, (x, y, w, h), parts))
+    return write_cub(root, birds, [f"{k:03d}.Bird" for k in (1, 2, 3)], ["beak", "left eye"])
 
 
 def edit(path: Path, old: str, new: str) -> None:
@@ -287,27 +268,19 @@ def test_a_cut_off_cache_file_is_decoded_anew(cub: Path, own_cache: Path, keep: 
 
 
 @pytest.mark.parametrize("asked_first", [True, False])
-def test_full_disk(cub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked_first: bool) -> None:
+def test_full_disk(cub: Path, small_disk: Path, monkeypatch: pytest.MonkeyPatch, asked_first: bool) -> None:
     """A disk too small for the cache, whether or not its free space is reported truly."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(disk)]
-    if os.geteuid() != 0 or shutil.which("mount") is None:
-        pytest.skip("mounting a small file system needs root")
-    if subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("this machine does not let root mount a tmpfs")
-    try:
-        monkeypatch.setenv("P2P_CACHE", str(disk))
-        if not asked_first:
-            monkeypatch.setattr(decode.shutil, "disk_usage", lambda path: SimpleNamespace(free=10**12))
-        with pytest.raises(UserError) as caught:
-            load_images(parameters("cub", cub, size=128))
-        text = str(caught.value)
-        assert str(disk) in text and "free space" in text and "\n" not in text
-        assert ("P2P_CACHE" in text) if asked_first else ("No space left on device" in text)
-        assert list(disk.iterdir()) == []
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)
+    monkeypatch.setenv("P2P_CACHE", str(small_disk))
+    mounted = small_disk.name == "mounted"
+    if not (mounted and asked_first):
+        free = 64 * 1024 if asked_first else 10**12
+        monkeypatch.setattr(decode.shutil, "disk_usage", lambda path: SimpleNamespace(free=free))
+    with pytest.raises(UserError) as caught:
+        load_images(parameters("cub", cub, size=128))
+    text = str(caught.value)
+    assert str(small_disk) in text and "free space" in text and "\n" not in text
+    assert ("P2P_CACHE" if asked_first else "No space left on device" if mounted else "File too large") in text
+    assert list(small_disk.iterdir()) == []
 
 
 def test_a_cache_folder_that_is_a_file(cub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -321,29 +294,16 @@ def test_a_cache_folder_that_is_a_file(cub: Path, tmp_path: Path, monkeypatch: p
 # Stanford Cars
 
 
-def write_annotations(path: Path, rows: list[tuple[int, int, int, int, int, str]], *, labelled: bool = True) -> None:
-    names = ["bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2", "class", "fname"]
-    array = np.array([rows], dtype=[(name, object) for name in names])
-    keep = names if labelled else [name for name in names if name != "class"]
-    savemat(path, {"annotations": array[keep].astype([(name, object) for name in keep])})
-
-
 @pytest.fixture
 def cars(tmp_path: Path) -> Path:
     """Two classes, three training and two test images each; boxes count from 1 and include their ends."""
     root = tmp_path / "stanford_cars"
-    (root / "devkit").mkdir(parents=True)
-    savemat(root / "devkit" / "cars_meta.mat", {"class_names": np.array([["Car A", "Car B"]], dtype=object)})
-    for split, count, file in (
-        ("train", 3, "devkit/cars_train_annos.mat"),
-        ("test", 2, "cars_test_annos_withlabels.mat"),
-    ):
-        rows = []
-        for i in range(2 * count):
+    rows: dict[str, list[CarRow]] = {"train": [], "test": []}
+    for split, count in (("train", 6), ("test", 4)):
+        for i in range(count):
             paint(root / f"cars_{split}" / f"{i + 1:05d}.png", (15, 10, 45, 30))
-            rows.append((16, 11, 45, 30, i % 2 + 1, f"{i + 1:05d}.png"))
-        write_annotations(root / file, rows)
-    return root
+            rows[split].append((16, 11, 45, 30, i % 2 + 1, f"{i + 1:05d}.png"))
+    return write_cars(root, ["Car A", "Car B"], **rows)
 
 
 def test_cars_are_read_uncropped_with_boxes(cars: Path) -> None:
@@ -386,9 +346,9 @@ def test_cars_mistakes(cars: Path) -> None:
     train.unlink()
     check_sentence(message(), ["cars_train_annos.mat", "missing", "p2p.data.download cars"])
     train.write_bytes(good)
-    write_annotations(test, [(1, 1, 9, 9, 1, f"{i + 1:05d}.png") for i in range(4)], labelled=False)
+    annotate(test, [(1, 1, 9, 9, 1, f"{i + 1:05d}.png") for i in range(4)], CAR_FIELDS[:4] + CAR_FIELDS[5:])
     check_sentence(message(), ["cars_test_annos_withlabels.mat", "`class`"])
-    write_annotations(test, [(1, 1, 9, 9, 3, f"{i + 1:05d}.png") for i in range(4)])
+    annotate(test, [(1, 1, 9, 9, 3, f"{i + 1:05d}.png") for i in range(4)])
     check_sentence(message(), ["class 3", "1 to 2"])
     test.write_bytes(good_test)
     savemat(cars / "devkit" / "cars_meta.mat", {"something": 1})
@@ -490,15 +450,16 @@ def test_one_image_cannot_be_cut() -> None:
     check_sentence(caught, ["Wren", "at least two"])
 
 
-# The shared photographs
+# Photographs, generated and shared
 
 
-@pytest.mark.skipif(not (SHARED / "CUB_200_2011").is_dir(), reason="no CUB_200_2011 in P2P_DATA or ../shared/data")
-def test_shared_cub() -> None:
-    images = load_images(parameters("cub", SHARED, class_step=100, images_per_class=6, size=48))
-    assert images.classes == ("001.Black_footed_Albatross", "101.White_Pelican")
+def test_cub_photographs(photographs: Path) -> None:
+    base = photographs / "CUB_200_2011"
+    classes = [line.split()[1] for line in (base / "classes.txt").read_text().splitlines()]
+    half = len(classes) // 2
+    images = load_images(parameters("cub", photographs, class_step=half, images_per_class=6, size=48))
+    assert images.classes == (classes[0], classes[half])
     assert images.pixels.shape == (24, 3, 48, 48) and images.parts.shape == (24, 15, 3)
-    base = SHARED / "CUB_200_2011"
     rows = {line.split()[1]: line.split()[0] for line in (base / "images.txt").read_text().splitlines()}
     split = dict(line.split() for line in (base / "train_test_split.txt").read_text().splitlines())
     assert [split[rows[name]] == "0" for name in images.names] == (images.split == 2).tolist()
@@ -510,12 +471,13 @@ def test_shared_cub() -> None:
     for line in (line for line in lines if line.split()[0] == rows[images.names[3]]):
         _, part, x, y, visible = line.split()
         expected = [float(x) * 48 / width, float(y) * 48 / height, 1.0] if visible == "1" else [0.0, 0.0, 0.0]
-        assert images.parts[3, int(part) - 1].tolist() == pytest.approx(expected, abs=1e-3)
+        assert images.parts[3, int(part) - 1].tolist() == pytest.approx(expected, rel=rounding(4))
 
 
-@pytest.mark.skipif(not (SHARED / "stanford_cars").is_dir(), reason="no stanford_cars in P2P_DATA or ../shared/data")
-def test_shared_cars() -> None:
-    images = load_images(parameters("cars", SHARED, class_step=98, images_per_class=4, size=48))
-    assert len(images.classes) == 2 and images.classes[0] == "AM General Hummer SUV 2000"
+def test_cars_photographs(photographs: Path) -> None:
+    names = [str(name) for name in load_mat(photographs / "stanford_cars" / CARS_META, "class_names")]
+    half = len(names) // 2
+    images = load_images(parameters("cars", photographs, class_step=half, images_per_class=4, size=48))
+    assert images.classes == (names[0], names[half])
     assert torch.bincount(images.labels).tolist() == [8, 8]
     assert torch.equal(images.boxes, torch.tensor([0.0, 0.0, 48.0, 48.0]).expand(16, 4))

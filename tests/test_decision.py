@@ -5,12 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from bounds import rounding
 from scipy.optimize import minimize
 from scipy.special import log_softmax
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from p2p.decision import solve_decision_layer
+
+pytestmark = pytest.mark.numeric
 
 K, PER, N = 3, 2, 60
 P = K * PER
@@ -63,7 +66,7 @@ def test_minimum_agrees_with_scipy(l1):
     assert value(weight, activations, labels, l1) == pytest.approx(lowest, abs=1e-9)  # the reference is sound
     solved = solve_decision_layer(start, OWN, activations, labels, l1=l1, iterations=3000).double().numpy()
     reached = value(solved, activations, labels, l1)
-    assert lowest - 1e-6 <= reached <= lowest + 1e-5
+    assert lowest - 1e-9 <= reached <= lowest + 1e-5  # what 3000 passes reach
     assert value(start.double().numpy(), activations, labels, l1) > lowest + 1e-2
 
 
@@ -95,7 +98,8 @@ def test_iterates_are_those_of_fista(iterations):
         shrunk = np.sign(moved) * np.maximum(np.abs(moved) - step * l1, 0)
         before, x = x, np.where(OWN.numpy(), moved, shrunk)
     solved = solve_decision_layer(start, OWN, activations, labels, l1=l1, iterations=iterations)
-    np.testing.assert_allclose(solved.numpy(), x, rtol=0, atol=1e-4)
+    bound = iterations * rounding(N, float(np.abs(x).max()))  # each pass adds a sum over the images
+    np.testing.assert_allclose(solved.numpy(), x, rtol=0, atol=bound)
 
 
 def test_exact_zeros_and_free_own_weights():
@@ -121,7 +125,10 @@ def test_validation_chooses_the_best_iterate():
     best = int(np.argmin(scores))
     assert 0 < best < 60, "the case must have its best iterate inside"
     chosen = solve_decision_layer(start, OWN, activations, labels, held, l1=1e-4, iterations=60)
-    torch.testing.assert_close(chosen, iterates[best], rtol=1e-6, atol=1e-7)
+    apart = [(chosen - w).abs().max().item() for w in iterates]
+    found, size = int(np.argmin(apart)), chosen.abs().max().item()
+    assert apart[found] <= rounding(N, size)
+    assert scores[found] <= scores[best] + rounding(N * P, scores[best])  # of two that tie in float32, either
     assert not torch.allclose(chosen, iterates[-1], atol=1e-3)
 
 

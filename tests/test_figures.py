@@ -24,6 +24,8 @@ from p2p.networks import ProtoNet, distance_map, similarity
 from p2p.projection import activation_boxes, find_patches
 from p2p.study.params import TrainParams
 
+pytestmark = pytest.mark.numeric
+
 CLASSES = ("001.Red_bird", "002.Blue_bird", "species 3")
 SIZE, GRID, PER_CLASS = 32, 4, 2
 

@@ -6,11 +6,14 @@ import math
 
 import pytest
 import torch
+from bounds import distance_rounding, rounding
 from torch import Tensor
 
 from p2p import losses
 from p2p.networks import Output, ProtoNet, distance_map, nearest_cells, similarity
 from p2p.training.objective import objective
+
+pytestmark = pytest.mark.numeric
 
 B, K, P, D, H, W = 3, 3, 6, 5, 3, 2
 
@@ -60,15 +63,15 @@ def differences(function, *inputs: Tensor, step: float = 1e-6) -> list[Tensor]:
 
 def test_distance_map_and_nearest_cells_against_loops():
     z, prototypes = rand(B, D, H, W), rand(P, D, seed=1)
-    slow = slow_map(z, prototypes)
+    slow, bound = slow_map(z, prototypes), distance_rounding(z, prototypes)
     torch.testing.assert_close(
-        distance_map(z, prototypes).flatten(2), torch.tensor(slow, dtype=torch.float32), rtol=0, atol=2e-6
+        distance_map(z, prototypes).flatten(2), torch.tensor(slow, dtype=torch.float32), rtol=0, atol=bound
     )
     distances, cells = nearest_cells(z, prototypes)
     for b in range(B):
         for p in range(P):
-            assert distances[b, p].item() == pytest.approx(min(slow[b][p]), abs=2e-6)
-            assert cells[b, p].item() == slow[b][p].index(min(slow[b][p]))
+            assert distances[b, p].item() == pytest.approx(min(slow[b][p]), abs=bound)
+            assert slow[b][p][cells[b, p]] <= min(slow[b][p]) + 2 * bound
 
 
 def test_distance_of_a_patch_to_itself_is_never_negative():
@@ -76,7 +79,7 @@ def test_distance_of_a_patch_to_itself_is_never_negative():
     prototypes = z[:, :, 1, 2].contiguous()
     distances, cells = nearest_cells(z, prototypes)
     assert (distance_map(z, prototypes) >= 0).all() and (distances >= 0).all()
-    assert (distances.diagonal() < 1e-4).all() and (cells.diagonal() == 5).all()
+    assert (distances.diagonal() < distance_rounding(z, prototypes)).all() and (cells.diagonal() == 5).all()
 
 
 def test_distances_stay_float32_under_autocast():
@@ -90,7 +93,7 @@ def test_distances_stay_float32_under_autocast():
     assert torch.equal(inside_map, plain_map) and torch.equal(inside, plain)
     assert torch.equal(inside_cells, cells)
     expected = torch.tensor(slow_map(z.bfloat16(), prototypes), dtype=torch.float32)
-    torch.testing.assert_close(half_map.flatten(2), expected, rtol=0, atol=2e-5)
+    torch.testing.assert_close(half_map.flatten(2), expected, rtol=0, atol=distance_rounding(z, prototypes))
 
 
 def test_gradient_of_nearest_distances():
@@ -103,8 +106,8 @@ def test_gradient_of_nearest_distances():
     expected = differences(slow, z, prototypes)
     z, prototypes = z.float().requires_grad_(), prototypes.float().requires_grad_()
     (nearest_cells(z, prototypes)[0] * weight).sum().backward()
-    torch.testing.assert_close(z.grad.double(), expected[0], rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(prototypes.grad.double(), expected[1], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(z.grad.double(), expected[0], rtol=0, atol=rounding(P * H * W, 2 * P))
+    torch.testing.assert_close(prototypes.grad.double(), expected[1], rtol=0, atol=rounding(B * H * W, 2 * B * H * W))
 
 
 def test_gradient_of_the_distance_map():
@@ -116,15 +119,15 @@ def test_gradient_of_the_distance_map():
     expected = differences(slow, z, prototypes)
     z, prototypes = z.float().requires_grad_(), prototypes.float().requires_grad_()
     (distance_map(z, prototypes).flatten(2) * weight).sum().backward()
-    torch.testing.assert_close(z.grad.double(), expected[0], rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(prototypes.grad.double(), expected[1], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(z.grad.double(), expected[0], rtol=0, atol=rounding(P * H * W, 2 * P))
+    torch.testing.assert_close(prototypes.grad.double(), expected[1], rtol=0, atol=rounding(B * H * W, 2 * B * H * W))
 
 
 def test_similarity():
     d = [0.0, 1e-4, 0.3, 7.0]
     expected = [math.log((x + 1) / (x + 1e-4)) for x in d]
     assert similarity(torch.tensor(d, dtype=torch.float64)).tolist() == pytest.approx(expected, rel=1e-12)
-    assert similarity(torch.tensor([0.0])).item() == pytest.approx(-math.log(1e-4), rel=1e-6)
+    assert similarity(torch.tensor([0.0])).item() == pytest.approx(-math.log(1e-4), rel=rounding(4))
     x = rand(5).requires_grad_()
     assert torch.autograd.gradcheck(similarity, x)
 
@@ -305,14 +308,15 @@ def test_objective_is_the_weighted_sum(scene):
         + 0.01 * losses.decision_l1(network.decision.weight, network.own)
     ).item()
     taught = (2 * losses.global_explanation(out, answer) + 3 * losses.patch_correspondence(out, answer)).item()
+    bound = rounding(B * D * H * W, abs(plain) + 2 * 0.3 * out.distances.max().item() + taught)  # separation: −0.3 d
     alone, parts = objective(out, labels, network, params, None)
-    assert alone.item() == pytest.approx(plain, rel=1e-5)
+    assert alone.item() == pytest.approx(plain, abs=bound)
     assert set(parts) == {"ce", "cluster", "separation", "l1"}
     both, parts = objective(out, labels, network, params, answer)
-    assert both.item() == pytest.approx(plain + taught, rel=1e-5)
+    assert both.item() == pytest.approx(plain + taught, abs=bound)
     assert set(parts) == {"ce", "cluster", "separation", "l1", "global", "ppc"}
     distilled, _ = objective(out, labels, network, params, answer, distil_only=True)  # A14
-    assert distilled.item() == pytest.approx(taught, rel=1e-5)
+    assert distilled.item() == pytest.approx(taught, abs=bound)
 
 
 def test_a1_mask_source(scene):
@@ -323,7 +327,7 @@ def test_a1_mask_source(scene):
         if source == "student":
             active = torch.zeros_like(active).scatter(1, out.cells, True)
             assert not torch.equal(active, answer.distances < 100)
-        assert parts["ppc"].item() == pytest.approx(error[active].mean().item(), rel=1e-5)
+        assert parts["ppc"].item() == pytest.approx(error[active].mean().item(), rel=rounding(B * D * H * W))
 
 
 def test_a2_a3_a4_reach_the_objective(scene):
@@ -335,8 +339,10 @@ def test_a2_a3_a4_reach_the_objective(scene):
 
     plain = parts_with()
     difference = network.prototypes - answer.prototypes + 1e-6
-    assert plain["global"] == pytest.approx(difference.square().sum(1).sqrt().mean().item(), rel=1e-5)
-    assert parts_with(global_norm="mean_abs")["global"] == pytest.approx(difference.abs().mean().item())
+    assert plain["global"] == pytest.approx(difference.square().sum(1).sqrt().mean().item(), rel=rounding(P * D))
+    assert parts_with(global_norm="mean_abs")["global"] == pytest.approx(
+        difference.abs().mean().item(), rel=rounding(P * D)
+    )
     tau = out.distances.median().item()
     near = torch.zeros(B, H * W, dtype=torch.bool)
     for b in range(B):
@@ -344,15 +350,15 @@ def test_a2_a3_a4_reach_the_objective(scene):
             near[b, out.cells[b, j]] |= bool(out.distances[b, j] < tau)
     error = (out.z - answer.z).square().sum(1).flatten(1)
     found = parts_with(mask_source="student", tau_train=tau)["ppc"]
-    assert found == pytest.approx(error[near].mean().item(), rel=1e-5)
+    assert found == pytest.approx(error[near].mean().item(), rel=rounding(B * D * H * W))
     assert found != pytest.approx(parts_with(mask_source="student")["ppc"], rel=1e-3)
     active = answer.distances < 100
     total, count = error[active].sum().item(), active.sum().item()
-    assert parts_with(ppc_norm="batch")["ppc"] == pytest.approx(total / (2 * count + 1), rel=1e-5)
+    assert parts_with(ppc_norm="batch")["ppc"] == pytest.approx(total / (2 * count + 1), rel=rounding(B * D * H * W))
 
 
 def test_ppc_on_all_cells(scene):
     _, out, _, answer, _ = scene
     error = (out.z - answer.z).square().sum(1)
     every = losses.patch_correspondence(out, answer, mask_source="all")
-    assert every.item() == pytest.approx(error.mean().item(), rel=1e-5)
+    assert every.item() == pytest.approx(error.mean().item(), rel=rounding(B * D * H * W))

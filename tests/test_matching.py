@@ -12,6 +12,8 @@ from scipy.optimize import linear_sum_assignment
 from p2p.matching import match_dense, match_sparse
 from p2p.metrics import ALPHAS, ResponseTable, coincidences, pms
 
+pytestmark = pytest.mark.numeric
+
 GRID = (7, 7)
 Pair = tuple[ResponseTable, ResponseTable]
 

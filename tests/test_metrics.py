@@ -26,6 +26,8 @@ from p2p.metrics import (
     pms_from_agreement,
 )
 
+pytestmark = pytest.mark.numeric
+
 
 def make(images, prototypes, grid=(3, 3), seed=0, spread=1.0):
     """A table of random cells, crowded towards cell 0 as `spread` falls, with distances around every tau."""

@@ -9,6 +9,8 @@ import pytest
 from p2p.study.params import TrainParams
 from p2p.training.phases import timeline
 
+pytestmark = pytest.mark.numeric
+
 
 def params(**change) -> TrainParams:
     return TrainParams.model_validate(change)

@@ -1,4 +1,4 @@
-"""The full-size studies, rehearsed: the same files, every step, real photographs and weights, at a size of seconds."""
+"""The full-size studies, rehearsed: the same files, every step, photographs and weights, at a size of seconds."""
 
 from __future__ import annotations
 
@@ -11,19 +11,24 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from trees import SHARED
 
 from p2p.study.study import load_study
 
 ROOT = Path(__file__).parents[1]
-DATA = Path(os.environ.get("P2P_DATA") or ROOT.parent / "shared" / "data")
-WEIGHTS = Path(os.environ.get("P2P_WEIGHTS") or DATA / "weights")
-needs_data = pytest.mark.skipif(
-    not (DATA / "CUB_200_2011").is_dir() or not (WEIGHTS / "mobilenet_v2.safetensors").is_file(),
-    reason=f"photographs or weights are not at {DATA}",
-)
 
 
-@needs_data
+@pytest.fixture(scope="module")
+def places(request: pytest.FixtureRequest) -> dict[str, str]:
+    """Where photographs and weights lie: the shared ones where they are, else generated ones and random weights."""
+    there = all((SHARED / name).is_dir() for name in ("CUB_200_2011", "stanford_cars"))
+    weights = Path(os.environ.get("P2P_WEIGHTS") or SHARED / "weights")
+    if there and (weights / "mobilenet_v2.safetensors").is_file():
+        return {"P2P_DATA": str(SHARED), "P2P_WEIGHTS": str(weights)}
+    data, weights = request.getfixturevalue("generated"), request.getfixturevalue("random_weights")
+    return {"P2P_DATA": str(data), "P2P_WEIGHTS": str(weights)}
+
+
 @pytest.mark.parametrize(
     ("study", "targets"),
     [
@@ -31,7 +36,7 @@ needs_data = pytest.mark.skipif(
         ("cars", ["04_table.ipynb"]),
     ],
 )
-def test_full_size_study_rehearsed(study: str, targets: list[str], tmp_path: Path) -> None:
+def test_full_size_study_rehearsed(study: str, targets: list[str], places: dict[str, str], tmp_path: Path) -> None:
     for name in ("p2p", "notebooks", "params"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "Snakefile", tmp_path)
@@ -40,8 +45,7 @@ def test_full_size_study_rehearsed(study: str, targets: list[str], tmp_path: Pat
     only = "" if study == "cub" else "mobilenet_v2-squeezenet1_1"
     pages = [str((out / name).relative_to(tmp_path)) for name in targets]
     command += [f"only={only}", "--resources", "gpu=1", "--", *pages]
-    places = {"P2P_DATA": str(DATA), "P2P_WEIGHTS": str(WEIGHTS), "P2P_CACHE": str(tmp_path / "cache")}
-    environment = {**os.environ, **places, "PYTHONPATH": str(tmp_path)}
+    environment = {**os.environ, **places, "P2P_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(tmp_path)}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     assert all((out / name).is_file() for name in targets)

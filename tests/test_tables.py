@@ -51,6 +51,7 @@ def test_spans_cover_every_image_once(monkeypatch: pytest.MonkeyPatch) -> None:
             assert (part.stop - part.start) * prototypes <= max(100, prototypes * multiple)
 
 
+@pytest.mark.numeric
 def test_metrics_do_not_depend_on_the_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     t, s = make(600, 12, 1), make(600, 12, 2)
     decision, labels = torch.randn(3, 12), torch.randint(0, 3, (600,))
@@ -83,6 +84,7 @@ def network() -> ProtoNet:
     return ProtoNet(trunk, channels, classes=3, per_class=4, depth=8).requires_grad_(False)
 
 
+@pytest.mark.numeric
 def test_streamed_answers_are_those_in_memory(tmp_path: Path, network: ProtoNet) -> None:
     pixels = torch.randint(0, 256, (23, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     sets = [network.prototypes, torch.rand(5, 8)]
@@ -142,7 +144,7 @@ print(most, own() - before, Path(sys.argv[1]).stat().st_size)
 """
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc; the spans are counted above")
 def test_memory_is_that_of_a_part(tmp_path: Path) -> None:
     """240 MB of table; without parts, the active patches alone would need 320 MB for cells as int64."""
     path = tmp_path / "table"
