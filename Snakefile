@@ -63,6 +63,7 @@ rule data:
         step("01_data"),
     output:
         f"{OUT}/01_data.ipynb",
+    priority: 1  # first, where it can be: it says what is wrong with the images
     params:
         json=STUDY.data_params().model_dump_json(),
     shell:
@@ -73,7 +74,6 @@ rule train:
     input:
         step("02_train"),
         teacher=teacher_of,
-        data=ancient(rules.data.output),  # checks come first; the data keys are among this rule's parameters
     output:
         run=f"{RUN}/{{run}}/run.json",
         notebook=f"{OUT}/02_train-{{run}}.ipynb",

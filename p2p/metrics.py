@@ -21,7 +21,7 @@ from torch import Tensor
 
 from p2p.errors import UserError
 from p2p.matching import DENSE_LIMIT, match_dense, match_sparse
-from p2p.responses import ResponseTable, check_pair, spans
+from p2p.responses import ResponseTable, check_pair, minima_of, spans
 
 TAUS: tuple[float, ...] = (0.01, 0.1, 0.2, 0.45, 1, 3, 5, inf)
 ALPHAS: tuple[float, ...] = tuple(tenth / 10 for tenth in range(1, 11))
@@ -40,17 +40,6 @@ class PMS:
     upper: float  # no matching has a higher value; equal to the value where the matchings are proven to be the best
 
 
-def cell_minima(table: ResponseTable) -> Tensor:
-    """Smallest distance of any prototype whose nearest cell this is, for every image and cell.
-
-    A cell is active at tau where its minimum is finite and at most tau, so one table serves every tau.
-
-    Returns:
-        (N, H*W) float32; infinite where no prototype has its nearest cell.
-    """
-    return torch.cat([_minima(table, span) for span in spans(*table.cells.shape)])
-
-
 def aap(table: ResponseTable, taus: Sequence[float] = TAUS) -> Tensor:
     """Average number of active patches: AAP(tau) = mean over images of |A(tau)| (as in the released code's evaluation).
 
@@ -59,7 +48,7 @@ def aap(table: ResponseTable, taus: Sequence[float] = TAUS) -> Tensor:
     """
     totals = torch.zeros(len(taus), dtype=torch.float64)
     for span in spans(*table.cells.shape):
-        minima = _minima(table, span)
+        minima = minima_of(table, span)
         totals += torch.stack([_active(minima, tau).sum() for tau in taus]).cpu()
     return totals / len(table.cells)
 
@@ -83,7 +72,7 @@ def ajs(table_t: ResponseTable, table_s: ResponseTable, taus: Sequence[float] = 
     check_pair(table_t, table_s)
     totals, images = torch.zeros(2, len(taus), dtype=torch.float64)
     for span in spans(len(table_t.cells), max(table_t.cells.shape[1], table_s.cells.shape[1])):
-        minima_t, minima_s = _minima(table_t, span).cpu(), _minima(table_s, span).cpu()
+        minima_t, minima_s = minima_of(table_t, span).cpu(), minima_of(table_s, span).cpu()
         for t, tau in enumerate(taus):
             active_t, active_s = _active(minima_t, tau), _active(minima_s, tau)
             shared, union = (active_t & active_s).sum(1).double(), (active_t | active_s).sum(1).double()
@@ -182,32 +171,6 @@ def pms(
     return PMS(value, tuple(alphas), values, torch.stack([match.columns for match in found]), value)
 
 
-class MapR2:
-    """R² of the add-on map: how much of the teacher's map a student reproduces, summed up batch by batch.
-
-    R² = 1 − Σ ‖z_s − z_t‖² / Σ ‖z_t − mean z_t‖² over all cells of all images. 1: the same map. 0: no better than
-    the teacher's mean vector in every cell; below 0: worse. Source: this study.
-    """
-
-    def __init__(self) -> None:
-        self.parts: Tensor | None = None  # Σ‖z_s − z_t‖², Σ‖z_t‖², number of cells, Σ z_t
-
-    def add(self, student: Tensor, teacher: Tensor) -> None:
-        """Two maps (B, D, H, W) of the same images; nothing is read back from the device."""
-        s, t = student.detach().double(), teacher.detach().double()
-        count = t.new_tensor([t.shape[0] * t.shape[2] * t.shape[3]])
-        parts = torch.cat([(s - t).square().sum()[None], t.square().sum()[None], count, t.sum((0, 2, 3))])
-        self.parts = parts if self.parts is None else self.parts + parts
-
-    def value(self) -> float:
-        """R² of all that was added; nan before anything was, or where the teacher's map is constant."""
-        if self.parts is None:
-            return float("nan")
-        error, square, count, *total = self.parts.tolist()
-        variation = square - sum(x * x for x in total) / count
-        return 1 - error / variation if variation > 0 else float("nan")
-
-
 def permute_images(table: ResponseTable, generator: torch.Generator) -> ResponseTable:
     """The table with its images in random order: paired with another table, it gives a metric's floor."""
     order = torch.randperm(len(table.cells), generator=generator).to(table.cells.device)
@@ -252,13 +215,6 @@ def pms_chance(prototypes: int, images: int, cells: int, alphas: Sequence[float]
 def pms_from_agreement(rate: float, alphas: Sequence[float] = ALPHAS) -> float:
     """PMS if every matched pair coincides in a fraction `rate` of images: mean min(1, rate / alpha)."""
     return sum(min(1.0, rate / alpha) for alpha in alphas) / len(alphas)
-
-
-def _minima(table: ResponseTable, span: slice) -> Tensor:
-    """`cell_minima` of some images."""
-    cells, distances = table.cells[span].long(), table.distances[span].float()
-    minima = torch.full((len(cells), table.grid[0] * table.grid[1]), inf, device=cells.device)
-    return minima.scatter_reduce_(1, cells, distances, "amin")
 
 
 def _active(minima: Tensor, tau: float) -> Tensor:

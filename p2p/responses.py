@@ -7,6 +7,7 @@ neither needs memory for the whole of it; whoever works on a table takes it in `
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -136,3 +137,30 @@ def check_pair(table_t: ResponseTable, table_s: ResponseTable, prototypes: bool 
             raise UserError(f"Response tables differ in {what}: {of_t} and {of_s}; make both from the same test set.")
     if prototypes and p_t != p_s:
         raise UserError(f"Response tables have {p_t} and {p_s} prototypes; this metric needs equal numbers.")
+
+
+def cell_minima(table: ResponseTable) -> Tensor:
+    """Smallest distance of any prototype whose nearest cell this is, for every image and cell.
+
+    A cell is active at tau where its minimum is finite and at most tau, so one table serves every tau.
+
+    Returns:
+        (N, H*W) float32; infinite where no prototype has its nearest cell.
+    """
+    return torch.cat([minima_of(table, span) for span in spans(*table.cells.shape)])
+
+
+def minima_of(table: ResponseTable, span: slice) -> Tensor:
+    """`cell_minima` of some images."""
+    cells, distances = table.cells[span].long(), table.distances[span].float()
+    minima = torch.full((len(cells), table.grid[0] * table.grid[1]), math.inf, device=cells.device)
+    return minima.scatter_reduce_(1, cells, distances, "amin")
+
+
+def quarter_tau(table: ResponseTable) -> float:
+    """The threshold at which a quarter of all cells of all images are active: where AJS is judged, with the teacher's.
+
+    Infinite where fewer cells than that are the nearest of any prototype.
+    """
+    minima = cell_minima(table).flatten()
+    return float(minima.sort().values[max(0, math.ceil(0.25 * len(minima)) - 1)])

@@ -18,13 +18,13 @@ from p2p.metrics import (
     agreement,
     ajs,
     ajs_chance,
-    cell_minima,
     coincidences,
     permute_images,
     pms,
     pms_chance,
     pms_from_agreement,
 )
+from p2p.responses import cell_minima
 
 pytestmark = pytest.mark.numeric
 

@@ -65,7 +65,7 @@ def test_metrics_do_not_depend_on_the_parts(monkeypatch: pytest.MonkeyPatch) -> 
         values += metrics.aap(t).tolist() + metrics.coincidences(t, s).flatten().tolist()
         for empty in ("zero", "skip", "one"):
             values += metrics.ajs(t, s, (0.001, 0.01, 1.0, float("inf")), empty).tolist()
-        return values + metrics.cell_minima(t).flatten().tolist()
+        return values + tables.cell_minima(t).flatten().tolist()
 
     whole = everything()
     for cells in (1, 1000, 5001):

@@ -21,13 +21,14 @@ from bounds import rounding
 from p2p.data.images import load_images
 from p2p.device import has_bfloat16
 from p2p.errors import UserError
-from p2p.evaluation.runs import accuracy, finish_run, load_run, map_r2, quarter_tau, respond
+from p2p.evaluation.runs import accuracy, finish_run, load_run, map_r2, respond
 from p2p.files import run_lock
-from p2p.metrics import MapR2, aap
+from p2p.metrics import aap
+from p2p.mimicry import MapR2
 from p2p.networks import LinearNet, ProtoNet
 from p2p.projection import projection_error, same_source
 from p2p.prototypes import normalise_features
-from p2p.responses import ResponseTable
+from p2p.responses import ResponseTable, quarter_tau
 from p2p.study.params import TrainParams
 from p2p.training.build import build_network
 from p2p.training.checkpoints import load_tensors

@@ -32,6 +32,9 @@ page = Path("book/_build/html/index.html"); page.parent.mkdir(parents=True, exis
 """
 
 
+RUNS = ("teacher-small", "baseline-small_half", "student-small-small_half-paper")
+
+
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("project")
@@ -86,6 +89,37 @@ def test_a_changed_notebook_reruns_its_own_jobs(project: Path) -> None:
     made = jobs(snakemake(project, "--dry-run").stdout)
     assert made == {"05_tau.ipynb", "index.html"}
     assert snakemake(project).returncode == 0  # up to date again for other tests
+
+
+TRAINED = {f"02_train-{run}-s{seed}.ipynb" for run in RUNS for seed in (0, 1)}
+EVALUATED = {f"03_evaluate-small-small_half-s{seed}.ipynb" for seed in (0, 1)}
+PAGES = {"04_table.ipynb", "05_tau.ipynb", "06_topk.ipynb", "07_gallery.ipynb", "08_cost.ipynb"}
+
+
+@pytest.mark.parametrize(
+    ("module", "function", "expected"),
+    [
+        ("losses", "cluster", TRAINED | EVALUATED | PAGES),
+        ("metrics", "agreement", EVALUATED | PAGES),  # whatever an evaluation writes goes into the pages
+        ("study/speed_params", "SpeedParams", set()),  # of pages that no study has
+        ("study/provenance", "provenance", {"01_data.ipynb"} | TRAINED | EVALUATED | PAGES),
+        ("data/augment", "augment", {"01_data.ipynb"} | TRAINED | EVALUATED | PAGES),
+        ("data/download", "main", set()),
+        ("training/phases", "timeline", TRAINED | EVALUATED | PAGES),
+        ("evaluation/measure", "own_rows", EVALUATED | PAGES),
+        ("evaluation/findings", "comparison", {"04_table.ipynb"}),
+        ("figures/speed", "passes_curves", {"08_cost.ipynb"}),
+    ],
+)
+def test_a_changed_function_reruns_what_can_reach_it_and_nothing_else(project, module, function, expected) -> None:
+    file = project / "p2p" / f"{module}.py"
+    before = file.read_text()
+    assert re.search(rf"^(def|class) {function}\b", before, re.M)
+    file.write_text(re.sub(rf"^(def|class) {function}\b", rf"# changed\n\1 {function}", before, flags=re.M))
+    done = snakemake(project, "--dry-run")
+    file.write_text(before)
+    made = {name for name in jobs(done.stdout) if name.endswith(".ipynb")}
+    assert done.returncode == 0 and made == expected
 
 
 def test_unknown_study_is_one_sentence(project: Path) -> None:

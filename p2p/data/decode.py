@@ -10,11 +10,14 @@ import hashlib
 import json
 import os
 import shutil
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from filelock import FileLock
 from PIL import Image, ImageOps
 from torch import Tensor
 
@@ -81,6 +84,7 @@ def _write_cache(path: Path, shape: tuple[int, ...], listing: Listing) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(path.parent).free
+        lock = FileLock(Path(tempfile.gettempdir(), f"p2p-{path.stem}.lock"))
     except OSError as error:
         raise UserError(
             f"Cache folder {path.parent} cannot be used ({error.strerror}); set P2P_CACHE to another folder."
@@ -94,12 +98,19 @@ def _write_cache(path: Path, shape: tuple[int, ...], listing: Listing) -> None:
     jobs = list(zip((listing.folder / name for name in listing.names), boxes, strict=True))
     windows = np.zeros((shape[0], 4))
     header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-    threads = ThreadPoolExecutor(os.cpu_count())
+    with lock:  # several runs of a study may start at once: one decodes, the others wait
+        if _read_cache(path, shape) is not None:
+            return
+        _decode_into(path, header, jobs, windows, listing.crop)
+
+
+def _decode_into(path: Path, header: dict[str, Any], jobs: list[Any], windows: np.ndarray, crop: bool) -> None:
+    shape, threads = header["shape"], ThreadPoolExecutor(os.cpu_count())
     with atomic_path(path) as temporary, temporary.open("wb") as file, threads as pool:
         np.lib.format.write_array_header_1_0(file, header)
         for start in range(0, shape[0], CHUNK):
             chunk = jobs[start : start + CHUNK]
-            frames = pool.map(lambda job: _frame(job[0], job[1], listing.crop, shape[-1]), chunk)
+            frames = pool.map(lambda job: _frame(job[0], job[1], crop, shape[-1]), chunk)
             for i, (pixels, window) in enumerate(frames, start):
                 file.write(pixels.tobytes())
                 windows[i] = window

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -16,7 +16,9 @@ from p2p.errors import UserError
 from p2p.files import write_table
 from p2p.study.params import PageParams
 from p2p.study.provenance import write_json
-from p2p.study.speed_params import SpeedParams
+
+if TYPE_CHECKING:
+    from p2p.study.speed_params import SpeedParams
 
 # ------------------------------------------------------------------------------------------------------ metric rows
 

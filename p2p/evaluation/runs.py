@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -16,10 +15,10 @@ from torch import Tensor
 from p2p.data.images import ImageSet
 from p2p.data.streaming import Rows
 from p2p.errors import UserError
-from p2p.metrics import MapR2, cell_minima
+from p2p.mimicry import MapR2
 from p2p.networks import LinearNet, Pixels, ProtoNet, PrototypeLayer, nearest_cells
 from p2p.projection import Projection, projection_error
-from p2p.responses import ResponseTable, spans, table_writer
+from p2p.responses import ResponseTable, quarter_tau, spans, table_writer
 from p2p.study.params import TrainParams, check
 from p2p.training.build import Network, build_network
 from p2p.training.checkpoints import load_tensors
@@ -152,7 +151,7 @@ def finish_run(folder: Path | str, images: ImageSet, teacher: ProtoNet | None = 
 
     Returns:
         top1 by stage; validation accuracy; projection error (‖·‖₂, the largest over prototypes); number of distinct
-        prototypes; `tau_quarter`, see `quarter_tau`; and of a student r2, see `p2p.metrics.MapR2`.
+        prototypes; `tau_quarter`, see `quarter_tau`; and of a student r2, see `p2p.mimicry.MapR2`.
     """
     folder = Path(folder)
     trained = load_run(folder, images.pixels.device)
@@ -194,15 +193,6 @@ def map_r2(student: ProtoNet, teacher: ProtoNet, pixels: Pixels, batch_size: int
         part = part.to(student.prototypes.device)
         followed.add(student.add_on_map(part), teacher.add_on_map(part))
     return followed.value()
-
-
-def quarter_tau(table: ResponseTable) -> float:
-    """The threshold at which a quarter of all cells of all images are active: where AJS is judged, with the teacher's.
-
-    Infinite where fewer cells than that are the nearest of any prototype.
-    """
-    minima = cell_minima(table).flatten()
-    return float(minima.sort().values[max(0, math.ceil(0.25 * len(minima)) - 1)])
 
 
 def _prototype_table(trained: Trained, fit: ImageSet) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,12 +15,14 @@ from torch import Tensor
 
 from p2p.data.images import ImageSet
 from p2p.errors import UserError
-from p2p.evaluation.runs import Trained
 from p2p.figures import style as look
 from p2p.figures.style import PARTS, ROLES, SHARED, WIDTH, styled
-from p2p.metrics import ResponseTable
 from p2p.networks import ProtoNet, distance_map
 from p2p.projection import Projection, activation_boxes
+from p2p.responses import ResponseTable
+
+if TYPE_CHECKING:
+    from p2p.evaluation.runs import Trained  # a figure of images needs no training to be drawn
 
 
 @styled

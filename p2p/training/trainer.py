@@ -21,7 +21,7 @@ from p2p.data.images import ImageSet
 from p2p.decision import solve_decision_layer
 from p2p.device import has_bfloat16
 from p2p.errors import UserError
-from p2p.metrics import MapR2
+from p2p.mimicry import MapR2
 from p2p.networks import ProtoNet
 from p2p.projection import Projection, push
 from p2p.prototypes import class_patches, normalise_features
