@@ -28,7 +28,7 @@ teacher_run = "teacher-small-s0"
 baseline_run = "baseline-small_half-s0"
 student_runs = {"paper": "student-small-small_half-paper-s0"}  # variant: run.
 control_runs = {}  # variant: run.
-ceiling_run = ""  # A teacher of another seed, the ceiling; empty: none.
+second_teacher_run = ""  # A teacher of another seed; empty: none.
 ajs_empty = "zero"  # A11: AJS of two empty sets.
 
 # %%
@@ -74,8 +74,8 @@ check_images(teacher, images, params.teacher_run)
 # $\pi$ matches the prototypes one to one.
 #
 # No value means much alone. The **floor** is a student network with random weights; **permuted** is the same student,
-# asked about other images; the **ceiling** is a second teacher, trained alike from another seed: what two independent
-# trainings share. A student that was pulled towards its teacher may pass it.
+# asked about other images; the **second teacher** is trained alike from another seed: two independent
+# trainings agree no more than that. A student that was pulled towards its teacher may pass it.
 
 # %%
 frame = measure_triple(params, place, answers, images, device)
@@ -92,7 +92,9 @@ write_json(out / f"{params.triple}-s{params.seed}.json", record)
 # %%
 caption = "Accuracy, AAP, AJS (τ = ∞) and PMS of every network of this seed. A dash: the metric does not apply."
 display(Markdown(table(triple_table(frame), caption, "tab-triple")))
-caption = "What a student network with random weights (floor) and a second teacher, trained alike from another seed (ceiling), reach."
+caption = (
+    "What a student network with random weights (floor) and a second teacher, trained alike from another seed, reach."
+)
 display(Markdown(table(level_table(frame), caption, "tab-levels")))
 
 # %% [markdown]

@@ -41,7 +41,9 @@ params = from_namespace(PageParams, globals())
 began = time.perf_counter()
 whole = read_evaluations(project_path(params.results) / params.study, params.evaluations)
 frame = tau_rows(whole, params.triple, params.variant)
-drawn = frame[(frame.stage == "tuned") & (frame.role != "control") | frame.metric.str.contains("_floor|_ceiling")]
+drawn = frame[
+    (frame.stage == "tuned") & (frame.role != "control") | frame.metric.str.contains("_floor|_second_teacher")
+]
 
 # %% [markdown]
 # ## Method
@@ -53,7 +55,7 @@ drawn = frame[(frame.stage == "tuned") & (frame.role != "control") | frame.metri
 # %% [markdown]
 # ## Result
 
-# %% mystnb={"figure": {"caption": "AAP (left) and AJS with the teacher (right) against τ: mean over seeds, shaded from the lowest to the highest seed. Grey: the floor, a network with random weights (dashed), and the ceiling, a second teacher (dotted). Towards large τ the networks' values with permuted images (table below) come close to their own: there AJS says little.", "name": "fig-tau"}, "image": {"alt": "Two panels of curves: AAP and AJS against tau for teacher, baseline and student."}}
+# %% mystnb={"figure": {"caption": "AAP (left) and AJS with the teacher (right) against τ: mean over seeds, shaded from the lowest to the highest seed. Grey: the floor, a network with random weights (dashed), and a second teacher (dotted). Towards large τ the networks' values with permuted images (table below) come close to their own: there AJS says little.", "name": "fig-tau"}, "image": {"alt": "Two panels of curves: AAP and AJS against tau for teacher, baseline and student."}}
 SVG(figures.svg(figures.tau_curves(drawn)))
 
 # %%

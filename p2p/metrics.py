@@ -171,6 +171,18 @@ def pms(
     return PMS(value, tuple(alphas), values, torch.stack([match.columns for match in found]), value)
 
 
+def same_index(table_t: ResponseTable, table_s: ResponseTable) -> float:
+    """Share of the teacher's prototypes that the matching of PMS at α = 1 pairs with the prototype of their own number.
+
+    From 0 to 1; two networks that know nothing of each other reach about 1 / P. Source: this study.
+
+    Raises:
+        UserError: As `pms`.
+    """
+    partner = pms(table_t, table_s, alphas=(1.0,)).matching[0]
+    return float((partner == torch.arange(len(partner))).double().mean())
+
+
 def permute_images(table: ResponseTable, generator: torch.Generator) -> ResponseTable:
     """The table with its images in random order: paired with another table, it gives a metric's floor."""
     order = torch.randperm(len(table.cells), generator=generator).to(table.cells.device)
@@ -237,5 +249,6 @@ OF_ONE = (Metric("aap", "AAP", aap, over_tau=True),)
 OF_TWO = (
     Metric("ajs", "AJS", ajs, over_tau=True, options=("empty",)),
     Metric("pms", "PMS", lambda table_t, table_s: pms(table_t, table_s).value),
+    Metric("same_index", "same number", same_index),
     Metric("agreement", "same cell", agreement),
 )

@@ -160,7 +160,7 @@ def test_metrics_are_tidy_and_complete(study: Path) -> None:
         assert {"top1", "aap", "ajs", "pms", "ajs_permuted", "pms_permuted", "projection_error"} <= set(rows.metric)
         assert len(rows[(rows.metric == "ajs") & (rows.seed == 0)]) == 8  # one a threshold
     assert (frame[frame.metric == "projection_error"].value < 1e-4).all()
-    assert {"ajs_floor", "pms_floor", "aap_floor", "ajs_ceiling", "pms_ceiling"} <= set(frame.metric)
+    assert {"ajs_floor", "pms_floor", "aap_floor", "ajs_second_teacher", "pms_second_teacher"} <= set(frame.metric)
     assert frame[frame.role.eq("control") & frame.variant.eq("linear-student") & frame.metric.eq("top1")].shape[0] == 2
     assert not frame.duplicated(["triple", "role", "variant", "seed", "stage", "metric", "tau"]).any()
 
@@ -169,7 +169,7 @@ def test_defaults_of_the_notebooks_are_the_quick_study() -> None:
     """So that each opens and runs on its own after `make study`."""
     quick = load_study(ROOT / "params" / "quick.yaml")
     first = next(iter(quick.evaluations().values()))
-    assert EvaluateParams(ceiling_run=first.ceiling_run, class_count=first.class_count) == first
+    assert EvaluateParams(second_teacher_run=first.second_teacher_run, class_count=first.class_count) == first
     page = quick.page()
     own = {"title", "intro", "train_runs"}
     assert PageParams().model_dump(exclude=own) == page.model_dump(exclude=own)

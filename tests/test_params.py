@@ -235,13 +235,13 @@ def test_evaluations_of_a_study(values):
     for name, e in evaluations.items():
         assert isinstance(e, EvaluateParams) and name == f"{e.triple}-s{e.seed}"
         assert e.teacher_run == f"teacher-small-s{e.seed}"
-        assert e.ceiling_run == f"teacher-small-s{1 - e.seed}"  # the teacher of another seed
+        assert e.second_teacher_run == f"teacher-small-s{1 - e.seed}"  # the teacher of another seed
         assert set(e.student_runs) == {"paper", "student_mask"}
         assert set(e.control_runs) == {"linear", "patches", "no_ppc"}
-        named = [e.teacher_run, e.baseline_run, e.ceiling_run, *e.student_runs.values()]
+        named = [e.teacher_run, e.baseline_run, e.second_teacher_run, *e.student_runs.values()]
         assert {*named, *e.control_runs.values()} <= runs.keys()
     alone = check(Study, {**values, "seeds": [5]}, "example")
-    assert all(e.ceiling_run == "" for e in alone.evaluations().values())
+    assert all(e.second_teacher_run == "" for e in alone.evaluations().values())
 
 
 @pytest.mark.parametrize("key", ["grid", "prototypes_per_class", "prototype_depth"])
@@ -332,7 +332,7 @@ def test_networks_of_timm_make_runs_that_are_plain_folders(values, write):
     assert names == {"timm/resnet50.a1_in1k": "teacher-timm-resnet50.a1_in1k-s0", "small": "teacher-small-s0"}
     assert {"baseline-timm-test_resnet-s1", "control-patches-timm-test_resnet-s0"} <= set(study.runs())
     shown = study.evaluations()["big-half-s0"]
-    assert shown.teacher_run in study.runs() and shown.ceiling_run == "teacher-timm-resnet50.a1_in1k-s1"
+    assert shown.teacher_run in study.runs() and shown.second_teacher_run == "teacher-timm-resnet50.a1_in1k-s1"
     assert all("/" not in name for name in study.runs())
 
 

@@ -66,13 +66,13 @@ def test_triple_table_has_a_row_a_network_and_dashes_where_a_metric_does_not_app
     assert list(triple_table(frame(rows("teacher", "top1", 0.5)))) == ["network", "top-1"]
 
 
-def test_level_table_with_and_without_a_ceiling() -> None:
+def test_level_table_with_and_without_a_second_teacher() -> None:
     floor = rows("control", "ajs_floor", 0.5, variant="random", tau=inf) + rows("control", "pms_floor", 0.25)
     low = rows("control", "ajs_floor", 0.0, variant="random", tau=0.1)
     found = level_table(frame(floor, low))
     assert found.to_numpy().tolist() == [["floor", "0.500", "0.250"]] and list(found) == ["level", "ajs", "pms"]
-    both = level_table(frame(floor, rows("teacher", "pms_ceiling", 0.75, variant="other seed")))
-    assert both.set_index("level").loc["ceiling"].tolist() == ["–", "0.750"]
+    both = level_table(frame(floor, rows("teacher", "pms_second_teacher", 0.75, variant="other seed")))
+    assert both.set_index("level").loc["second teacher"].tolist() == ["–", "0.750"]
 
 
 # ------------------------------------------------------------------------------------------------------ a whole study
@@ -88,7 +88,7 @@ def test_main_table_of_two_seeds() -> None:
     ]
     assert found.loc["*floor: random network*", "PMS"] == "0.060 (0.050–0.070)"
     assert found.loc["*floor: baseline, images permuted*"].tolist() == ["–", "0.300 (0.300–0.300)", "–", "–", "–"]
-    assert set(found.loc["*ceiling: second teacher*"]) == {"–"}  # a study of one teacher has none
+    assert set(found.loc["*second teacher*"]) == {"–"}  # a study of one teacher has none
 
 
 def test_main_table_of_one_seed_has_no_ranges_and_other_triples_are_left_out() -> None:
@@ -134,7 +134,7 @@ def test_tau_table_is_of_one_student_and_has_a_dash_for_what_was_not_measured() 
         "–",
         "25.0",
     ]
-    assert found.loc["AJS, student"].tolist() == ["–", "0.70"] and set(found.loc["AJS, ceiling"]) == {"–"}
+    assert found.loc["AJS, student"].tolist() == ["–", "0.70"] and set(found.loc["AJS, second teacher"]) == {"–"}
     assert set(tables.tau_table(tables.tau_rows(data, "other"), (inf,))["τ = ∞"]) == {"–"}
 
 

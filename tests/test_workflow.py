@@ -22,7 +22,7 @@ out.parent.mkdir(parents=True, exist_ok=True); out.write_text("{}")
 if "run" in values:
     run = Path("runs") / values["study"] / values["run"] / "run.json"
     run.parent.mkdir(parents=True, exist_ok=True); run.write_text("{}")
-if "ceiling_run" in values:
+if "second_teacher_run" in values:
     table = out.parent / "evaluations" / f"{values['triple']}-s{values['seed']}.csv"
     table.parent.mkdir(exist_ok=True); table.write_text("")
 """

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import nan, sqrt
+from math import isnan, nan, sqrt
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -11,94 +13,152 @@ from scipy import stats
 
 from p2p.evaluation.rows import without_threshold
 
-MARGIN = 0.02  # accuracy: what "can be used directly, without relearning" allows to be lost
+DELTAS = {"accuracy": 0.01, "similarity": 0.02}  # smallest effects of interest, where a study declares none
+FLAT = 0.01  # of validation accuracy: what twice the passes may move, for a verdict on accuracy to count
+UNDECIDED = "not decided at this budget"
+
+
+class Claim(NamedTuple):
+    """What is claimed of the student against the baseline, and how the two are compared."""
+
+    metric: str
+    text: str
+    form: Literal["corrected", "nearer", "plain"]
+    effect: Literal["accuracy", "similarity"]
+
+
+# `corrected`: (v − v_permuted) / (1 − v_permuted), each network against its own permuted images. `nearer`: how far the
+# value lies from the teacher's, in shares of the teacher's. Accuracies are compared as they are.
+CLAIMS = (
+    Claim("pms", "its prototypes lie on the teacher's places, image by image (PMS)", "corrected", "similarity"),
+    Claim("ajs_quarter", "its active patches overlap more with the teacher's (AJS)", "corrected", "similarity"),
+    Claim("same_index", "more of its prototypes match the teacher's of the same number", "corrected", "similarity"),
+    Claim("aap_quarter", "its number of active patches is nearer to the teacher's (AAP)", "nearer", "similarity"),
+    Claim("top1_push", "it is more accurate straight after the push", "plain", "accuracy"),
+    Claim("top1", "it is more accurate", "plain", "accuracy"),
+    Claim("top1_teacher_head", "the teacher's decision layer, untouched, serves it better", "plain", "accuracy"),
+)
 
 
 @dataclass(frozen=True)
 class Paired:
-    """Mean paired difference, 95 % t-interval, two-sided p; the last three are nan below two seeds."""
+    """Mean paired difference, 95 % t-interval, two-sided p, and the effect that so many seeds would have shown.
+
+    The last four are nan below two seeds.
+    """
 
     n: int
     mean: float
     low: float
     high: float
     p: float
+    detectable: float  # with 80 % power at 5 %
 
 
-def paired(differences: np.ndarray, margin: float = 0.0) -> Paired:
-    """Of differences (n_seeds,), one a seed; p is that of a true mean of −margin."""
+def paired(differences: np.ndarray) -> Paired:
+    """Of differences (n_seeds,), one a seed."""
     n, mean = len(differences), float(np.mean(differences)) if len(differences) else nan
     if n < 2:
-        return Paired(n, mean, nan, nan, nan)
+        return Paired(n, mean, nan, nan, nan, nan)
     error = float(np.std(differences, ddof=1)) / sqrt(n)
     if error == 0:
-        return Paired(n, mean, mean, mean, 1.0 if mean == -margin else 0.0)
+        return Paired(n, mean, mean, mean, 1.0 if mean == 0 else 0.0, 0.0)
     half = float(stats.t.ppf(0.975, n - 1)) * error
-    return Paired(n, mean, mean - half, mean + half, float(2 * stats.t.sf(abs(mean + margin) / error, n - 1)))
+    detectable = half + float(stats.t.ppf(0.8, n - 1)) * error
+    return Paired(n, mean, mean - half, mean + half, float(2 * stats.t.sf(abs(mean) / error, n - 1)), detectable)
 
 
-def verdict(result: Paired, differences: np.ndarray, margin: float = 0.0) -> str:
-    """reproduced: three or more seeds and the whole interval above −margin; in direction only: the mean is; not
-    reproduced: the mean is not. With fewer than three seeds every seed has to agree, else: not testable here."""
-    if result.n == 0:
-        return "not testable here"
-    if result.n < 3:
-        above = differences > -margin
-        if above.all():
-            return "in direction only"
-        return "not testable here" if above.any() else "not reproduced"
-    if result.low > -margin:
-        return "reproduced"
-    return "in direction only" if result.mean > -margin else "not reproduced"
+def holm(p: Sequence[float]) -> list[float]:
+    """Holm's step-down correction of several p-values for their being several; nan stays nan and does not count."""
+    order = sorted((i for i, value in enumerate(p) if not isnan(value)), key=lambda i: p[i])
+    corrected, largest = list(p), 0.0
+    for rank, i in enumerate(order):
+        largest = max(largest, min(1.0, (len(order) - rank) * p[i]))
+        corrected[i] = largest
+    return corrected
 
 
-# Five claims of the paper, and two checks of this study's own (`…_permuted`): is a gain more than a liking for cells?
-CLAIMS = (
-    ("the student's active patches overlap more with the teacher's (AJS, τ = ∞)", "ajs"),
-    ("AJS: the student exceeds its own value with permuted images by more than the baseline does", "ajs_permuted"),
-    ("the student's prototypes match the teacher's better (PMS)", "pms"),
-    ("PMS: the student exceeds its own value with permuted images by more than the baseline does", "pms_permuted"),
-    ("the student's number of active patches is nearer to the teacher's (AAP, τ = ∞)", "aap"),
-    ("the student is more accurate", "top1"),
-    ("the teacher's decision layer serves the student without relearning", "top1_teacher_head"),
-)
+def verdict(result: Paired, delta: float) -> str:
+    """One of four words, by the 95 % interval and the smallest effect of interest δ.
+
+    "no effect that matters": wholly within ±δ. "supported": wholly above 0. "contradicted": wholly below 0.
+    "inconclusive": anything else, a single seed among it.
+    """
+    if -delta <= result.low and result.high <= delta:
+        return "no effect that matters"
+    if result.low > 0:
+        return "supported"
+    return "contradicted" if result.high < 0 else "inconclusive"
 
 
-def claims(frame: pd.DataFrame, variant: str = "paper") -> pd.DataFrame:
+def claims(frame: pd.DataFrame, variant: str = "paper", deltas: Mapping[str, float] = DELTAS) -> pd.DataFrame:
     """The rows of `claims.csv`: student against baseline of the same seed, for every triple.
 
-    The last claim is about the student alone: its accuracy under the teacher's decision layer less that under its own,
-    with a margin of two points.
+    A verdict on accuracy counts only where twice the joint passes move the validation accuracy of neither by a point
+    (see `flat_budget`).
 
     Args:
         frame: `metrics.csv` of one study.
         variant: Of the student.
+        deltas: δ of accuracies and of similarities, as the study file declares them.
 
     Returns:
-        claim, setting, metric, n_seeds, difference, low, high, p, verdict; a positive difference speaks for the claim.
+        claim, setting, metric, n_seeds, difference, low, high, p_holm, delta, detectable, verdict; a positive
+        difference speaks for the claim; p is corrected over the claims of a triple.
     """
-    tuned, rows = without_threshold(frame), []
-    for triple, part in tuned.groupby("triple", sort=False):
-        for claim, metric in CLAIMS:
-            student = _by_seed(part, "student", variant, metric)
-            if metric.endswith("_permuted"):
-                name = metric.removesuffix("_permuted")
-                own = _by_seed(part, "baseline", "paper", name) - _by_seed(part, "baseline", "paper", metric)
-                difference = _by_seed(part, "student", variant, name) - student - own
-            elif metric == "top1_teacher_head":
-                difference = student - _by_seed(part, "student", variant, "top1")
-            elif metric == "aap":
-                teacher = _by_seed(part, "teacher", "paper", metric)
-                difference = (_by_seed(part, "baseline", "paper", metric) - teacher).abs() - (student - teacher).abs()
-            else:
-                difference = student - _by_seed(part, "baseline", "paper", metric)
-            values = difference.dropna().to_numpy(dtype=float)
-            margin = MARGIN if metric == "top1_teacher_head" else 0.0
-            result = paired(values, margin)
-            said = verdict(result, values, margin)
-            rows.append((claim, triple, metric, result.n, result.mean, result.low, result.high, result.p, said))
-    columns = ["claim", "setting", "metric", "n_seeds", "difference", "low", "high", "p", "verdict"]
-    return pd.DataFrame(rows, columns=columns)
+    parts = []
+    for triple, part in frame.groupby("triple", sort=False):
+        flat, rows, p = flat_budget(part, variant), [], []
+        for claim in CLAIMS:
+            student, baseline = (_form(part, claim, *who) for who in (("student", variant), ("baseline", "paper")))
+            result = paired((student - baseline).dropna().to_numpy(dtype=float))
+            delta = deltas[claim.effect]
+            said = UNDECIDED if claim.effect == "accuracy" and not flat else verdict(result, delta)
+            p.append(result.p)
+            row = (claim.text, triple, claim.metric, result.n, result.mean, result.low, result.high)
+            rows.append((*row, delta, result.detectable, said))
+        columns = [
+            "claim",
+            "setting",
+            "metric",
+            "n_seeds",
+            "difference",
+            "low",
+            "high",
+            "delta",
+            "detectable",
+            "verdict",
+        ]
+        table = pd.DataFrame(rows, columns=columns)
+        table.insert(7, "p_holm", holm(p))
+        parts.append(table)
+    return pd.concat(parts, ignore_index=True)
+
+
+def flat_budget(frame: pd.DataFrame, variant: str = "paper") -> bool:
+    """Whether twice the joint passes move the validation accuracy of baseline and student by less than `FLAT`.
+
+    Twice as long are the controls `doubled-baseline` and `doubled-student` of the study; without them it is not known.
+
+    Args:
+        frame: Metric rows of one triple.
+        variant: Of the student.
+    """
+    rows = without_threshold(frame)
+    for control, role, name in (("doubled-baseline", "baseline", "paper"), ("doubled-student", "student", variant)):
+        longer, own = (
+            _by_seed(rows, "control", control, "top1_validation"),
+            _by_seed(rows, role, name, "top1_validation"),
+        )
+        moved = (longer - own).dropna()
+        if moved.empty or abs(moved.mean()) >= FLAT:
+            return False
+    return True
+
+
+def corrected(values: pd.Series, permuted: pd.Series) -> pd.Series:
+    """(v − v_permuted) / (1 − v_permuted): 0 is what the same network reaches on other images, 1 is the teacher."""
+    return (values - permuted) / (1 - permuted)
 
 
 def control_effects(frame: pd.DataFrame, controls: dict[str, str], variant: str = "paper") -> pd.DataFrame:
@@ -123,6 +183,20 @@ def control_effects(frame: pd.DataFrame, controls: dict[str, str], variant: str 
                     rows.append((name, origin, triple, metric, result.n, result.mean, result.low, result.high))
     columns = ["control", "of", "setting", "metric", "n_seeds", "difference", "low", "high"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def _form(frame: pd.DataFrame, claim: Claim, role: str, variant: str) -> pd.Series:
+    """The value that a claim compares, by seed; higher speaks for the network."""
+    if claim.metric == "top1_push":
+        return _by_seed(frame[frame["stage"] == "push"], role, variant, "top1")
+    rows = without_threshold(frame)
+    values = _by_seed(rows, role, variant, claim.metric)
+    if claim.form == "corrected":
+        return corrected(values, _by_seed(rows, role, variant, f"{claim.metric}_permuted"))
+    if claim.form == "nearer":
+        teacher = _by_seed(rows, "teacher", "paper", claim.metric)
+        return -(values - teacher).abs() / teacher
+    return values
 
 
 def _by_seed(frame: pd.DataFrame, role: str, variant: str, metric: str) -> pd.Series:

@@ -42,8 +42,13 @@ class Answer:
 Row = tuple[str, str, str, str, float | str, float]  # role, variant, stage, metric, tau, value
 
 
-def own_rows(answer: Answer) -> Iterator[Row]:
-    """What needs no teacher: accuracy by stage, validation accuracy, projection error, AAP at all τ."""
+def own_rows(answer: Answer, quarter: float) -> Iterator[Row]:
+    """What needs no teacher's answers: accuracy by stage, validation accuracy, projection error, AAP at all τ.
+
+    Args:
+        answer: Of the network.
+        quarter: The threshold at which the teacher's active patches cover a quarter of the grid.
+    """
     who = (answer.role, answer.variant)
     for stage, value in answer.run["top1"].items():
         yield (*who, stage, "top1", ALWAYS, value)
@@ -52,20 +57,20 @@ def own_rows(answer: Answer) -> Iterator[Row]:
         if name in answer.run:
             yield (*who, "tuned", name, ALWAYS, float(answer.run[name]))
     for stage, table in answer.tables.items():
-        yield from _values((*who, stage), metrics.OF_ONE, [table], "")
+        yield from _values((*who, stage), metrics.OF_ONE, [table], "", quarter)
 
 
 def transfer_rows(answer: Answer, teacher: Answer, labels: Tensor, empty: Empty, seed: int) -> Iterator[Row]:
     """How much of the teacher's explanation a network gives: AJS at all τ, PMS, same-index agreement, accuracy under
     the teacher's decision layer; and the same with the images permuted (`…_permuted`), the floor of that network."""
-    reference = teacher.tables["tuned"]
+    reference, quarter = teacher.tables["tuned"], teacher.run["tau_quarter"]
     grid = reference.grid[0] * reference.grid[1]
     for stage, table in answer.tables.items():
         who = (answer.role, answer.variant, stage)
-        yield from _values(who, metrics.OF_TWO, [reference, table], "", empty=empty)
+        yield from _values(who, metrics.OF_TWO, [reference, table], "", quarter, empty=empty)
         if stage == "tuned":
             shuffled = metrics.permute_images(table, torch.Generator().manual_seed(seed))
-            yield from _values(who, metrics.OF_TWO, [reference, shuffled], "_permuted", empty=empty)
+            yield from _values(who, metrics.OF_TWO, [reference, shuffled], "_permuted", quarter, empty=empty)
             a, b = metrics.aap(reference, (inf,)).item(), metrics.aap(table, (inf,)).item()
             yield (*who, "ajs_chance", inf, metrics.ajs_chance(a, b, grid))
             yield (
@@ -90,28 +95,41 @@ def _sources(who: tuple[str, str, str], teacher: Trained, other: Trained) -> Ite
 
 
 def level_rows(
-    role: str, variant: str, level: str, reference: ResponseTable, table: ResponseTable, empty: Empty
+    role: str, variant: str, level: str, teacher: Answer, table: ResponseTable, empty: Empty
 ) -> Iterator[Row]:
-    """Floor (a random network) or ceiling (a teacher of another seed) of AAP, AJS, PMS and agreement.
+    """What a network that was never taught reaches in every metric: a level to read the others against.
 
     Args:
-        level: "floor" or "ceiling".
-        reference: The teacher's table.
-        table: The other network's.
+        role: In the result file.
+        variant: Likewise.
+        level: "floor" (a random network) or "second_teacher" (a teacher of another seed).
+        teacher: Whom it is compared with.
+        table: Its answers.
+        empty: As `p2p.metrics.ajs`.
     """
-    who = (role, variant, "tuned")
-    yield from _values(who, metrics.OF_ONE, [table], f"_{level}")
-    yield from _values(who, metrics.OF_TWO, [reference, table], f"_{level}", empty=empty)
+    who, tau = (role, variant, "tuned"), teacher.run["tau_quarter"]
+    yield from _values(who, metrics.OF_ONE, [table], f"_{level}", tau)
+    yield from _values(who, metrics.OF_TWO, [teacher.tables["tuned"], table], f"_{level}", tau, empty=empty)
 
 
 def _values(
-    who: tuple[str, str, str], chosen: Sequence[Metric], tables: Sequence[ResponseTable], suffix: str, **options: Any
+    who: tuple[str, str, str],
+    chosen: Sequence[Metric],
+    tables: Sequence[ResponseTable],
+    suffix: str,
+    quarter: float,
+    **options: Any,
 ) -> Iterator[Row]:
-    """Every metric of these tables, under its name and the suffix."""
+    """Every metric of these tables, under its name and the suffix.
+
+    One with a threshold has a row for each of `TAUS`, and as `<name>_quarter` one at the threshold `quarter`.
+    """
     for metric in chosen:
         keywords = {key: options[key] for key in metric.options}
         if metric.over_tau:
-            for tau, value in zip(TAUS, torch.as_tensor(metric.of(*tables, TAUS, **keywords)).tolist(), strict=True):
+            *values, last = torch.as_tensor(metric.of(*tables, (*TAUS, quarter), **keywords)).tolist()
+            for tau, value in zip(TAUS, values, strict=True):
                 yield (*who, f"{metric.name}{suffix}", tau, value)
+            yield (*who, f"{metric.name}_quarter{suffix}", ALWAYS, last)
         else:
             yield (*who, f"{metric.name}{suffix}", ALWAYS, float(metric.of(*tables, **keywords)))

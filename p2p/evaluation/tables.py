@@ -58,7 +58,7 @@ def main_table(frame: pd.DataFrame, triple: str, variant: str = "paper") -> pd.D
         ("*floor: baseline, images permuted*", baseline, "_permuted"),
         ("*floor: student, images permuted*", student, "_permuted"),
         ("*chance formula, student*", student, "_chance"),
-        ("*ceiling: second teacher*", part, "_ceiling"),
+        ("*second teacher*", part, "_second_teacher"),
     )
     for name, group, suffix in levels:
         values = {"AAP": of_seeds(group, f"aap{suffix}", 1)}
@@ -99,11 +99,38 @@ def stage_table(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def following_table(frame: pd.DataFrame, variant: str = "paper") -> pd.DataFrame:
+    """How far each network got towards its teacher, beside chance.
+
+    Args:
+        frame: Metric rows of a study, all seeds.
+        variant: Of the student.
+
+    Returns:
+        triple, network (baseline and student), "R² of the map" (a dash: it was never taught), "same number", "same
+        source patch", "same source image", "distinct prototypes"; the second, third and fourth with chance behind them.
+    """
+    tuned, rows = without_threshold(frame), []
+    for triple, part in tuned.groupby("triple", sort=False):
+        for role, name in (("baseline", "paper"), ("student", variant)):
+            own = part[(part["role"] == role) & (part["variant"] == name)]
+            row = {"triple": triple, "network": role, "R² of the map": of_seeds(own, "r2")}
+            for head, metric, chance in (
+                ("same number", "same_index", "same_index_permuted"),
+                ("same source patch", "same_source_patch", "same_source_patch_chance"),
+                ("same source image", "same_source_image", "same_source_image_chance"),
+            ):
+                by_chance = of_seeds(own, chance, spread=False)
+                row[head] = NONE if by_chance == NONE else f"{of_seeds(own, metric)}; chance {by_chance}"
+            rows.append(row | {"distinct prototypes": of_seeds(own, "distinct_prototypes", 0)})
+    return pd.DataFrame(rows)
+
+
 def claim_table(claims: pd.DataFrame) -> pd.DataFrame:
     """The rows of `claims.csv` (see `p2p.evaluation.claims.claims`) as they are read.
 
     Returns:
-        claim, triple, seeds, difference, "95 % interval", p, verdict.
+        claim, triple, seeds, difference, "95 % interval", "p (Holm)", "detectable", verdict.
     """
     ends = zip(claims["low"], claims["high"], strict=True)
     return pd.DataFrame(
@@ -113,10 +140,18 @@ def claim_table(claims: pd.DataFrame) -> pd.DataFrame:
             "seeds": claims["n_seeds"],
             "difference": claims["difference"].map("{:+.3f}".format),
             "95 % interval": [f"{low:+.3f} to {high:+.3f}" if low == low else NONE for low, high in ends],
-            "p": claims["p"].map(lambda value: f"{value:.3f}" if value == value else NONE),
+            "p (Holm)": claims["p_holm"].map(p_text),
+            "detectable": claims["detectable"].map(lambda value: f"{value:.3f}" if value == value else NONE),
             "verdict": claims["verdict"],
         }
     )
+
+
+def p_text(p: float) -> str:
+    """Three digits; what is smaller is said to be smaller, never zero."""
+    if p != p:
+        return NONE
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def control_table(effects: pd.DataFrame) -> pd.DataFrame:
@@ -160,7 +195,7 @@ def tau_table(frame: pd.DataFrame, taus: Iterable[float]) -> pd.DataFrame:
         ("baseline", "ajs_permuted", "AJS, baseline, images permuted"),
         ("student", "ajs_permuted", "AJS, student, images permuted"),
         ("control", "ajs_floor", "AJS, floor"),
-        ("teacher", "ajs_ceiling", "AJS, ceiling"),
+        ("teacher", "ajs_second_teacher", "AJS, second teacher"),
     ):
         part, digits = frame[(frame["stage"] == "tuned") & (frame["role"] == role)], 1 if metric == "aap" else 2
         texts = {tau: of_seeds(part[part["tau"] == tau], metric, digits, spread=False) for tau in thresholds}

@@ -67,11 +67,11 @@ def check_images(teacher: Answer, images: ImageSet, run: str) -> None:
 def measure_triple(
     params: EvaluateParams, place: Path, answers: list[Answer], images: ImageSet, device: torch.device
 ) -> pd.DataFrame:
-    """All metrics of a triple: of each network, of each against the teacher, and the floor and ceiling of both.
+    """All metrics of a triple: of each network, of each against the teacher, and of networks it never taught.
 
     Args:
         params: Of the evaluation.
-        place: Folder of the study's runs, for the ceiling's.
+        place: Folder of the study's runs, for the second teacher's.
         answers: As `read_triple` gives them.
         images: The test images.
         device: The random network of the floor answers on.
@@ -80,20 +80,20 @@ def measure_triple(
         Columns as `p2p.evaluation.rows.COLUMNS`; tau is "" for a metric without a threshold.
     """
     teacher, *others = answers
-    reference = teacher.tables["tuned"]
-    rows = list(own_rows(teacher))
+    quarter = teacher.run["tau_quarter"]
+    rows = list(own_rows(teacher, quarter))
     for other in others:
-        rows += own_rows(other)
+        rows += own_rows(other, quarter)
         if other.tables:
             rows += transfer_rows(other, teacher, images.labels, params.ajs_empty, params.seed)
     student = next(other for other in others if other.role == "student").trained.params
     random = build_network(student.model_copy(update={"weights": "none"}), len(images.classes)).to(device)
     assert isinstance(random, ProtoNet)  # a student always has prototypes
     (floor,) = respond(random, images.pixels, batch_size=student.batch_size)
-    rows += level_rows("control", "random", "floor", reference, floor, params.ajs_empty)
-    if params.ceiling_run:
-        ceiling = read_answer(place, "teacher", "paper", params.ceiling_run).tables["tuned"]
-        rows += level_rows("teacher", "other seed", "ceiling", reference, ceiling, params.ajs_empty)
+    rows += level_rows("control", "random", "floor", teacher, floor, params.ajs_empty)
+    if params.second_teacher_run:
+        second = read_answer(place, "teacher", "paper", params.second_teacher_run).tables["tuned"]
+        rows += level_rows("teacher", "other seed", "second_teacher", teacher, second, params.ajs_empty)
     frame = pd.DataFrame(rows, columns=["role", "variant", "stage", "metric", "tau", "value"])
     return frame.assign(study=params.study, triple=params.triple, seed=params.seed)[COLUMNS]
 
@@ -118,13 +118,12 @@ def triple_table(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def level_table(frame: pd.DataFrame) -> pd.DataFrame:
-    """Floor and ceiling of each metric: level, and a column for each metric that has one (aap, ajs, pms, agreement).
+    """What a random network (floor) and a second teacher reach: level, and a column for each metric.
 
     Args:
         frame: Metric rows of one triple and seed.
     """
     top = without_threshold(frame)
-    rows = top[top["metric"].str.contains("_floor|_ceiling")]
-    parts = rows["metric"].str.rsplit("_", n=1)
-    rows = rows.assign(level=parts.str[1], metric=parts.str[0])
+    parts = top["metric"].str.extract("^(.*)_(floor|second_teacher)$")
+    rows = top.assign(metric=parts[0], level=parts[1].str.replace("_", " ")).dropna(subset="level")
     return numbers(rows.pivot_table(index="level", columns="metric", values="value", sort=False).reset_index())

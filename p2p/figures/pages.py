@@ -22,13 +22,13 @@ def tau_curves(frame: pd.DataFrame) -> Figure:
 
     Args:
         frame: Tidy metric rows of one study, triple and stage: columns role, variant, metric, tau, value.
-            Floors and ceilings (metric `ajs_floor` …) are averaged over all rows. Taus are evenly spaced.
+            Levels (metric `ajs_floor`, `ajs_second_teacher`) are averaged over all rows. Taus are evenly spaced.
 
     Raises:
         UserError: Rows of several studies, triples or stages.
     """
     frame = _one_setting(frame[frame["tau"].notna()])
-    frame = frame[frame["metric"].str.match("a(ap|js)(_floor|_ceiling)?$")].astype({"tau": float})
+    frame = frame[frame["metric"].str.match("a(ap|js)(_floor|_second_teacher)?$")].astype({"tau": float})
     taus = sorted(frame["tau"].unique())
     x = range(len(taus))
     figure = Figure(figsize=(WIDTH, 3.5), layout="constrained")
@@ -44,7 +44,8 @@ def tau_curves(frame: pd.DataFrame) -> Figure:
             rows = frame[frame["metric"] == f"{metric}_{level}"]
             if len(rows):
                 mean = rows.groupby("tau")["value"].mean().reindex(taus)
-                (handles[level],) = ax.plot(x, mean, dash, color=ROLES[level], label=level)
+                name = level.replace("_", " ")
+                (handles[level],) = ax.plot(x, mean, dash, color=ROLES[name], label=name)
         ax.set_xticks(x, ["∞" if tau == inf else f"{tau:g}" for tau in taus])
         ax.set(xlabel="threshold τ (squared L2 distance)", ylabel=METRICS[metric], ylim=(0, None))
     look.legend(figure, list(handles.values()))
@@ -57,7 +58,7 @@ def seed_dots(frame: pd.DataFrame, metrics: Sequence[str] = ("top1", "ajs", "pms
 
     Args:
         frame: Tidy metric rows of one study, triple and stage, as for `tau_curves`.
-        metrics: Panels; `<metric>_floor` and `<metric>_ceiling`, where present, are lines (mean of all rows).
+        metrics: Panels; `<metric>_floor` and `<metric>_second_teacher`, where present, are lines (mean of all rows).
         tau: The threshold at which metrics with one are taken.
 
     Raises:
@@ -81,8 +82,8 @@ def seed_dots(frame: pd.DataFrame, metrics: Sequence[str] = ("top1", "ajs", "pms
         for level, dash in LEVELS.items():
             values = frame.loc[frame["metric"] == f"{metric}_{level}", "value"]
             if len(values):
-                line = ax.axvline(values.mean(), linestyle=dash, color=ROLES[level], zorder=0, label=level)
-                handles[level] = line
+                name = level.replace("_", " ")
+                handles[level] = ax.axvline(values.mean(), linestyle=dash, color=ROLES[name], zorder=0, label=name)
         at = f" at τ = {'∞' if tau == inf else f'{tau:g}'}" if rows["tau"].notna().any() else ""
         ax.set(xlabel=METRICS.get(metric, metric) + at, yticks=range(len(names)))
         ax.set_ylim(len(names) - 0.5, -0.5)

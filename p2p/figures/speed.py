@@ -139,7 +139,7 @@ def ratio_dots(frame: pd.DataFrame, targets: dict[str, float]) -> Figure:
             handles["target"] = target
         if y and work != lines[y - 1][0]:
             ax.axhline(y - 0.5, color="#CCCCCC", linewidth=0.6)
-    ax.axvline(1, color=ROLES["ceiling"], linewidth=1, linestyle=":")
+    ax.axvline(1, color=ROLES["second teacher"], linewidth=1, linestyle=":")
     first = [f"{work}, {shape.split()[0]}" for work, shape in lines]
     second = [" ".join(shape.split()[1:2]) for _, shape in lines]
     names = [f"{a} {b}" if first.count(a) > 1 else a for a, b in zip(first, second, strict=True)]
@@ -171,7 +171,7 @@ def accuracy_race(frame: pd.DataFrame, target: float) -> Figure:
         ours = str(who).startswith("ours")
         colour, marker = OURS.get(str(who), PEERS["CaBRNet"])
         ax.plot(rows["seconds"], rows["accuracy"], marker=marker, ms=6 if ours else 4, color=colour, label=str(who))
-    ax.axhline(target, color=look.ROLES["ceiling"], linewidth=1, linestyle=":", label="target")
+    ax.axhline(target, color=look.ROLES["second teacher"], linewidth=1, linestyle=":", label="target")
     ax.set(xlabel="seconds of training", ylabel="validation accuracy", xlim=(0, None), ylim=(0, 1))
     ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure

@@ -36,7 +36,7 @@ ROLES = {
     "student": "#009E73",
     "control": "#CC79A7",
     "floor": "#999999",
-    "ceiling": "#4D4D4D",
+    "second teacher": "#4D4D4D",
 }
 SHARED = "#D55E00"  # frame of what student or baseline have in common with the teacher
 LOSSES = {
@@ -52,7 +52,7 @@ PARTS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC7
 METRICS = {"top1": "top-1 accuracy", "aap": "AAP (cells per image)", "ajs": "AJS", "pms": "PMS"}
 PHASES = {"warm": "#FBE9D0", "joint": "#EDEDED"}
 MARKERS = {"teacher": "o", "baseline": "s", "student": "^"}
-LEVELS = {"floor": "--", "ceiling": ":"}
+LEVELS = {"floor": "--", "second_teacher": ":"}
 WIDTH = 8.0  # inches
 LIMIT = 480_000  # bytes of an SVG
 

@@ -178,7 +178,7 @@ class EvaluateParams(DataParams):
     baseline_run: str = "baseline-small_half-s0"
     student_runs: dict[str, str] = Field({"paper": "student-small-small_half-paper-s0"}, description="variant: run.")
     control_runs: dict[str, str] = Field({}, description="variant: run.")
-    ceiling_run: str = Field("", description="A teacher of another seed, the ceiling; empty: none.")
+    second_teacher_run: str = Field("", description="A teacher of another seed; empty: none.")
     ajs_empty: Literal["zero", "skip", "one"] = Field("zero", description="A11: AJS of two empty sets.")
     runs: str = "runs"
     results: str = "results"
@@ -206,6 +206,9 @@ class PageParams(Strict):
     )
     variant: str = Field("paper", description="The student pictured.")
     controls: dict[str, str] = Field({}, description="control: the role it was derived from.")
+    effects: dict[str, float] = Field(
+        {"accuracy": 0.01, "similarity": 0.02}, description="Smallest effects of interest, declared before the runs."
+    )
     top_k: int = Field(5, ge=1, description="Prototypes shown for an image.")
     pictures: int = Field(4, ge=1, description="Test images or classes shown.")
     runs: str = "runs"

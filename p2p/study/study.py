@@ -36,6 +36,7 @@ class Control(Strict):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     of: Literal["teacher", "baseline", "student"]
     change: dict[str, Any]
+    seeds: list[int] = Field([], description="Of the study's seeds those that have this control; empty: all.")
 
 
 # A rehearsal goes through every step of a study at a size of seconds: at most so much of each key.
@@ -67,6 +68,9 @@ class Study(Strict):
     use: str = Field("", description="The alternative to take for `triples`; its name is added to the study's.")
     variants: dict[str, dict[str, Any]] = Field({"paper": {}}, description="Students: name and change.")
     controls: list[Control] = []
+    effects: dict[Literal["accuracy", "similarity"], float] = Field(
+        {"accuracy": 0.01, "similarity": 0.02}, description="Smallest effects of interest, declared before the runs."
+    )
     threads: int = Field(1, ge=1, description="CPU threads of one run; runs share the cores.")
     gpus: int = Field(0, ge=0, description="GPUs of one run; 0: one where the machine has any.")
 
@@ -174,6 +178,8 @@ class Study(Strict):
             run = f"student-{triple.name}-{name}-s{seed}"
             out.append(self._train(run, "student", name, seed, f"{where}, variant '{name}'", s, taught, change))
         for control in self.controls:
+            if control.seeds and seed not in control.seeds:
+                continue
             parts = {"teacher": (t,), "baseline": (s,), "student": (s, taught)}[control.of]
             network = t["network"] if control.of == "teacher" else s["network"]
             middle = triple.name if control.of == "student" else plain(network)
@@ -212,6 +218,7 @@ class Study(Strict):
                     for role in ("teacher", "baseline", "student", "control")
                 }
                 other = self.seeds[(i + 1) % len(self.seeds)]
+                second = f"teacher-{plain(triple.teacher['network'])}-s{other}" if other != seed else ""
                 values = {
                     **self.data,
                     "study": self.study,
@@ -222,7 +229,7 @@ class Study(Strict):
                     "baseline_run": by["baseline"]["paper"],
                     "student_runs": by["student"],
                     "control_runs": by["control"],
-                    "ceiling_run": f"teacher-{plain(triple.teacher['network'])}-s{other}" if other != seed else "",
+                    "second_teacher_run": second,
                 }
                 out[f"{triple.name}-s{seed}"] = check(EvaluateParams, values, f"study '{self.study}'")
         return out
@@ -235,6 +242,7 @@ class Study(Strict):
         values |= {"triple": shown.triple, "seed": shown.seed, "variant": variant, "networks": networks}
         values |= {"evaluations": list(self.evaluations()), "train_runs": list(self.runs())}
         values["controls"] = {control.name: control.of for control in self.controls}
+        values["effects"] = self.effects
         return check(PageParams, values, f"study '{self.study}'")
 
 
