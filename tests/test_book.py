@@ -107,25 +107,31 @@ def test_toc_orders_prose_studies_and_runs(results: Path) -> None:
 
 
 def test_landing_page_sets_the_claims_of_all_studies_side_by_side(results: Path) -> None:
-    head = "claim,setting,metric,n_seeds,difference,low,high,p,verdict\n"
-    rows = ["one,a-b,pms,3,0.0778,0.06,0.09,0.001,reproduced", "two,a-b,top1,3,-0.0777,-0.1,-0.05,0.004,not reproduced"]
-    (results / "quick" / "claims.csv").write_text(head + "\n".join(rows) + "\nthree,a-b,ajs,0,,,,,not testable here\n")
+    head = "claim,setting,metric,n_seeds,difference,low,high,p_holm,delta,detectable,verdict\n"
+    rows = [
+        "one,a-b,pms,3,0.0778,0.06,0.09,0.001,0.02,0.01,supported",
+        "two,a-b,top1,3,-0.0777,-0.1,-0.05,0.004,0.01,0.01,contradicted",
+        "three,a-b,ajs_quarter,0,,,,,0.02,,inconclusive",
+    ]
+    (results / "quick" / "claims.csv").write_text(head + "\n".join(rows) + "\n")
     (results / "quick" / "findings.md").write_text(
-        "PMS is [0.34](./04_table.ipynb).\n\nThe claims:\n\n- one: *reproduced*\n"
+        "PMS is [0.34](./04_table.ipynb).\n\nThe claims:\n\n- one: *supported*\n"
     )
     text = build.landing_findings(build.find_studies(results))
     cells = re.findall(r"^(?:\* -|  -) (.+)$", text, re.M)
-    assert cells[:4] == ["study (images)", "PMS higher", "AJS higher", "top-1 higher"]
+    assert cells[:4] == ["study (images)", "PMS", "AJS", "top-1"]
     assert cells[4] == "[Quick](studies/quick/04_table.ipynb) (drawn; 3 seeds)"
-    assert cells[5:] == ["✓ +0.078", "–", "✗ \u22120.078"]
-    assert "[0.34](studies/quick/04_table.ipynb)" in text and "one: *reproduced*" not in text
+    assert cells[5:] == ["✓ +0.078", "?", "✗ \u22120.078"]
+    assert "[0.34](studies/quick/04_table.ipynb)" in text and "one: *supported*" not in text
     assert "studies/late/findings.md" in text  # no claims: its findings in full
-    (results / "quick" / "claims.csv").write_text(head + "new,a-b,unheard_of,3,0.5,0.4,0.6,0.001,reproduced\n")
+    (results / "quick" / "claims.csv").write_text(head + "new,a-b,unheard_of,3,0.5,0.4,0.6,0.001,0.02,0.01,supported\n")
     assert "  - unheard_of\n" in build.landing_findings(build.find_studies(results))  # nothing is left out in silence
+    (results / "quick" / "claims.csv").write_text("claim,setting,metric,n_seeds,verdict\nold,a-b,pms,3,reproduced\n")
+    assert "tab-claims" not in build.landing_findings(build.find_studies(results))  # judged by a rule that is gone
 
 
 def test_every_claim_has_a_heading_on_the_landing_page() -> None:
-    assert set(build.HEADINGS) == {metric for _, metric in CLAIMS}
+    assert set(build.HEADINGS) == {claim.metric for claim in CLAIMS}
 
 
 def test_damaged_study_and_stray_notebook_are_told_in_one_sentence(results: Path) -> None:

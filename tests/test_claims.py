@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from math import inf, isnan
+from math import isnan
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
 
-from p2p.evaluation.claims import claims, control_effects, paired, verdict
+from p2p.evaluation.claims import UNDECIDED, claims, control_effects, holm, paired, verdict
 
 pytestmark = pytest.mark.numeric
 
@@ -39,56 +39,79 @@ def test_one_seed_has_no_interval() -> None:
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ([0.10, 0.11, 0.12], "reproduced"),
-        ([0.10, -0.02, 0.05], "in direction only"),
-        ([-0.10, -0.02, 0.05], "not reproduced"),
-        ([0.10, 0.12], "in direction only"),  # two seeds carry no claim, however clear
-        ([0.10, -0.01], "not testable here"),
-        ([-0.10, -0.12], "not reproduced"),
-        ([], "not testable here"),
+        ([0.10, 0.11, 0.12], "supported"),
+        ([-0.10, -0.11, -0.12], "contradicted"),
+        ([0.010, 0.011, 0.012], "no effect that matters"),  # wholly above 0, and wholly within δ: too small to matter
+        ([0.10, -0.02, 0.05], "inconclusive"),
+        ([0.10, 0.12], "inconclusive"),  # two seeds: the interval is wide
+        ([0.10], "inconclusive"),
+        ([], "inconclusive"),
     ],
 )
 def test_verdicts(values: list[float], said: str) -> None:
-    array = np.array(values, dtype=float)
-    assert verdict(paired(array), array) == said
+    assert verdict(paired(np.array(values, dtype=float)), delta=0.02) == said
 
 
-def test_margin_lets_a_small_loss_pass() -> None:
-    array = np.array([-0.010, -0.011, -0.009])
-    assert verdict(paired(array), array) == "not reproduced"
-    assert verdict(paired(array), array, margin=0.02) == "reproduced"
+def test_detectable_effect_is_what_a_t_test_of_this_size_finds_four_times_in_five() -> None:
+    """By simulation: samples of the same spread around a true mean of that size."""
+    values = np.array([0.1, 0.3, -0.1, 0.2, 0.0])
+    effect, rng = paired(values).detectable, np.random.default_rng(0)
+    draws = rng.normal(effect, values.std(ddof=1), (20000, 5))
+    power = (stats.ttest_1samp(draws, 0, axis=1).pvalue < 0.05).mean()
+    assert power == pytest.approx(0.8, abs=0.06)
 
 
-def test_each_claim_has_the_right_sign_and_uses_the_tuned_stage_without_threshold() -> None:
+def test_holm_against_its_definition() -> None:
+    p = [0.01, 0.04, float("nan"), 0.03, 0.5]
+    found = holm(p)
+    assert found[0] == pytest.approx(0.04) and found[3] == pytest.approx(0.09) and found[1] == pytest.approx(0.09)
+    assert found[4] == 0.5 and isnan(found[2])
+    assert holm([0.4, 0.9]) == [0.8, 0.9] and holm([]) == []
+
+
+def test_each_claim_has_its_form_and_the_right_sign() -> None:
     data = frame(
-        rows("teacher", "paper", "aap", [20, 20, 20], inf),
-        rows("baseline", "paper", "aap", [30, 31, 32], inf),
-        rows("student", "paper", "aap", [18, 18, 19], inf),  # nearer, though on the other side
-        rows("baseline", "paper", "ajs", [0.5, 0.5, 0.5], inf),
-        rows("student", "paper", "ajs", [0.6, 0.7, 0.6], inf),
-        rows("student", "paper", "ajs", [0.0, 0.0, 0.0], 0.1),  # another threshold must not count
+        rows("teacher", "paper", "aap_quarter", [20, 20, 20]),
+        rows("baseline", "paper", "aap_quarter", [30, 31, 32]),
+        rows("student", "paper", "aap_quarter", [18, 18, 19]),  # nearer, though on the other side
+        rows("baseline", "paper", "pms", [0.5, 0.5, 0.5]),
+        rows("student", "paper", "pms", [0.6, 0.7, 0.6]),
+        rows("baseline", "paper", "pms_permuted", [0.4, 0.4, 0.4]),
+        rows("student", "paper", "pms_permuted", [0.2, 0.2, 0.2]),
         rows("baseline", "paper", "top1", [0.8, 0.8, 0.8]),
         rows("student", "paper", "top1", [0.7, 0.7, 0.7]),
+        rows("baseline", "paper", "top1_teacher_head", [0.1, 0.1, 0.1]),
         rows("student", "paper", "top1_teacher_head", [0.69, 0.70, 0.70]),
     )
-    early = data[data.metric == "top1"].assign(stage="pre_push", value=1.0)
-    data = pd.concat(
-        [
-            data,
-            frame(
-                rows("baseline", "paper", "ajs_permuted", [0.4, 0.4, 0.4], inf),
-                rows("student", "paper", "ajs_permuted", [0.55, 0.6, 0.5], inf),
-            ),
-        ]
-    )
-    found = claims(pd.concat([data, early])).set_index("metric")
-    assert found.difference["ajs_permuted"] == pytest.approx(np.mean([0.05, 0.1, 0.1]) - 0.1)
-    assert found.difference["aap"] == pytest.approx(np.mean([10 - 2, 11 - 2, 12 - 1]))
-    assert found.difference["ajs"] == pytest.approx(0.4 / 3)
-    assert found.difference["top1"] == pytest.approx(-0.1) and found.verdict["top1"] == "not reproduced"
-    assert found.difference["top1_teacher_head"] == pytest.approx(-0.01 / 3)
-    assert found.verdict["top1_teacher_head"] == "reproduced"
-    assert found.n_seeds["pms"] == 0 and found.verdict["pms"] == "not testable here"
+    push = data[data.metric == "top1"].assign(stage="push", value=[0.5, 0.5, 0.5, 0.6, 0.6, 0.6])
+    data = pd.concat([data, push, push.assign(stage="pre_push", value=1.0)])
+    found = claims(data).set_index("metric")
+    expected = np.mean([0.4 / 0.8, 0.5 / 0.8, 0.4 / 0.8]) - 0.1 / 0.6
+    assert found.difference["pms"] == pytest.approx(expected) and found.verdict["pms"] == "supported"
+    assert found.difference["aap_quarter"] == pytest.approx(np.mean([10 - 2, 11 - 2, 12 - 1]) / 20)
+    assert found.difference["top1"] == pytest.approx(-0.1) and found.difference["top1_push"] == pytest.approx(0.1)
+    assert found.difference["top1_teacher_head"] == pytest.approx(0.59 + 0.02 / 3)
+    assert set(found.verdict[["top1", "top1_push", "top1_teacher_head"]]) == {UNDECIDED}
+    assert found.n_seeds["ajs_quarter"] == 0 and found.verdict["ajs_quarter"] == "inconclusive"
+    assert found.delta["top1"] == 0.01 and claims(data, deltas={"accuracy": 0.5, "similarity": 0.3}).delta.max() == 0.5
+
+
+def test_accuracy_is_judged_only_where_twice_the_passes_move_neither_network() -> None:
+    networks = [
+        rows("baseline", "paper", "top1", [0.7, 0.71, 0.7]),
+        rows("student", "paper", "top1", [0.8, 0.81, 0.82]),
+    ]
+    own = [rows(role, "paper", "top1_validation", [0.8, 0.8, 0.8]) for role in ("baseline", "student")]
+
+    def said(baseline: list[float], student: list[float]) -> str:
+        longer = [("baseline", baseline), ("student", student)]
+        doubled = [rows("control", f"doubled-{role}", "top1_validation", values) for role, values in longer]
+        return claims(frame(*networks, *own, *doubled)).set_index("metric").verdict["top1"]
+
+    assert said([0.805, 0.806], [0.80, 0.79]) == "supported"  # two of the three seeds were trained twice as long
+    assert said([0.82, 0.81], [0.80, 0.80]) == UNDECIDED  # the baseline still gains
+    assert said([0.80, 0.80], [0.78, 0.79]) == UNDECIDED
+    assert said([], []) == UNDECIDED
 
 
 def test_control_effects_compare_with_their_own_origin() -> None:

@@ -139,11 +139,11 @@ def test_a_new_metric_has_its_floors(tiny, birds, teacher_folder) -> None:
     run_example("a metric")
     finish_run(teacher_folder, birds)
     table = ResponseTable.load(teacher_folder / "responses.safetensors")
-    run = {"top1": {"tuned": 0.5}, "validation": 0.5, "parameters": 1}
+    run = {"top1": {"tuned": 0.5}, "validation": 0.5, "parameters": 1, "tau_quarter": 0.3}
     answer = Answer("student", "paper", run, {"tuned": table}, load_run(teacher_folder))
     labels = birds.subset("test").labels
-    rows = [*own_rows(answer), *transfer_rows(answer, answer, labels, "zero", 0)]
-    rows += level_rows("control", "random", "floor", table, table, "zero")
+    rows = [*own_rows(answer, 0.3), *transfer_rows(answer, answer, labels, "zero", 0)]
+    rows += level_rows("control", "random", "floor", answer, table, "zero")
     found = {row[3]: row[5] for row in rows if row[3].startswith("both_near")}
     assert found.keys() == {"both_near", "both_near_permuted", "both_near_floor"}
     assert found["both_near"] == (table.distances < 0.5).double().mean() >= found["both_near_permuted"]

@@ -107,11 +107,13 @@ def test_stage_table() -> None:
 
 def test_claim_table_of_two_seeds_and_of_one() -> None:
     two = tables.claim_table(claims(study())).set_index("claim")
-    pms = next(claim for claim in two.index if claim.endswith("(PMS)"))
-    assert two.loc[pms, ["triple", "seeds", "difference"]].tolist() == ["t", 2, "+0.200"]
-    assert two.loc[pms, "95 % interval"] == "-1.071 to +1.471" and two.loc[pms, "verdict"] == "in direction only"
+    accuracy = two.loc["it is more accurate"]
+    assert accuracy[["triple", "seeds", "difference"]].tolist() == ["t", 2, "+0.150"]
+    assert accuracy["95 % interval"] == "-0.485 to +0.785" and accuracy["verdict"] == "not decided at this budget"
+    unmeasured = next(claim for claim in two.index if claim.endswith("(AJS)"))
+    assert two.loc[unmeasured, ["seeds", "difference", "p (Holm)"]].tolist() == [0, "–", "–"]
     one = tables.claim_table(claims(study(seeds=1)))
-    assert set(one["95 % interval"]) == {"–"} == set(one["p"])
+    assert set(one["95 % interval"]) == {"–"} == set(one["p (Holm)"]) == set(one["detectable"])
 
 
 def test_control_table() -> None:
@@ -179,17 +181,43 @@ def test_findings_of_two_seeds() -> None:
     assert "AJS, is 0.70 against 0.45" in text and "teacher 0.80, student 0.70, baseline 0.55." in text
     assert text.count("An ordinary classifier") == 1
     assert "on the student's trunk, trained at the same budget, reaches 0.90: prototypes cost 35 points." in text
-    assert "over 2 seeds, too few for a verdict of *reproduced*" in text
-    assert text.count("\n- ") == 7 and "nan" not in text
+    assert "Of the student against the baseline, t, 2 seeds ([main table](./04_table.ipynb)):" in text
+    assert "(AJS): not measured here" in text and text.count("\n- ") == 7 and "nan" not in text
 
 
-def test_verdicts_of_three_seeds_and_of_the_checks() -> None:
+def test_a_verdict_never_stands_without_its_number() -> None:
     data = frame(rows("baseline", "pms", 0.2, 0.2, 0.2), rows("student", "pms", 0.4, 0.41, 0.42))
     more = frame(rows("baseline", "pms_permuted", 0.1, 0.1, 0.1), rows("student", "pms_permuted", 0.1, 0.1, 0.1))
-    head, stated, _, checks = findings.verdicts(claims(pd.concat([data, more])), 3)
-    assert head.endswith("here, over 3 seeds ([main table](./04_table.ipynb)):")
-    assert "match the teacher's better (PMS): *reproduced*" in stated and "permuted" not in stated
-    assert checks.endswith("*yes*") and len(checks.splitlines()) == 2
+    head, stated = findings.verdicts(claims(pd.concat([data, more])))
+    assert head == "Of the student against the baseline, t, 3 seeds ([main table](./04_table.ipynb)):"
+    assert "(PMS): +0.233 (+0.206 to +0.261), *supported*" in stated
+    single = pd.concat([data, more])[lambda f: f.seed == 0]
+    head, stated = findings.verdicts(claims(single))
+    assert "1 seed (" in head and "(PMS): +0.222, one seed alone, *inconclusive*" in stated
+
+
+def test_a_random_network_above_the_student_is_named() -> None:
+    data = study(rows("control", "pms_floor", 0.9, 0.9, variant="random"))
+    assert "random weights passes the student in PMS (0.48 against 0.40)." in findings.beaten_by_a_random_network(
+        data, "t"
+    )
+    assert findings.beaten_by_a_random_network(study(), "t") == ""
+
+
+def test_how_far_the_student_got() -> None:
+    taught = rows("student", "r2", 0.7, 0.8) + rows("student", "same_index", 0.2, 0.3)
+    found = tables.following_table(study(taught, rows("student", "same_index_permuted", 0.01, 0.03))).set_index(
+        "network"
+    )
+    assert (
+        found.loc["student", "R² of the map"] == "0.750 (0.700–0.800)" and found.loc["baseline", "R² of the map"] == "–"
+    )
+    assert found.loc["student", "same number"] == "0.250 (0.200–0.300); chance 0.020"
+    assert found.loc["student", "same source patch"] == "–"
+
+
+def test_small_p_values_are_not_zero() -> None:
+    assert [tables.p_text(p) for p in (0.0001, 0.0123, float("nan"))] == ["< 0.001", "0.012", "–"]
 
 
 def test_what_the_runs_cost() -> None:

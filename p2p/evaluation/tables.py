@@ -138,7 +138,7 @@ def claim_table(claims: pd.DataFrame) -> pd.DataFrame:
             "claim": claims["claim"],
             "triple": claims["setting"],
             "seeds": claims["n_seeds"],
-            "difference": claims["difference"].map("{:+.3f}".format),
+            "difference": claims["difference"].map(lambda value: f"{value:+.3f}" if value == value else NONE),
             "95 % interval": [f"{low:+.3f} to {high:+.3f}" if low == low else NONE for low, high in ends],
             "p (Holm)": claims["p_holm"].map(p_text),
             "detectable": claims["detectable"].map(lambda value: f"{value:.3f}" if value == value else NONE),
