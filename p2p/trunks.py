@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from p2p.errors import UserError, reason
 from p2p.weights import load_weights, timm_file, torchvision_state
 
+OWN = {"small": 24, "small_half": 12, "small_quarter": 6}  # of 64 px images, by the width of the first stage
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 TRUNKS = (
     *("resnet18", "resnet34", "resnet50", "resnet101"),
@@ -21,7 +22,7 @@ TRUNKS = (
     *(f"convnext_{size}" for size in ("tiny", "small", "base")),
     *(f"efficientnet_{size}" for size in ("b0", "b1", "b2", "b3", "b4", "v2_s")),
     *(f"regnet_y_{size}" for size in ("400mf", "800mf", "1_6gf", "3_2gf", "8gf")),
-    *("mobilenet_v2", "squeezenet1_1", "small", "small_half"),
+    *("mobilenet_v2", "squeezenet1_1", *OWN),
 )
 
 
@@ -137,10 +138,10 @@ def _model(name: str, weights: str) -> Any:
     """The whole network, classifier included."""
     if name not in TRUNKS:
         raise UserError(f"Unknown network '{name}'; expected timm/<name> or one of {', '.join(TRUNKS)}.")
-    if name in ("small", "small_half"):
+    if name in OWN:
         if weights == "imagenet":
             raise UserError(f"Network '{name}' has no ImageNet weights; set 'weights' to none or a safetensors file.")
-        return nn.Sequential(*_small(24 if name == "small" else 12))
+        return nn.Sequential(*_small(OWN[name]))
     model = torchvision.models.get_model(name, weights=None)
     if weights == "imagenet":
         model.load_state_dict(torchvision_state(name))
