@@ -56,7 +56,7 @@ curves, costs = read_costs(params.all_runs(), project_path(params.runs) / params
 # also sends its images through the teacher, which is counted apart.
 #
 # A point is drawn after every epoch. The large points are networks whose prototypes have just become training patches and
-# whose decision layer has been solved anew: only these can be chosen, by validation accuracy.
+# whose decision layer has been tuned.
 
 # %% [markdown]
 # ## Result

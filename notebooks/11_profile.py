@@ -96,7 +96,7 @@ display(Markdown(table(tables.switch_table(seconds, compiled), caption, "tab-swi
 # ## What this means, and what it does not
 #
 # On a CPU a pass is convolutions before all else, and they are the library's: what this project can save is to make fewer
-# of them, which is what cached trunk outputs, one-pass push and the solved decision layer are for. On GPUs with bfloat16
+# of them, which is what cached trunk outputs, one-pass push and the decision layer tuned on stored activations are for. On GPUs with bfloat16
 # units the trunk runs in bfloat16 by itself; on a CPU that has them `precision: bfloat16` asks for it (the row above, where
 # this machine has them), and on one without the key is refused. The table speaks of this machine: another processor
 # divides the time differently.

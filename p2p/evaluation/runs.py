@@ -141,7 +141,7 @@ def accuracy(network: Network, pixels: Rows, labels: Tensor, batch_size: int = 6
 def finish_run(folder: Path | str, images: ImageSet, teacher: ProtoNet | None = None) -> dict[str, Any]:
     """Read the test set once: response tables into the run's folder, accuracies by stage, projection error.
 
-    Stages: "pre_push" and "push" with the decision layer of the joint phase, "tuned" with the solved one; a
+    Stages: "pre_push" and "push" with the decision layer of the joint phase, "tuned" with the tuned one; a
     `LinearNet` has only "tuned". Writes `responses.safetensors`, `responses_pre_push.safetensors`, `prototypes.csv`.
 
     Args:
