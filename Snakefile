@@ -41,7 +41,7 @@ def teacher_of(wildcards):
 
 def runs_of(wildcards):
     e = EVALUATIONS[wildcards.evaluation]
-    names = [e.teacher_run, e.baseline_run, *e.student_runs.values(), *e.control_runs.values(), e.ceiling_run]
+    names = [e.teacher_run, e.baseline_run, *e.student_runs.values(), *e.control_runs.values(), e.second_teacher_run]
     return [f"{RUN}/{name}/run.json" for name in names if name]
 
 
