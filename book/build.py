@@ -204,15 +204,30 @@ def findings(study: Study, base: str) -> str:
     return fence([":relative-images:", ":relative-docs: ."], "include", f"{base}findings.md")
 
 
+OUTDATED = (
+    "*The verdicts of this study were made by an earlier rule, after a schedule too short for a student to follow its "
+    "teacher; they speak about that schedule and will be replaced.*\n"
+)
+
+
+def read_claims(study: Study) -> list[dict[str, str]]:
+    with (study.folder / "claims.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def outdated(claims: list[dict[str, str]]) -> bool:
+    """Whether claims were judged before studies declared a smallest effect of interest."""
+    return not claims or "delta" not in claims[0]
+
+
 def claims_table(studies: list[Study]) -> str:
     """Every study's verdict on every claim, from its claims.csv; nothing where no study has one."""
     rows: list[tuple[str, dict[str, str]]] = []
     for study in studies:
         if not (study.folder / "claims.csv").exists():
             continue
-        with (study.folder / "claims.csv").open(encoding="utf-8", newline="") as file:
-            claims = list(csv.DictReader(file))
-        if not claims or "delta" not in claims[0]:  # judged by an earlier rule: its words stand on its own page only
+        claims = read_claims(study)
+        if outdated(claims):
             continue
         settings = list(dict.fromkeys(claim["setting"] for claim in claims))
         for setting in settings:
@@ -257,6 +272,7 @@ def landing_findings(studies: list[Study]) -> str:
             whole = (study.folder / "findings.md").read_text(encoding="utf-8").strip().split("\n\n")
             shown = itertools.takewhile(lambda paragraph: not paragraph.endswith(":"), whole)
             parts.append("\n\n".join(shown).replace("](./", f"]({base}/") + "\n")
+            parts += [OUTDATED] if outdated(read_claims(study)) else []
         else:
             parts.append(findings(study, f"{base}/"))
     rest = [f"[{study.title}](studies/{study.name}/index.md)" for study in studies if study not in found]
