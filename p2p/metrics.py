@@ -242,13 +242,15 @@ class Metric(NamedTuple):
     of: Callable[..., Tensor | float]  # of one table, or of the teacher's and another network's
     over_tau: bool = False  # whether it takes thresholds and gives (T,) values
     options: tuple[str, ...] = ()  # further keywords, set by the evaluation
+    shown: bool = True  # has a column in the tables
+    digits: int = 3  # there
 
 
 # Add a line here, and the metric has floors, permuted values, a column in every table and rows in every result file.
-OF_ONE = (Metric("aap", "AAP", aap, over_tau=True),)
+OF_ONE = (Metric("aap", "AAP", aap, over_tau=True, digits=1),)
 OF_TWO = (
     Metric("ajs", "AJS", ajs, over_tau=True, options=("empty",)),
     Metric("pms", "PMS", lambda table_t, table_s: pms(table_t, table_s).value),
     Metric("same_index", "same number", same_index),
-    Metric("agreement", "same cell", agreement),
+    Metric("agreement", "same cell", agreement, shown=False),
 )

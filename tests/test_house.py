@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -18,6 +19,8 @@ from p2p.data.readers import READERS
 from p2p.decision import DECISIONS
 from p2p.evaluation.measure import Answer, level_rows, own_rows, transfer_rows
 from p2p.evaluation.runs import finish_run, load_run
+from p2p.evaluation.tables import main_table
+from p2p.evaluation.triple import level_table, triple_table
 from p2p.networks import PROTOTYPE_LAYERS
 from p2p.responses import ResponseTable
 from p2p.study.params import TrainParams
@@ -146,6 +149,11 @@ def test_a_new_metric_has_its_floors(tiny, birds, teacher_folder) -> None:
     rows += level_rows("control", "random", "floor", answer, table, "zero")
     found = {row[3]: row[5] for row in rows if row[3].startswith("both_near")}
     assert found.keys() == {"both_near", "both_near_permuted", "both_near_floor"}
+    columns = ["role", "variant", "stage", "metric", "tau", "value"]
+    frame = pd.DataFrame(rows, columns=columns).assign(study="s", triple="t", seed=0)
+    assert main_table(frame, "t").set_index("network").loc["student", "both near"] == f"{found['both_near']:.3f}"
+    assert triple_table(frame).loc[0, "both near, permuted"] == f"{found['both_near_permuted']:.3f}"
+    assert level_table(frame).loc[0, "both_near"] == f"{found['both_near_floor']:.3f}"
     assert found["both_near"] == (table.distances < 0.5).double().mean() >= found["both_near_permuted"]
 
 

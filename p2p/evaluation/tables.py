@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
+from p2p import metrics
 from p2p.evaluation.claims import paired
 from p2p.evaluation.rows import network_names, without_threshold
 from p2p.study.pages import mean_range
@@ -40,15 +41,16 @@ def main_table(frame: pd.DataFrame, triple: str, variant: str = "paper") -> pd.D
         variant: Of the student, whose permuted value and chance are shown.
 
     Returns:
-        network, AAP, AJS, PMS, top-1, "top-1, teacher's head".
+        network, a column for each metric that is shown (AAP, AJS, PMS, …), top-1, "top-1, teacher's head".
     """
     tuned = without_threshold(frame)
+    of_one, of_two = ([metric for metric in of if metric.shown] for of in (metrics.OF_ONE, metrics.OF_TWO))
     part, rows = tuned[tuned["triple"] == triple], []
     for _, group in part.groupby(["role", "variant"], sort=False):
         if "top1" not in set(group["metric"]):  # the random network and the second teacher: levels, below
             continue
-        values = {"AAP": of_seeds(group, "aap", 1), "AJS": of_seeds(group, "ajs"), "PMS": of_seeds(group, "pms")}
-        same = {"AJS": "1", "PMS": "1"} if group["role"].iloc[0] == "teacher" else {}
+        values = {metric.label: of_seeds(group, metric.name, metric.digits) for metric in (*of_one, *of_two)}
+        same = {metric.label: "1" for metric in of_two} if group["role"].iloc[0] == "teacher" else {}
         accuracy = {"top-1": of_seeds(group, "top1"), "top-1, teacher's head": of_seeds(group, "top1_teacher_head")}
         rows.append({"network": network_names(group).iloc[0], **values, **same, **accuracy})
     student = part[(part["role"] == "student") & (part["variant"] == variant)]
@@ -61,8 +63,7 @@ def main_table(frame: pd.DataFrame, triple: str, variant: str = "paper") -> pd.D
         ("*second teacher*", part, "_second_teacher"),
     )
     for name, group, suffix in levels:
-        values = {"AAP": of_seeds(group, f"aap{suffix}", 1)}
-        values |= {head: of_seeds(group, f"{head.lower()}{suffix}") for head in ("AJS", "PMS")}
+        values = {m.label: of_seeds(group, f"{m.name}{suffix}", m.digits) for m in (*of_one, *of_two)}
         rows.append({"network": name, **values, "top-1": NONE, "top-1, teacher's head": NONE})
     return pd.DataFrame(rows)
 

@@ -8,13 +8,14 @@ from pathlib import Path
 import pandas as pd
 import torch
 
+from p2p import metrics
 from p2p.data.images import ImageSet
 from p2p.errors import UserError
 from p2p.evaluation.measure import Answer, level_rows, own_rows, transfer_rows
 from p2p.evaluation.rows import COLUMNS, network_names, without_threshold
 from p2p.evaluation.runs import load_run, respond
-from p2p.metrics import ResponseTable
 from p2p.networks import ProtoNet
+from p2p.responses import ResponseTable
 from p2p.study.pages import numbers
 from p2p.study.params import EvaluateParams
 from p2p.training.build import build_network
@@ -99,19 +100,21 @@ def measure_triple(
 
 
 def triple_table(frame: pd.DataFrame) -> pd.DataFrame:
-    """Accuracy, AAP, AJS (τ = ∞) and PMS of every network of one seed.
+    """Accuracy and every metric that is shown (τ = ∞), of every network of one seed.
 
     Args:
         frame: Metric rows of one triple and seed.
 
     Returns:
-        network, top-1, AAP, AJS, permuted, PMS, "permuted " (the second one); columns of metrics that no network has
-        are left out.
+        network, top-1, AAP, AJS, "AJS, permuted", PMS, "PMS, permuted", …; columns of metrics that no network has are
+        left out.
     """
     top = without_threshold(frame)
     wide = top.pivot_table(index=["role", "variant"], columns="metric", values="value", sort=False)
-    heads = {"top1": "top-1", "aap": "AAP", "ajs": "AJS", "ajs_permuted": "permuted"}
-    heads |= {"pms": "PMS", "pms_permuted": "permuted "}
+    heads = {"top1": "top-1"} | {metric.name: metric.label for metric in metrics.OF_ONE if metric.shown}
+    for metric in metrics.OF_TWO:
+        if metric.shown:
+            heads |= {metric.name: metric.label, f"{metric.name}_permuted": f"{metric.label}, permuted"}
     wide = wide.loc[wide["top1"].notna(), [name for name in heads if name in wide]].rename(columns=heads).reset_index()
     wide.insert(0, "network", network_names(wide))
     return numbers(wide.drop(columns=["role", "variant"]))
