@@ -105,7 +105,7 @@ display(Markdown(table(following_table(frame, params.variant), caption, "tab-fol
 # %% [markdown]
 # ## The claims
 #
-# Each claim as the difference student minus baseline within seeds, with a 95 % interval (paired t). Similarities are
+# Each claim as the difference student minus baseline within seeds, with a 95 % interval (paired t). PMS and AJS are
 # corrected for chance, each network against its own permuted images: $(v - v_\mathrm{permuted}) / (1 - v_\mathrm{permuted})$.
 # AJS and AAP are judged at the threshold at which the teacher's active patches cover a quarter of the grid, on
 # validation images; AAP by how far a network's number lies from the teacher's, as a share of it.

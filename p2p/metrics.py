@@ -174,7 +174,8 @@ def pms(
 def same_index(table_t: ResponseTable, table_s: ResponseTable) -> float:
     """Share of the teacher's prototypes that the matching of PMS at α = 1 pairs with the prototype of their own number.
 
-    From 0 to 1; two networks that know nothing of each other reach about 1 / P. Source: this study.
+    From 0 to 1; two networks that know nothing of each other reach about 1 / P. Other images are no chance level here:
+    prototypes that favour the same cells find each other on them, too. Source: this study.
 
     Raises:
         UserError: As `pms`.

@@ -78,6 +78,9 @@ def test_each_claim_has_its_form_and_the_right_sign() -> None:
         rows("student", "paper", "pms", [0.6, 0.7, 0.6]),
         rows("baseline", "paper", "pms_permuted", [0.4, 0.4, 0.4]),
         rows("student", "paper", "pms_permuted", [0.2, 0.2, 0.2]),
+        rows("baseline", "paper", "same_index", [0.05, 0.05, 0.05]),
+        rows("student", "paper", "same_index", [1.0, 1.0, 0.9]),
+        rows("student", "paper", "same_index_permuted", [1.0, 1.0, 0.9]),  # they favour the same cells: no correction
         rows("baseline", "paper", "top1", [0.8, 0.8, 0.8]),
         rows("student", "paper", "top1", [0.7, 0.7, 0.7]),
         rows("baseline", "paper", "top1_teacher_head", [0.1, 0.1, 0.1]),
@@ -88,6 +91,7 @@ def test_each_claim_has_its_form_and_the_right_sign() -> None:
     found = claims(data).set_index("metric")
     expected = np.mean([0.4 / 0.8, 0.5 / 0.8, 0.4 / 0.8]) - 0.1 / 0.6
     assert found.difference["pms"] == pytest.approx(expected) and found.verdict["pms"] == "supported"
+    assert found.difference["same_index"] == pytest.approx(2.9 / 3 - 0.05) and found.n_seeds["same_index"] == 3
     assert found.difference["aap_quarter"] == pytest.approx(np.mean([10 - 2, 11 - 2, 12 - 1]) / 20)
     assert found.difference["top1"] == pytest.approx(-0.1) and found.difference["top1_push"] == pytest.approx(0.1)
     assert found.difference["top1_teacher_head"] == pytest.approx(0.59 + 0.02 / 3)

@@ -206,9 +206,7 @@ def test_a_random_network_above_the_student_is_named() -> None:
 
 def test_how_far_the_student_got() -> None:
     taught = rows("student", "r2", 0.7, 0.8) + rows("student", "same_index", 0.2, 0.3)
-    found = tables.following_table(study(taught, rows("student", "same_index_permuted", 0.01, 0.03))).set_index(
-        "network"
-    )
+    found = tables.following_table(study(taught, rows("student", "same_index_chance", 0.01, 0.03))).set_index("network")
     assert (
         found.loc["student", "R² of the map"] == "0.750 (0.700–0.800)" and found.loc["baseline", "R² of the map"] == "–"
     )

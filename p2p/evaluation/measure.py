@@ -81,6 +81,7 @@ def transfer_rows(answer: Answer, teacher: Answer, labels: Tensor, empty: Empty,
             )
             head, own = teacher.trained.network.decision.weight, answer.trained.network
             assert isinstance(own, ProtoNet)  # it has a response table
+            yield (*who, "same_index_chance", ALWAYS, 1 / table.cells.shape[1])
             yield from _sources(who, teacher.trained, answer.trained)
             yield (*who, "top1_teacher_head", ALWAYS, top1(table, head, labels, own.layer))
 

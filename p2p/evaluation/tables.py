@@ -117,7 +117,7 @@ def following_table(frame: pd.DataFrame, variant: str = "paper") -> pd.DataFrame
             own = part[(part["role"] == role) & (part["variant"] == name)]
             row = {"triple": triple, "network": role, "R² of the map": of_seeds(own, "r2")}
             for head, metric, chance in (
-                ("same number", "same_index", "same_index_permuted"),
+                ("same number", "same_index", "same_index_chance"),
                 ("same source patch", "same_source_patch", "same_source_patch_chance"),
                 ("same source image", "same_source_image", "same_source_image_chance"),
             ):
