@@ -28,8 +28,8 @@ class Claim(NamedTuple):
 
 
 # `corrected`: (v − v_permuted) / (1 − v_permuted), each network against its own permuted images. `nearer`: how far the
-# value lies from the teacher's, in shares of the teacher's. Accuracies are compared as they are, and so are matches of the
-# same number: two networks whose prototypes favour the same cells find each other on other images, too.
+# value lies from the teacher's, in shares of the teacher's. Accuracies are compared as they are, and so are matches of
+# the same number: two networks whose prototypes favour the same cells find each other on other images, too.
 CLAIMS = (
     Claim("pms", "its prototypes lie on the teacher's places, image by image (PMS)", "corrected", "similarity"),
     Claim("ajs_quarter", "its active patches overlap more with the teacher's (AJS)", "corrected", "similarity"),
