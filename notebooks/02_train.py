@@ -109,7 +109,7 @@ if "projection_error" in outcome:
     print(f"Projection error: max over prototypes of |p - z(source patch)| = {outcome['projection_error']:.1e}")
     print(f"Distinct prototypes: {outcome['distinct_prototypes']}")
 if "r2" in outcome:
-    print(f"R² of the add-on map on test images (1: the teacher's map, 0: its mean): {outcome['r2']:.3f}")
+    print(f"R² of the add-on map on test images: {outcome['r2']:.3f}")
 
 # %% [markdown]
 # ## What this means, and what it does not

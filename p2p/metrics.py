@@ -252,6 +252,6 @@ OF_ONE = (Metric("aap", "AAP", aap, over_tau=True, digits=1),)
 OF_TWO = (
     Metric("ajs", "AJS", ajs, over_tau=True, options=("empty",)),
     Metric("pms", "PMS", lambda table_t, table_s: pms(table_t, table_s).value),
-    Metric("same_index", "same number", same_index),
+    Metric("same_index", "same number", same_index, shown=False),  # in a table of its own, beside R²
     Metric("agreement", "same cell", agreement, shown=False),
 )
