@@ -163,9 +163,12 @@ def preflight(study: Study) -> None:
         find_root(data.root, data.reader)
     runs = study.runs().values()
     for run in runs:
-        distillation(run)
-        pick(PROTOTYPE_LAYERS, run.prototype_layer, "prototype_layer")
-        pick(DECISIONS, run.decision, "decision")
+        try:
+            distillation(run)
+            pick(PROTOTYPE_LAYERS, run.prototype_layer, "prototype_layer")
+            pick(DECISIONS, run.decision, "decision")
+        except UserError as error:
+            raise UserError(f"Study '{study.study}', run '{run.run}': {error}") from None
     trunks = {(r.network, r.size, r.grid, r.weights, tuple(r.weights_missing)) for r in runs}
     for network, size, grid, weights, missing in sorted(trunks):
         build_trunk(network, size, grid, "none" if weights == "imagenet" else weights, missing)  # no download here

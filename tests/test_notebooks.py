@@ -175,6 +175,20 @@ def test_defaults_of_the_notebooks_are_the_quick_study() -> None:
     assert PageParams().model_dump(exclude=own) == page.model_dump(exclude=own)
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"distillation": {"globl": 1.0}}, ["'distillation' is 'globl'", "global, ppc"]),
+        ({"recipe": {**TINY.recipe, "prototype_layer": "angle"}}, ["'prototype_layer' is 'angle'", "distance, cosine"]),
+        ({"recipe": {**TINY.recipe, "decision": "tree"}}, ["'decision' is 'tree'", "linear"]),
+        ({"data": {**TINY.data, "reader": "imagenet"}}, ["'reader' is 'imagenet'", "cub, cars, folder"]),
+    ],
+)
+def test_an_unknown_name_is_refused_before_any_work_with_the_list_of_those_there_are(change, words, refuses) -> None:
+    with refuses(*words):
+        notebook_runner.preflight(TINY.model_copy(update=change))
+
+
 def test_claims_and_provenance_are_written(study: Path) -> None:
     claims = pd.read_csv(study / "claims.csv")
     assert len(claims) == 7 and "reproduced" not in set(claims.verdict)  # two seeds carry no claim
