@@ -112,7 +112,7 @@ display(Markdown(table(following_table(frame, params.variant), caption, "tab-fol
 #
 # Four words, by the interval and the smallest effect of interest δ that the study file declared before any run:
 # *supported* (wholly above 0), *contradicted* (wholly below), *no effect that matters* (wholly within ±δ),
-# *inconclusive* (anything else). A verdict on accuracy counts only where twice the joint passes move the validation
+# *inconclusive* (anything else, and whatever fewer than three seeds say). A verdict on accuracy counts only where twice the joint passes move the validation
 # accuracy of both by less than a point; elsewhere it is *not decided at this budget*. The paper's own numbers are not
 # available to this study.
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torchvision
 from trees import SHARED, generated_cars, generated_cub, generated_weights
 
 from p2p.data.images import ImageSet, load_images
@@ -151,3 +152,10 @@ def refuses() -> Callable[..., AbstractContextManager[None]]:
         assert not missing, f"{missing} not in: {message}"
 
     return check
+
+
+@pytest.fixture
+def squeezenet_state() -> dict[str, torch.Tensor]:
+    """Random weights of a whole SqueezeNet, its classifier among them."""
+    torch.manual_seed(7)
+    return torchvision.models.squeezenet1_1(weights=None).state_dict()

@@ -43,7 +43,9 @@ def test_one_seed_has_no_interval() -> None:
         ([-0.10, -0.11, -0.12], "contradicted"),
         ([0.010, 0.011, 0.012], "no effect that matters"),  # wholly above 0, and wholly within δ: too small to matter
         ([0.10, -0.02, 0.05], "inconclusive"),
-        ([0.10, 0.12], "inconclusive"),  # two seeds: the interval is wide
+        ([0.10, 0.12], "inconclusive"),
+        ([0.10, 0.10], "inconclusive"),  # an interval of no width, yet two seeds carry no claim
+        ([0.0, 0.0], "inconclusive"),
         ([0.10], "inconclusive"),
         ([], "inconclusive"),
     ],

@@ -10,22 +10,11 @@ import torch
 import torchvision
 from bounds import alike
 from safetensors.torch import load_file, save_file
+from trees import loaded
 
 from p2p.trunks import build_trunk
 
 # ---------------------------------------------------------------------------------------- weights from a file
-
-
-@pytest.fixture
-def squeezenet_state() -> dict[str, torch.Tensor]:
-    torch.manual_seed(7)
-    return torchvision.models.squeezenet1_1(weights=None).state_dict()
-
-
-def loaded(trunk: torch.nn.Module, state: dict[str, torch.Tensor]) -> bool:
-    """Whether the trunk's tensors, in order, are the first ones of the state."""
-    mine = list(trunk.state_dict().values())
-    return all(torch.equal(a, b) for a, b in zip(mine, state.values(), strict=False))
 
 
 def test_weights_round_trip(tmp_path, monkeypatch, capsys, squeezenet_state):

@@ -15,22 +15,10 @@ import pytest
 import torch
 import torchvision
 from safetensors.torch import save_file
+from trees import loaded
 
 from p2p.trunks import build_trunk
 from p2p.weights import WEIGHTS_HOST
-
-
-@pytest.fixture
-def squeezenet_state() -> dict[str, torch.Tensor]:
-    torch.manual_seed(7)
-    return torchvision.models.squeezenet1_1(weights=None).state_dict()
-
-
-def loaded(trunk: torch.nn.Module, state: dict[str, torch.Tensor]) -> bool:
-    """Whether the trunk's tensors, in order, are the first ones of the state."""
-    mine = list(trunk.state_dict().values())
-    return all(torch.equal(a, b) for a, b in zip(mine, state.values(), strict=False))
-
 
 # ------------------------------------------------------------------------------------------------- torchvision's
 

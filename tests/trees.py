@@ -128,3 +128,9 @@ def generated_weights(folder: Path) -> Path:
     part = {key: value for key, value in part.items() if not key.endswith("num_batches_tracked")}
     save_file(part, folder / "resnet18_to_layer3.safetensors")
     return folder
+
+
+def loaded(trunk: torch.nn.Module, state: dict[str, torch.Tensor]) -> bool:
+    """Whether the trunk's tensors, in order, are the first ones of the state."""
+    mine = list(trunk.state_dict().values())
+    return all(torch.equal(a, b) for a, b in zip(mine, state.values(), strict=False))

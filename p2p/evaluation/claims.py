@@ -83,8 +83,10 @@ def verdict(result: Paired, delta: float) -> str:
     """One of four words, by the 95 % interval and the smallest effect of interest δ.
 
     "no effect that matters": wholly within ±δ. "supported": wholly above 0. "contradicted": wholly below 0.
-    "inconclusive": anything else, a single seed among it.
+    "inconclusive": anything else, and whatever fewer than three seeds say, however alike they are.
     """
+    if result.n < 3:
+        return "inconclusive"
     if -delta <= result.low and result.high <= delta:
         return "no effect that matters"
     if result.low > 0:
