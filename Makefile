@@ -22,7 +22,7 @@ BIN    := .venv/bin
 SHELL  := /bin/bash
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data study test check lab book bench peers speed clean lock schema
+.PHONY: help setup data study search test check lab book bench peers speed clean lock schema
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 14
@@ -35,7 +35,7 @@ setup: .venv/.ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
 	@touch $@
 
-data study lab speed: export P2P_DATA ?= $(CURDIR)/data
+data study lab speed search: export P2P_DATA ?= $(CURDIR)/data
 data: setup ## photographs: download CUB, check CUB and Cars in P2P_DATA (default ./data), decode them (SIZE=224)
 	@$(BIN)/python -m p2p.data.download $(SETS) --root "$(P2P_DATA)" $(if $(SIZE),--size $(SIZE)) $(if $(URL),--url "$(URL)")
 
@@ -44,6 +44,9 @@ study: setup ## train, measure and picture a study (STUDY=quick), then build the
 	@$(BIN)/snakemake $(WHERE) --config study=$(STUDY) use=$(USE) only=$(ONLY) rehearse=$(REHEARSE) \
 		--nolock --rerun-incomplete --quiet host progress
 	@$(BIN)/python notebooks/execute.py --summary params/$(STUDY).yaml $(SHAPE)
+
+search: setup ## try recipes for a study on validation images alone: the trials of params/search/STUDY.yaml
+	@$(BIN)/python -m p2p.evaluation.search $(STUDY)
 
 test: export OMP_NUM_THREADS ?= 1
 test: setup ## the whole test suite, a test file a core (TESTS="-m numeric" or any other words for pytest)

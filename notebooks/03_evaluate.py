@@ -39,6 +39,7 @@ from IPython.display import SVG, Markdown, display
 from p2p import figures
 from p2p.data.images import load_images
 from p2p.device import choose_device
+from p2p.evaluation.kept import keep_answers
 from p2p.evaluation.pairs import matched_pairs, same_number, same_number_sentence
 from p2p.evaluation.triple import check_images, level_table, measure_triple, read_triple, triple_table
 from p2p.files import project_path, write_table
@@ -83,11 +84,13 @@ record = provenance(params, device, time.perf_counter() - began, len(images))
 out = project_path(params.results) / params.study / "evaluations"
 write_table(frame, out / f"{params.triple}-s{params.seed}.csv", 6)
 write_json(out / f"{params.triple}-s{params.seed}.json", record)
+keep_answers(out.parent / "answers", answers, images.labels)
 
 # %% [markdown]
 # ## Result
 #
-# The whole of it is in the result file; here are accuracy and the three metrics without a threshold.
+# The whole of it is in the result file, and the answers of the final networks are beside it (`p2p.evaluation.kept`), so
+# that any other metric can be computed from them later. Here are accuracy and the three metrics without a threshold.
 
 # %%
 caption = "Accuracy, AAP, AJS (τ = ∞) and PMS of every network of this seed. A dash: the metric does not apply."

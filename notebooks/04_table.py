@@ -35,7 +35,15 @@ from p2p import figures
 from p2p.evaluation.claims import claims, control_effects
 from p2p.evaluation.findings import runs_sentence, study_findings
 from p2p.evaluation.results import read_evaluations, run_records, write_study
-from p2p.evaluation.tables import claim_table, control_table, following_table, main_table, plain_text, stage_table
+from p2p.evaluation.tables import (
+    budget_table,
+    claim_table,
+    control_table,
+    following_table,
+    main_table,
+    plain_text,
+    stage_table,
+)
 from p2p.files import project_path, write_atomic, write_table
 from p2p.study.pages import provenance_box, table
 from p2p.study.params import PageParams, from_namespace
@@ -47,6 +55,7 @@ out = project_path(params.results) / params.study
 frame = read_evaluations(out, params.evaluations)
 records = run_records(params.all_runs(), project_path(params.runs) / params.study, out)
 write_study(out, params, frame, records)
+trained = frame[frame.role != "budget"]  # those of other budgets have a section of their own
 seeds = sorted(frame.seed.unique().tolist())
 
 # %% [markdown]
@@ -65,7 +74,7 @@ seeds = sorted(frame.seed.unique().tolist())
 # ## Result
 
 # %%
-tables = {name: main_table(frame, name, params.variant) for name in frame.triple.unique()}
+tables = {name: main_table(trained, name, params.variant) for name in frame.triple.unique()}
 write_atomic(out / "table.md", plain_text(tables, params.images, seeds))
 for i, (name, content) in enumerate(tables.items()):
     caption = (
@@ -78,7 +87,7 @@ for i, (name, content) in enumerate(tables.items()):
 # ## Seed by seed
 
 # %% mystnb={"figure": {"caption": "One dot a seed, bars their mean. Lines across: floor (random student) and second teacher (another seed).", "name": "fig-seeds"}, "image": {"alt": "Dot plot of accuracy, AJS and PMS for every network and seed."}}
-first = frame[(frame.triple == params.triple) & (frame.stage == "tuned")]
+first = trained[(trained.triple == params.triple) & (trained.stage == "tuned")]
 SVG(figures.svg(figures.seed_dots(first)))
 
 # %% [markdown]
@@ -89,7 +98,7 @@ SVG(figures.svg(figures.seed_dots(first)))
 
 # %%
 caption = "Top-1 accuracy on the test images by stage, and the largest distance of any prototype from its training patch after tuning."
-display(Markdown(table(stage_table(frame), caption, "tab-stages")))
+display(Markdown(table(stage_table(trained), caption, "tab-stages")))
 
 # %% [markdown]
 # ## How far the student got
@@ -101,6 +110,18 @@ display(Markdown(table(stage_table(frame), caption, "tab-stages")))
 # %%
 caption = "R² of the add-on map, share of prototypes with the teacher's number and source, and number of distinct ones; mean over seeds (lowest to highest)."
 display(Markdown(table(following_table(frame, params.variant), caption, "tab-following")))
+
+# %% [markdown]
+# ## Was the budget enough?
+#
+# Baseline and student with fewer and with more joint passes, all else as it is. A curve that still rises at the study's own
+# number of passes speaks about the schedule, not about the method; a study without other budgets shows nothing here.
+
+# %% mystnb={"figure": {"caption": "Accuracy on the test images, R² of the teacher's add-on map and PMS against the number of joint passes (logarithmic). Dots are seeds, lines their means; the thin upright line marks the passes of the study. Flat lines to its right say that more passes would change nothing.", "name": "fig-budget"}, "image": {"alt": "Accuracy, R² and PMS of baseline and student against the number of joint passes."}}
+budget = budget_table(frame, params.variant)
+if len(budget):
+    write_table(budget, out / "budget.csv", 6)
+    display(SVG(figures.svg(figures.budget_curves(budget[budget.triple == budget.triple.iloc[0]]))))
 
 # %% [markdown]
 # ## The claims

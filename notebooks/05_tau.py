@@ -42,7 +42,8 @@ began = time.perf_counter()
 whole = read_evaluations(project_path(params.results) / params.study, params.evaluations)
 frame = tau_rows(whole, params.triple, params.variant)
 drawn = frame[
-    (frame.stage == "tuned") & (frame.role != "control") | frame.metric.str.contains("_floor|_second_teacher")
+    (frame.stage == "tuned") & ~frame.role.isin(["control", "budget"])
+    | frame.metric.str.contains("_floor|_second_teacher")
 ]
 
 # %% [markdown]

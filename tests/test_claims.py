@@ -108,10 +108,12 @@ def test_accuracy_is_judged_only_where_twice_the_passes_move_neither_network() -
         rows("student", "paper", "top1", [0.8, 0.81, 0.82]),
     ]
     own = [rows(role, "paper", "top1_validation", [0.8, 0.8, 0.8]) for role in ("baseline", "student")]
+    own += [rows(role, "paper", "joint_passes", [40, 40, 40]) for role in ("baseline", "student")]
+    own += [rows("budget", f"{role}-160", "top1_validation", [0.9, 0.9]) for role in ("baseline", "student")]
 
     def said(baseline: list[float], student: list[float]) -> str:
         longer = [("baseline", baseline), ("student", student)]
-        doubled = [rows("control", f"doubled-{role}", "top1_validation", values) for role, values in longer]
+        doubled = [rows("budget", f"{role}-80", "top1_validation", values) for role, values in longer]
         return claims(frame(*networks, *own, *doubled)).set_index("metric").verdict["top1"]
 
     assert said([0.805, 0.806], [0.80, 0.79]) == "supported"  # two of the three seeds were trained twice as long

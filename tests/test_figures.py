@@ -109,6 +109,27 @@ def history(rounds: int = 1) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def budget_rows() -> pd.DataFrame:
+    rows = [
+        ("a-b", role, passes, seed, passes == 40, 0.5, 0.4, 0.6, 0.7 if role == "student" else np.nan, 0.3, 0.2)
+        for role in ("baseline", "student")
+        for passes in (3, 40, 80)
+        for seed in (0, 1)
+    ]
+    heads = ["triple", "role", "passes", "seed", "chosen", "top-1, validation", "top-1, after push", "top-1", "R²"]
+    return pd.DataFrame(rows, columns=[*heads, "PMS", "PMS, permuted"])
+
+
+def test_budget_curves_mark_the_passes_of_the_study() -> None:
+    figure = figures.budget_curves(budget_rows())
+    assert [ax.get_ylabel() for ax in figure.axes] == ["top-1 accuracy (test)", "R² of the add-on map", "PMS"]
+    for ax in figure.axes:
+        assert [tick.get_text() for tick in ax.get_xticklabels()] == ["3", "40", "80"]
+        assert any(list(line.get_xdata()) == [40, 40] for line in ax.lines)
+    colours = {line.get_color() for line in figure.axes[1].lines if len(line.get_xdata()) == 6}
+    assert colours == {figures.ROLES["student"]}  # a baseline was never taught: no R²
+
+
 def test_every_role_has_its_own_colour() -> None:
     assert set(figures.ROLES) == {"teacher", "baseline", "student", "control", "floor", "second teacher"}
     assert len(set(figures.ROLES.values())) == 6
@@ -126,6 +147,7 @@ def test_text_is_at_least_nine_points(images: ImageSet, runs: dict[str, Trained]
         figures.tau_curves(metric_rows()),
         figures.seed_dots(metric_rows()),
         figures.training_curves(history(), "run"),
+        figures.budget_curves(budget_rows()),
     ]
     for figure in drawn:
         assert figure.get_size_inches()[0] == 8

@@ -244,6 +244,27 @@ def test_evaluations_of_a_study(values):
     assert all(e.second_teacher_run == "" for e in alone.evaluations().values())
 
 
+def test_a_triple_has_its_own_seeds_and_other_budgets(values, refuses):
+    first, second = values["triples"]
+    first |= {"budget": {3: [0], 80: [0, 1]}}
+    second |= {"seeds": [1]}
+    study = check(Study, values, "example")
+    runs, evaluations = study.runs(), study.evaluations()
+    assert list(evaluations) == ["big-half-s0", "big-half-s1", "big-vgg-s1"]
+    assert evaluations["big-vgg-s1"].second_teacher_run == ""
+    assert evaluations["big-half-s1"].budget_runs.keys() == {"baseline-80", "student-80"}
+    own, longer = (runs[evaluations["big-half-s0"].budget_runs[f"student-{passes}"]] for passes in (3, 80))
+    student = runs[evaluations["big-half-s0"].student_runs["paper"]]
+    assert (own.joint_epochs, longer.joint_epochs) == (3, 80)
+    same = {"run": "", "role": "student", "variant": "", "joint_epochs": 1}
+    assert own.model_copy(update=same) == longer.model_copy(update=same) == student.model_copy(update=same)
+    for wrong in ({"seeds": [7]}, {"budget": {80: [7]}}, {"seeds": [1], "budget": {80: [0]}}):
+        with refuses("triple 'big-half'", "the seed " + ("0" if "seeds" in wrong and "budget" in wrong else "7")):
+            check(Study, {**values, "triples": [{**first, "budget": {}} | wrong, second]}, "example")
+    with refuses("'budget'", "0 joint passes"):
+        check(Study, {**values, "triples": [{**first, "budget": {0: [1]}}, second]}, "example")
+
+
 @pytest.mark.parametrize("key", ["grid", "prototypes_per_class", "prototype_depth"])
 def test_teacher_and_student_must_match(key, values, write, refuses):
     values["triples"][1]["student"][key] = 4

@@ -54,6 +54,23 @@ def study(*more: list, seeds: int = 2) -> pd.DataFrame:  # type: ignore[type-arg
     )
 
 
+def test_budget_table_puts_the_studys_own_passes_among_the_others() -> None:
+    own = [rows(role, "joint_passes", 40, 40) for role in ("baseline", "student")]
+    longer = rows("budget", "joint_passes", 80, variant="student-80") + rows("budget", "pms", 0.7, variant="student-80")
+    shorter = rows("budget", "joint_passes", 3, variant="baseline-3") + rows("budget", "pms", 0.1, variant="baseline-3")
+    pushed = rows("budget", "top1", 0.25, variant="student-80", stage="push")
+    other = [("s", "u", *row[2:]) for row in rows("student", "top1", 0.5)]  # a triple without other budgets
+    found = tables.budget_table(study(*own, longer, shorter, pushed, other))
+    assert set(found["triple"]) == {"t"}
+    keys = found[["role", "passes", "seed", "chosen"]].to_numpy().tolist()
+    expected = [["baseline", 3, 0, False], ["baseline", 40, 0, True], ["baseline", 40, 1, True]]
+    expected += [["student", 40, 0, True], ["student", 40, 1, True], ["student", 80, 0, False]]
+    assert keys == expected
+    assert found["PMS"].tolist() == [0.1, 0.2, 0.2, 0.3, 0.5, 0.7]
+    assert found["top-1, after push"].tolist()[-1] == 0.25 and found["R²"].isna().all()
+    assert tables.budget_table(study()).empty
+
+
 # ----------------------------------------------------------------------------------------------------- one evaluation
 
 

@@ -141,18 +141,17 @@ def claims(frame: pd.DataFrame, variant: str = "paper", deltas: Mapping[str, flo
 def flat_budget(frame: pd.DataFrame, variant: str = "paper") -> bool:
     """Whether twice the joint passes move the validation accuracy of baseline and student by less than `FLAT`.
 
-    Twice as long are the controls `doubled-baseline` and `doubled-student` of the study; without them it is not known.
+    Twice as long are runs of the triple's `budget`; without them it is not known.
 
     Args:
         frame: Metric rows of one triple.
         variant: Of the student.
     """
     rows = without_threshold(frame)
-    for control, role, name in (("doubled-baseline", "baseline", "paper"), ("doubled-student", "student", variant)):
-        longer, own = (
-            _by_seed(rows, "control", control, "top1_validation"),
-            _by_seed(rows, role, name, "top1_validation"),
-        )
+    for role, name in (("baseline", "paper"), ("student", variant)):
+        passes = _by_seed(rows, role, name, "joint_passes")
+        doubled = f"{role}-{2 * int(passes.max())}" if len(passes) else ""
+        longer, own = (_by_seed(rows, *who, "top1_validation") for who in (("budget", doubled), (role, name)))
         moved = (longer - own).dropna()
         if moved.empty or abs(moved.mean()) >= FLAT:
             return False

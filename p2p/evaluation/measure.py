@@ -25,7 +25,7 @@ class Answer:
     """What one network answered to the test images.
 
     Attributes:
-        role: teacher, baseline, student or control.
+        role: teacher, baseline, student, control or budget.
         variant: As in the result files.
         run: Its outcome (`run.json`): accuracies by stage, projection error.
         tables: Response tables by stage, "pre_push" and "tuned"; empty for a linear classifier.
@@ -53,6 +53,9 @@ def own_rows(answer: Answer, quarter: float) -> Iterator[Row]:
     for stage, value in answer.run["top1"].items():
         yield (*who, stage, "top1", ALWAYS, value)
     yield (*who, "tuned", "top1_validation", ALWAYS, answer.run["validation"])
+    params = answer.trained.params
+    if params.schedule == "lean":
+        yield (*who, "tuned", "joint_passes", ALWAYS, float(params.joint_epochs * params.rounds))
     for name in ("parameters", "projection_error", "distinct_prototypes", "tau_quarter", "r2"):
         if name in answer.run:
             yield (*who, "tuned", name, ALWAYS, float(answer.run[name]))

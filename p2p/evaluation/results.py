@@ -118,6 +118,8 @@ def read_costs(names: Iterable[str], place: Path, out: Path) -> tuple[pd.DataFra
         if not file.is_file():
             continue
         run = json.loads(file.read_text())
+        if run["parameters"]["role"] == "budget":
+            continue  # their place is the budget figure
         who = {"run": name} | {key: run["parameters"][key] for key in ("network", "role", "variant", "seed")}
         history = pd.read_csv(file.with_name("history.csv"))
         history["hours"] = history["seconds"].cumsum() / 3600

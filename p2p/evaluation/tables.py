@@ -127,6 +127,37 @@ def following_table(frame: pd.DataFrame, variant: str = "paper") -> pd.DataFrame
     return pd.DataFrame(rows)
 
 
+def budget_table(frame: pd.DataFrame, variant: str = "paper") -> pd.DataFrame:
+    """The rows of `budget.csv`: what baseline and student reach with fewer and more joint passes, and the study's own.
+
+    Args:
+        frame: Metric rows of a study, all seeds.
+        variant: Of the student.
+
+    Returns:
+        triple, role, passes, seed, chosen (whether the study trains so long), "top-1, validation", "top-1, after push",
+        top-1, R², PMS, "PMS, permuted"; empty for a study without `budget`.
+    """
+    heads = {"top1_validation": "top-1, validation", "push": "top-1, after push", "top1": "top-1", "r2": "R²"}
+    heads |= {"pms": "PMS", "pms_permuted": "PMS, permuted"}
+    rows = without_threshold(frame)
+    pushed = frame[(frame["stage"] == "push") & (frame["metric"] == "top1")].assign(metric="push")
+    rows = pd.concat([rows, pushed], ignore_index=True)
+    shown = {f"{role}-{kind}" for role in ("baseline", "student") for kind in ("paper", variant)}
+    chosen = (rows["role"] + "-" + rows["variant"]).isin(shown)
+    longer = rows["role"] == "budget"
+    with_budget = rows["triple"].isin(rows.loc[longer, "triple"])
+    rows = rows.assign(chosen=chosen)[(chosen | longer) & with_budget]
+    rows["role"] = rows["role"].where(rows["chosen"], rows["variant"].str.replace(r"-\d+$", "", regex=True))
+    keys = ["triple", "role", "variant", "seed", "chosen"]
+    wide = rows.pivot_table(index=keys, columns="metric", values="value", sort=False)
+    if wide.empty:
+        return pd.DataFrame(columns=["triple", "role", "passes", "seed", "chosen", *heads.values()])
+    wide = wide.reset_index().rename(columns={"joint_passes": "passes", **heads}).astype({"passes": int})
+    wide = wide.sort_values(["triple", "role", "passes", "seed"], kind="stable", ignore_index=True)
+    return wide.reindex(columns=["triple", "role", "passes", "seed", "chosen", *heads.values()])
+
+
 def claim_table(claims: pd.DataFrame) -> pd.DataFrame:
     """The rows of `claims.csv` (see `p2p.evaluation.claims.claims`) as they are read.
 

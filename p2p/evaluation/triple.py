@@ -44,10 +44,11 @@ def read_answer(place: Path, role: str, variant: str, run: str) -> Answer:
 
 
 def read_triple(params: EvaluateParams, place: Path) -> list[Answer]:
-    """Teacher, baseline, students and controls, in this order; the student of the first variant is the third."""
+    """Teacher, baseline, students, controls and other budgets, in this order; the first student is the third."""
     wanted = [("teacher", "paper", params.teacher_run), ("baseline", "paper", params.baseline_run)]
     wanted += [("student", variant, run) for variant, run in params.student_runs.items()]
     wanted += [("control", variant, run) for variant, run in params.control_runs.items()]
+    wanted += [("budget", variant, run) for variant, run in params.budget_runs.items()]
     return [read_answer(place, *one) for one in wanted]
 
 
@@ -109,7 +110,7 @@ def triple_table(frame: pd.DataFrame) -> pd.DataFrame:
         network, top-1, AAP, AJS, "AJS, permuted", PMS, "PMS, permuted", …; columns of metrics that no network has are
         left out.
     """
-    top = without_threshold(frame)
+    top = without_threshold(frame[frame["role"] != "budget"])
     wide = top.pivot_table(index=["role", "variant"], columns="metric", values="value", sort=False)
     heads = {"top1": "top-1"} | {metric.name: metric.label for metric in metrics.OF_ONE if metric.shown}
     for metric in metrics.OF_TWO:

@@ -3,7 +3,7 @@
 Curves are in `pages` and `speed`, images in `pictures`, the look of all in `style`. Imports every other room.
 """
 
-from p2p.figures.pages import pair_curves, seed_dots, tau_curves, training_curves
+from p2p.figures.pages import budget_curves, pair_curves, seed_dots, tau_curves, training_curves
 from p2p.figures.pictures import (
     augmentation_sheet,
     choose_matches,
@@ -18,6 +18,7 @@ from p2p.figures.style import ROLES, save, svg
 __all__ = [
     "ROLES",
     "augmentation_sheet",
+    "budget_curves",
     "choose_matches",
     "image_sheet",
     "matched_patches",

@@ -152,6 +152,44 @@ def training_curves(history: pd.DataFrame, title: str = "") -> Figure:
     return figure
 
 
+@styled
+def budget_curves(budget: pd.DataFrame) -> Figure:
+    """Accuracy, R² and PMS against the number of joint passes: a dot a seed, a line through their means.
+
+    Args:
+        budget: Rows of one triple, see `p2p.evaluation.tables.budget_table`.
+    """
+    figure = Figure(figsize=(WIDTH, 3.5), layout="constrained")
+    panels = (
+        ("top-1 accuracy (test)", {"top-1": "-", "top-1, after push": ":"}),
+        ("R² of the add-on map", {"R²": "-"}),
+        ("PMS", {"PMS": "-", "PMS, permuted": ":"}),
+    )
+    passes = sorted(budget["passes"].unique())
+    for ax, (label, lines) in zip(figure.subplots(1, 3), panels, strict=True):
+        for role, rows in budget.groupby("role", sort=True):
+            for column, dash in lines.items():
+                known = rows.dropna(subset=column)
+                means = known.groupby("passes")[column].mean()
+                ax.plot(means.index, means, dash, color=look.role(str(role)))
+                if dash == "-":
+                    how: dict[str, Any] = {"ms": 4.5, "alpha": 0.6, "mew": 0, "color": look.role(str(role))}
+                    ax.plot(known["passes"], known[column], MARKERS[str(role)], **how)
+        for chosen in budget.loc[budget["chosen"], "passes"].unique():
+            ax.axvline(chosen, color=SHARED, linewidth=0.8, alpha=0.6, zorder=-1)
+        ax.set(xscale="log", xlabel="joint passes", ylabel=label)
+        ax.set_xticks(passes, [str(n) for n in passes])
+        ax.xaxis.minorticks_off()
+    names = {"baseline": "baseline", "student": "student"}
+    handles = [Line2D([], [], color=ROLES[r], marker=MARKERS[r], ms=4.5, label=n) for r, n in names.items()]
+    handles += [
+        Line2D([], [], color="#555555", linestyle=":", label="straight after the push (left); images permuted (right)"),
+        Line2D([], [], color=SHARED, linewidth=0.8, label="the study's passes"),
+    ]
+    look.legend(figure, handles)
+    return figure
+
+
 def _one_setting(frame: pd.DataFrame) -> pd.DataFrame:
     for column in {"study", "triple", "stage"} & set(frame):
         found = sorted(map(str, frame[column].dropna().unique()))

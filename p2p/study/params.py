@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from p2p.errors import UserError
 
-Role = Literal["teacher", "baseline", "student", "control"]
+Role = Literal["teacher", "baseline", "student", "control", "budget"]
 
 
 class Strict(BaseModel):
@@ -178,6 +178,7 @@ class EvaluateParams(DataParams):
     baseline_run: str = "baseline-small_half-s0"
     student_runs: dict[str, str] = Field({"paper": "student-small-small_half-paper-s0"}, description="variant: run.")
     control_runs: dict[str, str] = Field({}, description="variant: run.")
+    budget_runs: dict[str, str] = Field({}, description="<role>-<joint passes>: run, trained longer or shorter.")
     second_teacher_run: str = Field("", description="A teacher of another seed; empty: none.")
     ajs_empty: Literal["zero", "skip", "one"] = Field("zero", description="A11: AJS of two empty sets.")
     runs: str = "runs"

@@ -21,12 +21,20 @@ class Triple(Strict):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     teacher: dict[str, Any]
     student: dict[str, Any]
+    seeds: list[int] = Field([], description="Of the study's seeds those that this triple has; empty: all.")
+    budget: dict[int, list[int]] = Field(
+        {}, description="Joint passes: seeds of baseline and student with so many of them, all else as it is."
+    )
 
     @model_validator(mode="after")
     def _named(self) -> Self:
         for part, keys in (("teacher", self.teacher), ("student", self.student)):
             if not isinstance(keys.get("network"), str):
                 raise ValueError(f"the {part} of triple '{self.name}' needs 'network', the name of its trunk")
+        if any(passes < 1 for passes in self.budget):
+            raise ValueError(
+                f"'budget' of triple '{self.name}' has {min(self.budget)} joint passes; expected 1 or more"
+            )
         return self
 
 
@@ -78,6 +86,14 @@ class Study(Strict):
     def _consistent(self) -> Self:
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"'seeds' names a seed twice: {self.seeds}; each is one run")
+        for triple in self.triples:
+            own = triple.seeds or self.seeds
+            wrong = (set(own) - set(self.seeds)) | (set().union(*triple.budget.values()) - set(own))
+            if wrong:
+                raise ValueError(
+                    f"triple '{triple.name}' names the seed {min(wrong)}; expected seeds of the study, "
+                    f"{self.seeds}, and in its 'budget' seeds of its own, {own}"
+                )
         names = [control.name for control in self.controls]
         if len(set(names)) < len(names) or "random" in names:
             raise ValueError(f"'controls' have the names {names}; each needs its own, and 'random' is the floor's")
@@ -134,7 +150,7 @@ class Study(Strict):
         values["data"] = {**self.data, **{k: min(self.data.get(k) or v, v) for k, v in REHEARSAL_DATA.items()}}
         values["recipe"] = shorten({**REHEARSAL, **self.recipe})
         for triple in values["triples"]:
-            triple |= {part: shorten(triple[part]) for part in ("teacher", "student")}
+            triple |= {part: shorten(triple[part]) for part in ("teacher", "student")} | {"seeds": [], "budget": {}}
         values["variants"] = {name: shorten(change) for name, change in self.variants.items()}
         for control in values["controls"]:
             control["change"] = shorten(control["change"])
@@ -147,6 +163,8 @@ class Study(Strict):
         found: dict[str, TrainParams] = {}
         for seed in self.seeds:
             for triple in self.triples:
+                if triple.seeds and seed not in triple.seeds:
+                    continue
                 for run in self._triple_runs(triple, seed):
                     if found.setdefault(run.run, run) != run:
                         raise UserError(
@@ -186,6 +204,13 @@ class Study(Strict):
             run = f"control-{control.name}-{middle}-s{seed}"
             there = f"{where}, control '{control.name}'"
             out.append(self._train(run, "control", control.name, seed, there, *parts, control.change))
+        variant, change = next(iter(self.variants.items()))
+        for passes in (passes for passes, seeds in triple.budget.items() if seed in seeds):
+            longer = {"joint_epochs": passes}
+            for role, extra in (("baseline", {}), ("student", taught | change)):
+                middle = plain(s["network"]) if role == "baseline" else f"{triple.name}-{variant}"
+                run, name = f"budget-{role}-{middle}-{passes}-s{seed}", f"{role}-{passes}"
+                out.append(self._train(run, "budget", name, seed, f"{where}, budget {passes}", s, extra, longer))
         for taught_run in out:
             for key in ("grid", "prototypes_per_class", "prototype_depth", "prototype_layer"):
                 mine, theirs = getattr(taught_run, key), getattr(out[0], key)
@@ -211,13 +236,14 @@ class Study(Strict):
         """The evaluation of each triple and seed, by `<triple>-s<seed>`."""
         out = {}
         for triple in self.triples:
-            for i, seed in enumerate(self.seeds):
+            seeds = triple.seeds or self.seeds
+            for i, seed in enumerate(seeds):
                 runs = self._triple_runs(triple, seed)
                 by = {
                     role: {r.variant: r.run for r in runs if r.role == role}
-                    for role in ("teacher", "baseline", "student", "control")
+                    for role in ("teacher", "baseline", "student", "control", "budget")
                 }
-                other = self.seeds[(i + 1) % len(self.seeds)]
+                other = seeds[(i + 1) % len(seeds)]
                 second = f"teacher-{plain(triple.teacher['network'])}-s{other}" if other != seed else ""
                 values = {
                     **self.data,
@@ -229,6 +255,7 @@ class Study(Strict):
                     "baseline_run": by["baseline"]["paper"],
                     "student_runs": by["student"],
                     "control_runs": by["control"],
+                    "budget_runs": by["budget"],
                     "second_teacher_run": second,
                 }
                 out[f"{triple.name}-s{seed}"] = check(EvaluateParams, values, f"study '{self.study}'")

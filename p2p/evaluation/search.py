@@ -1,0 +1,127 @@
+"""A search for recipes, on validation images alone, with a seed that no published run has: `make search STUDY=…`.
+
+`params/search/<study>.yaml` lists the trials; `results/search/<study>.csv` gets a row for each, as it is finished.
+Nothing here reads a test image.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from p2p import metrics
+from p2p.data.images import ImageSet, load_images
+from p2p.device import choose_device
+from p2p.errors import UserError
+from p2p.evaluation.pairs import matched_pairs, same_number
+from p2p.evaluation.runs import Trained, load_run, respond, top1
+from p2p.files import project_path, run_lock, write_table
+from p2p.networks import ProtoNet
+from p2p.projection import same_source
+from p2p.study.params import Strict, TrainParams, check
+from p2p.study.study import Control, load_study
+from p2p.training.trainer import Trainer
+
+
+class Search(Strict):
+    """A file of `params/search/`: trials, each a change of a role's recipe in the study of the same name."""
+
+    seed: int
+    triple: str
+    trials: list[Control]
+
+
+def load_search(path: Path) -> tuple[Search, dict[str, TrainParams]]:
+    """The search, and its runs: teacher, baseline and student of the study with the search's seed, then the trials.
+
+    Args:
+        path: Of the search; the study's file lies in the folder above.
+
+    Raises:
+        UserError: No such file, or a wrong key, in one sentence; the seed is one of the study's own.
+    """
+    if not path.is_file():
+        raise UserError(f"Search file {path} not found; expected the trials of a study (see params/search).")
+    search = check(Search, yaml.safe_load(path.read_text()), str(path))
+    study = load_study(path.parents[1] / path.name, only=search.triple)
+    if search.seed in study.seeds:
+        raise UserError(f"{path}: seed {search.seed} is one of the study's own; search with another.")
+    triples = [triple.model_copy(update={"budget": {}, "seeds": []}) for triple in study.triples]
+    change = {"study": f"{study.study}-search", "seeds": [search.seed], "controls": search.trials, "triples": triples}
+    searched = study.model_copy(update=change)
+    return search, searched.runs()
+
+
+def trial(params: TrainParams, images: ImageSet, place: Path, teacher: str) -> dict[str, Any]:
+    """Train one network, or go on with it, and say what the validation images say.
+
+    Args:
+        params: Of the run.
+        images: All splits; the test split is not read.
+        place: Folder of the search's runs.
+        teacher: The run whose answers PMS and the others compare with; its teacher's, or of a baseline the study's.
+
+    Returns:
+        A row of the table.
+    """
+    taught: Trained | None = load_run(place / params.teacher_run, images.pixels.device) if params.teacher_run else None
+    network = taught.network if taught else None
+    assert network is None or isinstance(network, ProtoNet)
+    folder = place / params.run
+    with run_lock(folder):
+        trainer = Trainer(params, images, folder, network, taught.projection if taught else None)
+        trainer.run()
+    own, history = load_run(folder, images.pixels.device), trainer.history
+    push, joint = (next(r for r in reversed(history) if r["phase"] == phase) for phase in ("push", "joint"))
+    row = {
+        "before push": joint["validation"],
+        "after push": push["validation"],
+        "tuned": history[-1]["validation"],
+        "cross-entropy, before push": joint["validation_ce"],
+        "cross-entropy, tuned": history[-1]["validation_ce"],
+        "R², training": joint.get("r2"),
+        "R²": joint.get("r2_validation"),
+        "minutes": trainer.seconds / 60,
+    }
+    if params.run == teacher:
+        return row
+    other, held = load_run(place / teacher, images.pixels.device), images.subset("validation")
+    if isinstance(own.network, ProtoNet) and isinstance(other.network, ProtoNet):
+        (theirs,), (mine,) = respond(other.network, held.pixels), respond(own.network, held.pixels)
+        row["PMS"] = metrics.pms(theirs, mine).value
+        row["same number"] = same_number(matched_pairs(theirs, mine)[0])
+        row["teacher's head"] = top1(mine, other.network.decision.weight, held.labels, own.network.layer)
+        assert other.projection is not None and own.projection is not None
+        if len(other.projection.images) == len(own.projection.images):
+            row["same source image"] = same_source(other.projection, own.projection, params.prototypes_per_class).image
+    return row
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description="Trials of a study's recipe, on validation images alone.")
+    parser.add_argument("study", help="a file of params/search, without its ending")
+    name = parser.parse_args(arguments).study
+    search, runs = load_search(project_path("params") / "search" / f"{name}.yaml")
+    first = next(iter(runs.values()))
+    images = load_images(first, choose_device(first.device))
+    trials = {one.name: one for one in search.trials}
+    place, rows = project_path(first.runs) / first.study, []
+    for params in runs.values():
+        one = trials.get(params.variant) if params.role == "control" else None
+        what = {"role": one.of, "changed": json.dumps(one.change)} if one else {"role": params.role, "changed": ""}
+        rows.append({"seed": search.seed, **what} | trial(params, images, place, first.run))
+        write_table(pd.DataFrame(rows), project_path("results") / "search" / f"{name}.csv", 4)
+        print(json.dumps(rows[-1]), flush=True)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except UserError as error:
+        sys.exit(str(error))
