@@ -24,6 +24,7 @@ def measure(device: torch.device, tiny: bool) -> pd.DataFrame:
     rows: list[Row] = []
     for part in (steps.training_step, steps.inference, steps.trunk_alone):
         rows += part("resnet18", shape, 1, repeats, device)
+    rows += steps.distillation_step("mobilenet_v2", "squeezenet1_1", shape, 4, repeats, device)
     classes = 4 if tiny else 20
     pixels = torch.randint(0, 256, (count, 3, size, size), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
     labels = (torch.arange(count) * classes // count).to(device)

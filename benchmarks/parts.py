@@ -126,6 +126,8 @@ def step_rows(params: SpeedParams, device: torch.device) -> list[Row]:
         for work in (steps.training_step, steps.inference):
             rows += work(trunk, shape, params.steps, params.repeats, device)
         rows += steps.trunk_alone(trunk, shape, params.steps, (params.repeats + 1) // 2, device)
+    teacher, student = params.taught
+    rows += steps.distillation_step(teacher, student, shape, params.passes_per_copy, params.repeats, device)
     return rows
 
 

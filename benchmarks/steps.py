@@ -11,13 +11,14 @@ from torch import Tensor, nn
 from benchmarks import cabrnet_peer, classic
 from benchmarks.timing import OURS, Row, compare, interleave
 from p2p.device import has_bfloat16
-from p2p.networks import ProtoNet
+from p2p.networks import Output, ProtoNet
 from p2p.study.params import TrainParams
 from p2p.training.batches import autocast
 from p2p.training.build import build_network
 from p2p.training.objective import objective
 
 HALF = "ours, bfloat16"
+UNTAUGHT = "not taught (baseline)"
 CABRNET, LEGACY, CLASSIC = "CaBRNet 1.2", "CaBRNet 1.2, legacy distances", "classic"
 
 
@@ -115,6 +116,57 @@ def training_step(trunk: str, shape: Shape, steps: int, repeats: int, device: to
     half = seconds.pop(HALF, None)
     rows = compare("training step", name, device, seconds)
     return rows + (compare("training step, bfloat16 trunk", name, device, {**seconds, OURS: half}) if half else [])
+
+
+def distillation_step(
+    teacher: str, student: str, shape: Shape, copies: int, repeats: int, device: torch.device
+) -> list[Row]:
+    """A student's passes over one batch of `copies` passes, of which the teacher answers to the first.
+
+    Beside it the teacher asked at every step, without a graph; the released way, under autograd at every step (A12);
+    and the same steps of the same network without a teacher, the baseline's.
+
+    Args:
+        teacher, student: Trunks.
+        shape: Sizes.
+        copies: Passes over an augmented copy, as joint_epochs / joint_copies of a study.
+        repeats: Rounds.
+        device: Of both.
+    """
+    asked, given = setting(teacher, shape, 1, device).network, setting(student, shape, 1, device)
+    taught = given.params.model_copy(update={"distillation": {"global": 10.0, "ppc": 10.0}})
+    network, images, labels = given.network, *given.raw[0]
+    optimizer = adam(network.trunk, network.addon, network.prototypes, network.decision, fused=True)
+
+    def ask(graph: bool) -> Output:
+        with torch.enable_grad() if graph else torch.no_grad(), autocast(device):
+            return asked.eval()(images)
+
+    def passes(params: TrainParams, answers: Callable[[int], Output | None]) -> None:
+        network.train()
+        for number in range(copies):
+            answer = answers(number)
+            with autocast(device):
+                out = network(images)
+            loss, _ = objective(out, labels, network, params, answer)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+
+    kept: list[Output] = []
+
+    def once(number: int) -> Output:
+        kept[:] = kept[:1] if number else [ask(False)]
+        return kept[0]
+
+    contenders: dict[str, Callable[[], object]] = {
+        OURS: lambda: passes(taught, once),
+        "teacher asked at every step": lambda: passes(taught, lambda number: ask(False)),
+        "released way, teacher under autograd": lambda: passes(taught, lambda number: ask(True)),
+        UNTAUGHT: lambda: passes(given.params, lambda number: None),
+    }
+    name = f"{teacher} → {student} {shape}"
+    return compare("distillation step", name, device, interleave(contenders, repeats, device))
 
 
 def _cabrnet_step(given: Setting, trunk: str, legacy: bool) -> Callable[[], object]:

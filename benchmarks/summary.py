@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from benchmarks.steps import UNTAUGHT
 from benchmarks.timing import COLUMNS, Row
 
 PARTS = {
-    "steps": ("training step", "training step, bfloat16 trunk", "inference", "trunk alone"),
+    "steps": ("training step", "training step, bfloat16 trunk", "distillation step", "inference", "trunk alone"),
     "push": ("push", "push, search alone"),
     "decision": ("decision layer",),
     "metrics": ("AAP", "AJS", "PMS"),
@@ -36,8 +37,8 @@ def merge(rows: list[Row], path: Path, parts: list[str]) -> pd.DataFrame:
 
 
 def best_peer(frame: pd.DataFrame) -> pd.DataFrame:
-    """For each work and shape the row of the fastest peer."""
-    timed = frame.dropna(subset=["peer_s"])
+    """For each work and shape the row of the fastest peer; a network that is not taught does less, so it is none."""
+    timed = frame[frame["peer"] != UNTAUGHT].dropna(subset=["peer_s"])
     return timed.loc[timed.groupby(["work", "shape"], sort=False)["peer_s"].idxmin()]
 
 

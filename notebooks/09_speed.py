@@ -69,6 +69,11 @@ display(*map(Markdown, page.setting(device)))
 # On a CPU with bfloat16 units a second row shows ours with `precision: bfloat16` (the trunk alone; distances stay in float32);
 # the peers know float32 only.
 #
+# The distillation step is four passes over a batch, as a student makes them over one augmented copy of its images: the
+# teacher is asked once and its answer kept. The other contenders are our own student with the teacher asked at every step,
+# with and without a graph (the released code has one, A12), and the same network without a teacher: its ratio is below one,
+# and its inverse is what teaching costs.
+#
 # What favours the peers: nobody reads image files inside the clock; the classic push draws no heat maps; both peers' images
 # are normalised beforehand, ours inside the clock; the memory allocator is set as this project sets it, for all. On a GPU
 # each runs in its own precision: ours with the trunk in bfloat16, as it trains; the peers in float32 with PyTorch's

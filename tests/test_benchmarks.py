@@ -118,6 +118,15 @@ def test_half_precision_is_timed_where_the_cpu_has_units_for_it(units: bool, mon
     assert {row["work"] for row in rows} == {"training step"} | ({HALF_STEP} if units else set())
 
 
+def test_a_distillation_step_asks_the_teacher_once_and_is_set_beside_the_untaught_network() -> None:
+    rows = steps.distillation_step("mobilenet_v2", "squeezenet1_1", steps.Shape(4, 2, 8, 64, 2, 2), 4, 1, CPU)
+    assert {row["work"] for row in rows} == {"distillation step"}
+    peers = ["teacher asked at every step", "released way, teacher under autograd", steps.UNTAUGHT]
+    assert [row["peer"] for row in rows] == peers
+    frame = pd.DataFrame(rows).assign(peer_s=[3.0, 4.0, 1.0], ours_s=1.5)
+    assert summary.best_peer(frame)["peer"].tolist() == peers[:1]  # who is not taught is no peer
+
+
 @pytest.mark.numeric
 def test_sets_give_our_metrics() -> None:
     teacher, student = stages.tables(40, 9, 3)

@@ -71,6 +71,17 @@ def test_budget_table_puts_the_studys_own_passes_among_the_others() -> None:
     assert tables.budget_table(study()).empty
 
 
+def test_short_schedule_sets_the_shortest_budget_beside_the_studys_own() -> None:
+    heads = ["triple", "role", "passes", "chosen", "R²", "PMS", "top-1, after push"]
+    lines = [("t", "student", 3, False, 0.5, 0.3, 0.6), ("t", "baseline", 3, False, nan, 0.2, 0.5)]
+    lines += [("t", "student", 40, True, 0.75, 0.5, 0.8), ("t", "baseline", 40, True, nan, 0.25, 0.55)]
+    (said,) = findings.short_schedule(pd.DataFrame(lines, columns=heads), "t")
+    assert "with 3 joint passes the student reproduces an R² of 0.50 of the teacher's map, its PMS is 0.30" in said
+    assert "(baseline 0.20)" in said and "with 40 joint passes" in said and "0.80 of the images (baseline 0.55)" in said
+    assert findings.short_schedule(pd.DataFrame(lines[2:], columns=heads), "t") == []
+    assert findings.short_schedule(pd.DataFrame(lines, columns=heads), "u") == []
+
+
 # ----------------------------------------------------------------------------------------------------- one evaluation
 
 

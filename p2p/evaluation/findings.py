@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from p2p.evaluation.rows import without_threshold
+from p2p.evaluation.tables import budget_table
 
 NONE = "none"
 
@@ -115,10 +116,36 @@ def beaten_by_a_random_network(frame: pd.DataFrame, triple: str, variant: str = 
     return f"A network with random weights passes the student in {' and '.join(said)}." if said else ""
 
 
+def short_schedule(budget: pd.DataFrame, triple: str) -> list[str]:
+    """What the shortest budget would have said, beside the study's own; nothing without a shorter one.
+
+    Args:
+        budget: As `p2p.evaluation.tables.budget_table` gives it.
+        triple: Whose.
+    """
+    rows = budget[budget["triple"] == triple]
+    chosen, passes = rows.loc[rows["chosen"], "passes"], rows["passes"]
+    if rows.empty or passes.min() == chosen.min():
+        return []
+
+    def told(role: str, passes: int, column: str) -> str:
+        return f"{rows.loc[(rows['role'] == role) & (rows['passes'] == passes), column].mean():.2f}"
+
+    parts = []
+    for count in (int(passes.min()), int(chosen.min())):
+        parts.append(
+            f"with {count} joint passes the student reproduces an R² of {told('student', count, 'R²')} of the "
+            f"teacher's map, its PMS is {told('student', count, 'PMS')} (baseline {told('baseline', count, 'PMS')}), "
+            f"and straight after the push it is right in {told('student', count, 'top-1, after push')} of the images "
+            f"(baseline {told('baseline', count, 'top-1, after push')})"
+        )
+    return [f"What a short schedule does: {'; '.join(parts)}. All else is the same method."]
+
+
 def study_findings(
     frame: pd.DataFrame, claims: pd.DataFrame, images: str, controls: dict[str, str], variant: str = "paper"
 ) -> str:
-    """`findings.md`: a paragraph for each triple, what prototypes cost there, and the verdicts.
+    """`findings.md`: for each triple a paragraph, what a short schedule does and prototypes cost, and the verdicts.
 
     Args:
         frame: Metric rows of a study, all seeds; columns as `p2p.evaluation.rows.COLUMNS`.
@@ -131,6 +158,7 @@ def study_findings(
     for triple in frame["triple"].unique():
         parts.append(comparison(frame, triple, images, variant))
         parts += filter(None, [beaten_by_a_random_network(frame, triple, variant)])
+        parts += short_schedule(budget_table(frame, variant), triple)
         parts += price_of_prototypes(frame, triple, controls, variant)
     return "\n\n".join([*parts, *verdicts(claims)])
 

@@ -50,6 +50,13 @@ class SpeedParams(Strict):
     trunks: list[str] = Field(
         ["resnet18", "resnet50", "vgg16", "mobilenet_v2"], description="Of the steps; random weights."
     )
+    taught: list[str] = Field(
+        ["mobilenet_v2", "squeezenet1_1"],
+        min_length=2,
+        max_length=2,
+        description="Teacher and student of the distillation step; random weights.",
+    )
+    passes_per_copy: int = Field(4, ge=1, description="Passes over an augmented copy, its teacher asked once.")
     size: int = Field(224, ge=32, description="Of the steps: side of the images, pixels.")
     grid: int = Field(7, ge=2, description="Of the steps and metrics: side of the grid, cells.")
     classes: int = Field(200, ge=2, description="K of the steps.")
