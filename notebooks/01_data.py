@@ -26,7 +26,7 @@ size = 64  # Side of the square images, pixels.
 class_step = 1  # Take every so many-th class.
 class_count = None  # At most so many classes.
 images_per_class = None  # The first so many of each class and split.
-networks = {"small": "none", "small_half": "none"}  # trunk: weights.
+networks = {"small": "none", "small_sixth": "none"}  # trunk: weights.
 grid = 8  # Side of the grid, cells.
 
 # %%

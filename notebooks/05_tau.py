@@ -18,8 +18,8 @@
 
 # %% tags=["parameters"]
 study = "quick"
-triple = "small-small_half"
-evaluations = ["small-small_half-s0", "small-small_half-s1"]  # <triple>-s<seed>.
+triple = "small-small_sixth"
+evaluations = ["small-small_sixth-s0", "small-small_sixth-s1"]  # <triple>-s<seed>.
 variant = "paper"  # The student drawn.
 
 # %%

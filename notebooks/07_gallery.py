@@ -19,8 +19,8 @@
 study = "quick"
 networks = {
     "teacher": "teacher-small-s0",
-    "baseline": "baseline-small_half-s0",
-    "student": "student-small-small_half-paper-s0",
+    "baseline": "baseline-small_sixth-s0",
+    "student": "student-small-small_sixth-paper-s0",
 }  # role: run, the networks pictured.
 pictures = 4  # Three times as many classes are shown.
 

@@ -21,8 +21,8 @@ images = "synthetic birds"  # What the images are, as tables say it.
 train_runs = []  # Names of all runs of the study; empty: those of `networks`.
 networks = {
     "teacher": "teacher-small-s0",
-    "baseline": "baseline-small_half-s0",
-    "student": "student-small-small_half-paper-s0",
+    "baseline": "baseline-small_sixth-s0",
+    "student": "student-small-small_sixth-paper-s0",
 }  # role: run, the networks pictured.
 variant = "paper"  # The student that controls are compared with.
 controls = {}  # control: the role it was derived from.

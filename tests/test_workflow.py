@@ -32,7 +32,7 @@ page = Path("book/_build/html/index.html"); page.parent.mkdir(parents=True, exis
 """
 
 
-RUNS = ("teacher-small", "baseline-small_half", "student-small-small_half-paper")
+RUNS = ("teacher-small", "baseline-small_sixth", "student-small-small_sixth-paper")
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def test_a_changed_parameter_reruns_only_what_depends_on_it_and_says_why(project
     text = dry.stdout + dry.stderr
     made = jobs(text)
     assert dry.returncode == 0 and "Params have changed" in text
-    assert {"02_train-student-small-small_half-paper-s0.ipynb", "04_table.ipynb", "index.html"} <= made
+    assert {"02_train-student-small-small_sixth-paper-s0.ipynb", "04_table.ipynb", "index.html"} <= made
     assert not any("teacher-" in name or "baseline-" in name or name == "01_data.ipynb" for name in made), made
 
 
@@ -92,7 +92,7 @@ def test_a_changed_notebook_reruns_its_own_jobs(project: Path) -> None:
 
 
 TRAINED = {f"02_train-{run}-s{seed}.ipynb" for run in RUNS for seed in (0, 1)}
-EVALUATED = {f"03_evaluate-small-small_half-s{seed}.ipynb" for seed in (0, 1)}
+EVALUATED = {f"03_evaluate-small-small_sixth-s{seed}.ipynb" for seed in (0, 1)}
 PAGES = {"04_table.ipynb", "05_tau.ipynb", "06_topk.ipynb", "07_gallery.ipynb", "08_cost.ipynb"}
 
 

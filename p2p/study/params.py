@@ -41,10 +41,10 @@ class DataParams(Strict):
     images_per_class: int | None = Field(None, ge=2, description="The first so many of each class and split.")
     validation_fraction: float = Field(0.15, gt=0, lt=1, description="Cut from each class's training images.")
     data_seed: int = Field(0, ge=0, description="Seed of the validation cut and of the synthetic birds.")
-    bird_train_per_class: int = Field(100, ge=2, description="Synthetic birds for training and validation.")
+    bird_train_per_class: int = Field(60, ge=2, description="Synthetic birds for training and validation.")
     bird_test_per_class: int = Field(50, ge=1, description="Synthetic birds for the test.")
     bird_hardness: float = Field(
-        0.0, ge=0, le=1, description="Of the birds: 0 is plain; above, look-alikes, loose parts, leaves, more poses."
+        1.0, ge=0, le=1, description="Of the birds: 0 is plain; above, look-alikes, loose parts, leaves, more poses."
     )
     streaming: Literal["auto", "on", "off"] = Field(
         "auto", description="on: images stay on the disk, read ahead batch by batch; auto: where memory is short."
@@ -164,7 +164,7 @@ class TrainParams(DataParams):
 class ImagesParams(DataParams):
     """The images and networks of a study: the parameters of `notebooks/01_data.py`."""
 
-    networks: dict[str, str] = Field({"small": "none", "small_half": "none"}, description="trunk: weights.")
+    networks: dict[str, str] = Field({"small": "none", "small_sixth": "none"}, description="trunk: weights.")
     weights_missing: dict[str, list[str]] = Field({}, description="trunk: what its weights file may lack.")
     grid: int = 8
 
@@ -172,11 +172,11 @@ class ImagesParams(DataParams):
 class EvaluateParams(DataParams):
     """One triple, one seed: the parameters of `notebooks/03_evaluate.py`."""
 
-    triple: str = "small-small_half"
+    triple: str = "small-small_sixth"
     seed: int = Field(0, ge=0)
     teacher_run: str = "teacher-small-s0"
-    baseline_run: str = "baseline-small_half-s0"
-    student_runs: dict[str, str] = Field({"paper": "student-small-small_half-paper-s0"}, description="variant: run.")
+    baseline_run: str = "baseline-small_sixth-s0"
+    student_runs: dict[str, str] = Field({"paper": "student-small-small_sixth-paper-s0"}, description="variant: run.")
     control_runs: dict[str, str] = Field({}, description="variant: run.")
     budget_runs: dict[str, str] = Field({}, description="<role>-<joint passes>: run, trained longer or shorter.")
     second_teacher_run: str = Field("", description="A teacher of another seed; empty: none.")
@@ -193,15 +193,15 @@ class PageParams(Strict):
     intro: str = ""
     order: int = 8
     images: str = Field("synthetic birds", description="What the images are, as tables say it.")
-    triple: str = "small-small_half"
+    triple: str = "small-small_sixth"
     seed: int = Field(0, ge=0, description="The seed whose networks are pictured.")
-    evaluations: list[str] = Field(["small-small_half-s0", "small-small_half-s1"], description="<triple>-s<seed>.")
+    evaluations: list[str] = Field(["small-small_sixth-s0", "small-small_sixth-s1"], description="<triple>-s<seed>.")
     train_runs: list[str] = Field([], description="Names of all runs of the study; empty: those of `networks`.")
     networks: dict[str, str] = Field(
         {
             "teacher": "teacher-small-s0",
-            "baseline": "baseline-small_half-s0",
-            "student": "student-small-small_half-paper-s0",
+            "baseline": "baseline-small_sixth-s0",
+            "student": "student-small-small_sixth-paper-s0",
         },
         description="role: run, the networks pictured.",
     )
