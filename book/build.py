@@ -30,6 +30,7 @@ import yaml
 BOOK = Path(__file__).resolve().parent
 FIRST = (
     "method",
+    "schedule",
     "data",
     "howto",
     "built",
@@ -281,6 +282,31 @@ def landing_findings(studies: list[Study]) -> str:
     return "\n".join(parts)
 
 
+def budget_tables(studies: list[Study]) -> str:
+    """Of every study with other budgets a table: what baseline and student reach by the number of joint passes."""
+    shown = ("R²", "PMS", "top-1, after push", "top-1")
+    parts = []
+    for study in studies:
+        file = study.folder / "budget.csv"
+        if not file.is_file():
+            continue
+        with file.open(encoding="utf-8", newline="") as opened:
+            rows = list(csv.DictReader(opened))
+        first = [row for row in rows if row["triple"] == rows[0]["triple"]]
+        lines = [":header-rows: 1", f":name: tab-budget-{study.name}", "", "* - network", "  - joint passes"]
+        lines += [f"  - {head}" for head in shown]
+        for role, passes in dict.fromkeys((row["role"], row["passes"]) for row in first):
+            mine = [row for row in first if (row["role"], row["passes"]) == (role, passes)]
+            lines += [f"* - {role}", f"  - {passes}{' (the study)' if mine[0]['chosen'] == 'True' else ''}"]
+            for head in shown:
+                values = [float(row[head]) for row in mine if row[head]]
+                lines.append(f"  - {sum(values) / len(values):.3f}" if values else "  - –")
+        link = f"[{study.title}](studies/{study.name}/04_table.ipynb)"
+        caption = f"{link}, {study.images}: means over the seeds of each row; R² and accuracies on test images."
+        parts.append(fence(lines, "list-table", caption))
+    return "\n".join(parts) or "No study in this copy has been run with other budgets.\n"
+
+
 def page_title(notebook: Path) -> str:
     for cell in nbformat.read(notebook, as_version=4).cells:
         match = re.search(r"^# +(.+)$", cell.source, re.M) if cell.cell_type == "markdown" else None
@@ -346,8 +372,10 @@ def stage(prose: Path, results: Path, source: Path) -> None:
     pages = sorted(path for path in prose.glob("*.md") if path.name != "README.md")
     for path in [*pages, prose / "_config.yml", prose / "references.bib"]:
         shutil.copy2(path, source / path.name)
-    text = (source / "index.md").read_text(encoding="utf-8")
-    (source / "index.md").write_text(text.replace("<!-- findings -->", landing_findings(studies)), encoding="utf-8")
+    for name, mark, content in (("index", "findings", landing_findings), ("schedule", "budgets", budget_tables)):
+        if (page := source / f"{name}.md").exists():
+            text = page.read_text(encoding="utf-8")
+            page.write_text(text.replace(f"<!-- {mark} -->", content(studies)), encoding="utf-8")
     if (prose / "images").is_dir():
         shutil.copytree(prose / "images", source / "images")
     if (prose.parent / "profiles" / "slurm").is_dir():  # the page "On a cluster" includes its files

@@ -131,6 +131,19 @@ def test_landing_page_sets_the_claims_of_all_studies_side_by_side(results: Path)
     assert "tab-claims" not in old and build.OUTDATED in old and build.OUTDATED not in text
 
 
+def test_schedule_page_sets_few_passes_beside_many(results: Path) -> None:
+    assert "No study in this copy" in build.budget_tables(build.find_studies(results))
+    head = 'triple,role,passes,seed,chosen,"top-1, validation","top-1, after push",top-1,R²,PMS,"PMS, permuted"\n'
+    rows = ["a,student,3,0,False,0.5,0.2,0.4,0.5,0.3,0.2", "a,student,3,1,False,0.5,0.4,0.6,0.6,0.3,0.2"]
+    rows += ["a,baseline,40,0,True,0.5,0.25,0.5,,0.25,0.2", "b,student,3,0,False,0.5,0.9,0.9,0.9,0.9,0.2"]
+    (results / "quick" / "budget.csv").write_text(head + "\n".join(rows) + "\n")
+    text = build.budget_tables(build.find_studies(results))
+    cells = re.findall(r"^(?:\* -|  -) (.+)$", text, re.M)
+    assert cells[:6] == ["network", "joint passes", "R²", "PMS", "top-1, after push", "top-1"]
+    assert cells[6:12] == ["student", "3", "0.550", "0.300", "0.300", "0.500"]
+    assert cells[12:] == ["baseline", "40 (the study)", "–", "0.250", "0.250", "0.500"]
+
+
 def test_every_claim_has_a_heading_on_the_landing_page() -> None:
     assert set(build.HEADINGS) == {claim.metric for claim in CLAIMS}
 
