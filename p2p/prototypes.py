@@ -14,7 +14,7 @@ def normalise_features(network: ProtoNet | LinearNet, pixels: Pixels, images: in
     variance 1 over the images (data-dependent initialisation, Krähenbühl et al., ICLR 2016).
 
     The outputs of trunks differ widely in size. Where they are large, Kaiming weights saturate the sigmoid, and one
-    learning rate cannot serve teacher and student (see the `kaiming` controls of the study `cub-small`).
+    learning rate cannot serve teacher and student.
 
     Args:
         network: `scale` and add-on are changed; run in eval mode.

@@ -15,6 +15,7 @@ from p2p.evaluation.rows import without_threshold
 
 DELTAS = {"accuracy": 0.01, "similarity": 0.02}  # smallest effects of interest, where a study declares none
 FLAT = 0.01  # of validation accuracy: what twice the passes may move, for a verdict on accuracy to count
+CONTROLLED = ("top1", "top1_push", "ajs", "pms", "same_source_image", "distinct_prototypes")
 UNDECIDED = "not decided at this budget"
 
 
@@ -172,12 +173,13 @@ def control_effects(frame: pd.DataFrame, controls: dict[str, str], variant: str 
         variant: Of the student.
 
     Returns:
-        control, of, setting, metric (top1, ajs at τ = ∞, pms), n_seeds, difference, low, high; control less origin.
+        control, of, setting, metric (see `CONTROLLED`), n_seeds, difference, low, high; control less origin.
     """
-    tuned, rows = without_threshold(frame), []
+    pushed = frame[(frame["stage"] == "push") & (frame["metric"] == "top1")].assign(metric="top1_push")
+    tuned, rows = pd.concat([without_threshold(frame), pushed]), []
     for triple, part in tuned.groupby("triple", sort=False):
         for name, origin in controls.items():
-            for metric in ("top1", "ajs", "pms"):
+            for metric in CONTROLLED:
                 before = _by_seed(part, origin, variant if origin == "student" else "paper", metric)
                 values = (_by_seed(part, "control", name, metric) - before).dropna().to_numpy(dtype=float)
                 if len(values):

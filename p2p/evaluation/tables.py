@@ -16,7 +16,8 @@ from p2p.evaluation.rows import network_names, without_threshold
 from p2p.study.pages import mean_range
 
 NONE = "–"
-HEADS = {"top1": "top-1", "ajs": "AJS", "pms": "PMS"}
+HEADS = {"top1": "top-1", "top1_push": "top-1, after push", "ajs": "AJS", "pms": "PMS"}
+HEADS |= {"same_source_image": "same source image", "distinct_prototypes": "distinct prototypes"}
 
 
 def of_seeds(rows: pd.DataFrame, metric: str, digits: int = 3, spread: bool = True) -> str:
@@ -193,7 +194,7 @@ def control_table(effects: pd.DataFrame) -> pd.DataFrame:
         effects: As `p2p.evaluation.claims.control_effects` gives them.
 
     Returns:
-        triple, control, changed from, and of top-1, AJS, PMS those that there are; empty without controls.
+        triple, control, changed from, and of `HEADS` those that there are; empty without controls.
     """
     ends = zip(effects["difference"], effects["low"], effects["high"], strict=True)
     effects = effects.assign(value=[f"{difference:+.3f}{interval(low, high)}" for difference, low, high in ends])

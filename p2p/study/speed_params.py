@@ -42,11 +42,9 @@ class SpeedParams(Strict):
         ["steps", "push", "decision", "metrics", "end_to_end"],
         description="What is measured; the other rows stay as the result file has them.",
     )
-    recipe: str = Field("params/cub-small.yaml", description="Study whose first teacher is trained end to end.")
+    recipe: str = Field("params/cub-20.yaml", description="Study whose first teacher is trained end to end.")
     recipe_changes: dict[str, Any] = Field({}, description="Keys of TrainParams to change in it.")
-    short_changes: dict[str, Any] = Field(
-        {"warm_epochs": 20, "warm_copies": 4, "joint_epochs": 1}, description="What makes the recipe's short run."
-    )
+    short_changes: dict[str, Any] = Field({"joint_epochs": 3}, description="What makes the recipe's short run.")
     trunks: list[str] = Field(
         ["resnet18", "resnet50", "vgg16", "mobilenet_v2"], description="Of the steps; random weights."
     )
@@ -78,7 +76,7 @@ class SpeedParams(Strict):
     metric_repeats: int = Field(3, ge=1)
     cap_seconds: float = Field(600, gt=0, description="Of CaBRNet's training, end to end.")
     copies: int = Field(10, ge=1, description="Augmented copies that CaBRNet's training goes through.")
-    recipes_study: str = Field("recipes", description="Study whose curves of accuracy against passes are shown.")
+    recipes_study: str = Field("cub-official", description="Study whose curves of accuracy against passes are shown.")
     results: str = "results"
 
 
