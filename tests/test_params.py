@@ -244,6 +244,14 @@ def test_evaluations_of_a_study(values):
     assert all(e.second_teacher_run == "" for e in alone.evaluations().values())
 
 
+def test_controls_and_budgets_are_those_of_the_first_student(values):
+    change = {"variants": {"paper": {"lr_trunk": 0.25}, "other": {}}}
+    values["triples"][0]["budget"] = {3: [0]}
+    runs = check(Study, {**values, **change}, "example").runs()
+    assert runs["control-no_ppc-big-half-s0"].lr_trunk == runs["budget-student-big-half-paper-3-s0"].lr_trunk == 0.25
+    assert runs["control-linear-small-s0"].lr_trunk != 0.25 != runs["student-big-half-other-s0"].lr_trunk
+
+
 def test_a_triple_has_its_own_seeds_and_other_budgets(values, refuses):
     first, second = values["triples"]
     first |= {"budget": {3: [0], 80: [0, 1]}}

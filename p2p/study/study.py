@@ -195,16 +195,16 @@ class Study(Strict):
         for name, change in self.variants.items():
             run = f"student-{triple.name}-{name}-s{seed}"
             out.append(self._train(run, "student", name, seed, f"{where}, variant '{name}'", s, taught, change))
+        variant, change = next(iter(self.variants.items()))  # controls and budgets are those of the first student
         for control in self.controls:
             if control.seeds and seed not in control.seeds:
                 continue
-            parts = {"teacher": (t,), "baseline": (s,), "student": (s, taught)}[control.of]
+            parts = {"teacher": (t,), "baseline": (s,), "student": (s, taught, change)}[control.of]
             network = t["network"] if control.of == "teacher" else s["network"]
             middle = triple.name if control.of == "student" else plain(network)
             run = f"control-{control.name}-{middle}-s{seed}"
             there = f"{where}, control '{control.name}'"
             out.append(self._train(run, "control", control.name, seed, there, *parts, control.change))
-        variant, change = next(iter(self.variants.items()))
         for passes in (passes for passes, seeds in triple.budget.items() if seed in seeds):
             longer = {"joint_epochs": passes}
             for role, extra in (("baseline", {}), ("student", taught | change)):
