@@ -61,6 +61,8 @@ seconds = time.perf_counter() - began
 known = [name for name in ("boxes", "parts", "masks") if getattr(images, name) is not None]
 text = f"{len(images)} images of {params.size} × {params.size} pixels, {len(images.classes)} classes, read in {seconds:.1f} s"
 display(Markdown(f"{text}; known besides the class: {', '.join(known) or 'nothing'}."))
+if images.remarks:
+    print(*images.remarks, sep="\n")
 caption = "Images of each split, and for the classes the smallest and largest number of images in one class."
 display(Markdown(table(split_table(images), caption, "tab-splits")))
 

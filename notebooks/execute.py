@@ -149,7 +149,8 @@ def preflight(study: Study) -> None:
     Raises:
         UserError: The first of them, in one sentence.
     """
-    from p2p.data.readers import find_root
+    from p2p.data.images import load_images
+    from p2p.data.readers import READERS, find_root
     from p2p.decision import DECISIONS
     from p2p.device import choose_device
     from p2p.errors import pick
@@ -161,6 +162,10 @@ def preflight(study: Study) -> None:
     choose_device(data.device)
     if data.reader != "birds":
         find_root(data.root, data.reader)
+        if READERS[data.reader].own:  # what `make data` does for a release: read all, and say what is found
+            print("Reading all images …", flush=True)
+            for remark in load_images(data).remarks:
+                print(remark)
     runs = study.runs().values()
     for run in runs:
         try:

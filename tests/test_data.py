@@ -35,6 +35,7 @@ def parameters(reader: str, root: Path | str = "", **changed: object) -> SimpleN
         "validation_fraction": 0.25,
         "data_seed": 0,
         "streaming": "off",
+        "allow_duplicates": False,
         "bird_train_per_class": 8,
         "bird_test_per_class": 3,
         "bird_hardness": 0.0,
@@ -152,7 +153,7 @@ def test_resizing_matches_an_area_average(tmp_path: Path) -> None:
         (tmp_path / "tree" / name).mkdir(parents=True)
         for i in range(3):
             Image.fromarray(values).save(tmp_path / "tree" / name / f"{i}.png")
-    pixels = load_images(parameters("folder", tmp_path / "tree")).pixels[0, 0].numpy()
+    pixels = load_images(parameters("folder", tmp_path / "tree", allow_duplicates=True)).pixels[0, 0].numpy()
     rows = sum(w * values[1 + k :][0:60:2].astype(float) for k, w in enumerate((1, 3, 3, 1))) / 8
     expected = sum(w * rows[:, 1 + k :][:, 0:60:2] for k, w in enumerate((1, 3, 3, 1))) / 8
     assert np.abs(pixels[1:-1, 1:-1] - expected).max() <= 1.5
@@ -320,9 +321,9 @@ def test_cars_are_read_uncropped_with_boxes(cars: Path) -> None:
 def test_cars_crop_cuts_the_inclusive_box(cars: Path) -> None:
     from p2p.data.readers import read_cars
 
-    pixels, windows = decode.decode(read_cars(cars, crop=True), 16, "cars")
-    assert (pixels == torch.tensor(RED, dtype=torch.uint8)[None, :, None, None]).all()
-    assert (windows == [15, 10, 45, 30]).all()
+    decoded = decode.decode(read_cars(cars, crop=True), 16, "cars")
+    assert (decoded.pixels == torch.tensor(RED, dtype=torch.uint8)[None, :, None, None]).all()
+    assert (decoded.windows == [15, 10, 45, 30]).all()
 
 
 def test_cars_mistakes(cars: Path) -> None:
@@ -353,58 +354,6 @@ def test_cars_mistakes(cars: Path) -> None:
     test.write_bytes(good_test)
     savemat(cars / "devkit" / "cars_meta.mat", {"something": 1})
     check_sentence(message(), ["cars_meta.mat", "class_names"])
-
-
-# Folders
-
-
-def test_folder_with_its_own_split(tmp_path: Path) -> None:
-    for split, count in (("train", 4), ("test", 2)):
-        for name in ("wren", "auk"):
-            for i in range(count):
-                paint(tmp_path / "t" / split / name / f"{i}.png", (0, 0, 60, 40))
-    (tmp_path / "t" / "train" / "auk" / "notes.txt").write_text("no image")
-    images = load_images(parameters("folder", tmp_path / "t"))
-    assert images.classes == ("auk", "wren") and images.boxes is None
-    assert [len(images.subset(s)) for s in ("train", "validation", "test")] == [6, 2, 4]
-    assert all(name.startswith("test/") for name in images.subset("test").names)
-    shutil.rmtree(tmp_path / "t" / "test" / "wren")
-    with pytest.raises(UserError, match="wren"):
-        load_images(parameters("folder", tmp_path / "t"))
-    (tmp_path / "t" / "test" / "wren").mkdir()
-    with pytest.raises(UserError, match="no image"):
-        load_images(parameters("folder", tmp_path / "t"))
-
-
-def test_folder_without_split_gets_a_seeded_quarter(tmp_path: Path) -> None:
-    for name in ("a", "b"):
-        for i in range(12):
-            paint(tmp_path / "t" / name / f"{i}.png", (0, 0, 60, 40))
-    images = load_images(parameters("folder", tmp_path / "t"))
-    for label in (0, 1):
-        split = images.split[images.labels == label]
-        assert [(split == k).sum().item() for k in (0, 1, 2)] == [7, 2, 3]
-    again = load_images(parameters("folder", tmp_path / "t"))
-    assert torch.equal(images.split, again.split)
-    with pytest.raises(UserError, match="no class folders"):
-        load_images(parameters("folder", tmp_path / "t" / "a"))
-
-
-def test_turned_and_odd_images(tmp_path: Path) -> None:
-    """EXIF turning, grey, palette and transparent images all become upright RGB."""
-    tall = Image.new("RGB", (40, 40), BLUE)
-    tall.paste(RED, (0, 0, 20, 40))  # red on the left
-    exif = Image.Exif()
-    exif[0x0112] = 6  # turn by 90 degrees clockwise to see it: red on top
-    (tmp_path / "t" / "a").mkdir(parents=True)
-    tall.save(tmp_path / "t" / "a" / "0.png", exif=exif)
-    for i, mode in enumerate(("L", "P", "RGBA", "LA", "1"), 1):
-        Image.new("RGB", (40, 40), (255, 255, 255)).convert(mode).save(tmp_path / "t" / "a" / f"{i}.png")
-    images = load_images(parameters("folder", tmp_path / "t"))
-    first = images.pixels[images.names.index("a/0.png")]
-    assert first[:, 4, 28].tolist() == list(RED) and first[:, 28, 4].tolist() == list(BLUE)
-    others = [i for i, name in enumerate(images.names) if name != "a/0.png"]
-    assert (images.pixels[others] == 255).all()
 
 
 # Birds and the image set

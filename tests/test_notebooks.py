@@ -13,6 +13,7 @@ import jupytext
 import nbformat
 import pandas as pd
 import pytest
+from PIL import Image
 
 from p2p.evaluation.claims import UNDECIDED
 from p2p.study.modules import modules_of
@@ -188,6 +189,23 @@ def test_defaults_of_the_notebooks_are_the_quick_study() -> None:
 def test_an_unknown_name_is_refused_before_any_work_with_the_list_of_those_there_are(change, words, refuses) -> None:
     with refuses(*words):
         notebook_runner.preflight(TINY.model_copy(update=change))
+
+
+def test_a_users_own_images_are_read_before_any_work(tmp_path, refuses, monkeypatch, capsys) -> None:
+    monkeypatch.setenv("P2P_CACHE", str(tmp_path / "cache"))
+    root = tmp_path / "mine"
+    for i in range(12):
+        (root / "ab"[i % 2]).mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (32, 32), (20 * i, 0, 0)).save(root / "ab"[i % 2] / f"{i}.png")
+    (root / "a" / "x.heic").write_text("")
+    study = TINY.model_copy(update={"data": {"reader": "folder", "root": str(root), "size": 32}})
+    notebook_runner.preflight(study)
+    said = capsys.readouterr().out
+    assert "1 .heic" in said and "a/x.heic" in said and "one single colour: 12" in said
+    for name in "ab":
+        (root / name / "broken.png").write_text("")
+    with refuses("2 of 14 images", "a/broken.png, b/broken.png"):
+        notebook_runner.preflight(study)
 
 
 def test_claims_and_provenance_are_written(study: Path) -> None:

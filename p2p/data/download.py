@@ -103,7 +103,7 @@ def provide(name: str, root: Path, *, url: str = CUB_URL, size: int | None = Non
         count = len(found.listing.names)
         print(f"{title}: complete; {count} images of {len(found.listing.classes)} classes, every one readable.")
         if size:
-            pixels, _ = decode(found.listing, size, name)
+            pixels = decode(found.listing, size, name).pixels
             print(
                 f"{title}: decoded at {size} x {size} pixels in {cache_folder()}, {pixels.nbytes / 1e9:.2f} GB; "
                 "studies of all classes start from these, studies of some decode their own."

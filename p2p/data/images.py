@@ -19,6 +19,7 @@ from p2p.data.listing import choose, seeded_cut
 from p2p.data.readers import READERS, find_root
 from p2p.data.species import PARTS, class_table, look_alikes
 from p2p.data.streaming import Rows, Stream, place
+from p2p.data.twins import check_twins
 from p2p.errors import UserError
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class ImageSet:
         parts: (N, Q, 3) float32 x, y in frame pixels, visible (0/1; x = y = 0 where not visible), or None.
         part_names: Q names, empty without parts.
         masks: (N, S, S) uint8: 0 = none, q + 1 = visible pixel of part_names[q], or None.
+        remarks: Sentences on what was passed over or changed in reading; nothing is wrong.
     """
 
     pixels: Rows
@@ -54,6 +56,7 @@ class ImageSet:
     parts: Tensor | None = None
     part_names: tuple[str, ...] = ()
     masks: Tensor | None = None
+    remarks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name, tensor in self._tensors().items():
@@ -93,7 +96,7 @@ def load_images(params: DataParams, device: str | torch.device = "cpu") -> Image
 
     Args:
         params: reader, root, size, class_step, class_count, images_per_class, validation_fraction, data_seed
-            streaming, and the numbers of birds.
+            streaming, allow_duplicates, and the numbers of birds.
         device: Where the tensors go.
 
     Returns:
@@ -101,7 +104,8 @@ def load_images(params: DataParams, device: str | torch.device = "cpu") -> Image
         training (before the validation cut) and test split.
 
     Raises:
-        UserError: The data set is missing, incomplete or damaged, or the cache cannot be written.
+        UserError: The data set is missing, incomplete or damaged, the test images of a user's own are training images,
+            or the cache cannot be written.
     """
     images = _draw_birds(params) if params.reader == "birds" else _load_files(params)
     train = (images.split == 0).nonzero().flatten()
@@ -155,7 +159,10 @@ def _load_files(params: DataParams) -> ImageSet:
     root = find_root(params.root, params.reader)
     listing = READERS[params.reader].read(root, params.data_seed)
     listing = choose(listing, params.class_step, params.class_count, params.images_per_class)
-    pixels, windows = decode(listing, params.size, params.reader)
+    decoded = decode(listing, params.size, params.reader)
+    windows, remarks = decoded.windows, [*listing.remarks, *decoded.remarks(listing.names)]
+    if READERS[params.reader].own:
+        remarks += check_twins(listing, decoded.prints, params.allow_duplicates)
     boxes = parts = None
     scale = params.size / (windows[:, 2:] - windows[:, :2])  # (N, 2)
     if listing.boxes is not None:
@@ -167,7 +174,7 @@ def _load_files(params: DataParams) -> ImageSet:
         visible = inside & (listing.parts[:, :, 2] > 0)
         parts = torch.from_numpy(np.dstack([places, np.ones_like(visible)]) * visible[:, :, None]).float()
     return ImageSet(
-        pixels=pixels,
+        pixels=decoded.pixels,
         labels=torch.from_numpy(listing.labels),
         split=torch.from_numpy(np.where(listing.test, 2, 0).astype(np.uint8)),
         classes=listing.classes,
@@ -175,4 +182,5 @@ def _load_files(params: DataParams) -> ImageSet:
         boxes=boxes,
         parts=parts,
         part_names=listing.part_names,
+        remarks=tuple(remarks),
     )

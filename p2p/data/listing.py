@@ -10,13 +10,16 @@ import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from p2p.errors import UserError
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".tif", ".tiff"})
+# What Pillow knows by its name only or on Windows, and what it hands to another program: EPS is run by Ghostscript.
+UNREAD = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"})
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +36,7 @@ class Listing:
         parts: (N, Q, 3) float64 x, y in source pixels, visible (0/1), or None.
         part_names: Q names, empty without parts.
         crop: Whether images are cut to their boxes.
+        remarks: Sentences on what the reader passed over; they stop nothing.
     """
 
     folder: Path
@@ -44,6 +48,7 @@ class Listing:
     parts: np.ndarray | None = None
     part_names: tuple[str, ...] = ()
     crop: bool = False
+    remarks: tuple[str, ...] = ()
 
 
 def seeded_cut(
@@ -73,12 +78,14 @@ def seeded_cut(
         return hashlib.sha256(f"{purpose}\0{seed}\0{os.path.splitext(names[index])[0]}".encode()).digest()
 
     chosen = np.zeros(len(names), dtype=bool)
-    for label in np.unique(labels):
+    present, sizes = np.unique(labels, return_counts=True)
+    if single := present[sizes < 2].tolist():
+        others = f", as have {len(single) - 1} other classes" if len(single) > 1 else ""
+        raise UserError(
+            f"Class {classes[single[0]]} has one image to cut a {purpose} split from{others}; give it at least two."
+        )
+    for label in present:
         members = np.flatnonzero(labels == label).tolist()
-        if len(members) < 2:
-            raise UserError(
-                f"Class {classes[label]} has one image to cut a {purpose} split from; give it at least two."
-            )
         count = min(max(1, round(fraction * len(members))), len(members) - 1)
         chosen[sorted(members, key=rank)[:count]] = True
     return chosen
@@ -90,8 +97,13 @@ def choose(
     """Keep classes 0, k, 2k, ... (at most `class_count`) and the first images of each class and split.
 
     Raises:
-        UserError: A kept class has no training or no test image.
+        UserError: `class_step` leaves a single class, or a kept class has no training or no test image.
     """
+    if 1 < class_step >= len(listing.classes):
+        raise UserError(
+            f"'class_step' is {class_step}, which leaves one of {len(listing.classes)} classes in {listing.folder}; "
+            "choose a smaller step."
+        )
     kept = list(range(0, len(listing.classes), class_step))[:class_count]
     indices: list[int] = []
     for old in kept:
@@ -120,4 +132,25 @@ def image_files(folder: Path) -> list[str]:
     """Sorted names of the image files directly in a folder (hidden files left out)."""
     if not folder.is_dir():
         return []
-    return sorted(e.name for e in os.scandir(folder) if e.name[0] != "." and Path(e.name).suffix.lower() in SUFFIXES)
+    return sorted(e.name for e in os.scandir(folder) if e.name[0] != "." and Path(e.name).suffix.lower() in suffixes())
+
+
+@cache
+def formats() -> tuple[str, ...]:
+    """What is read: the formats of this Pillow that have file name endings, in the order in which it tries them."""
+    Image.preinit()
+    Image.init()
+    named = set(Image.registered_extensions().values()) - UNREAD
+    return tuple(name for name in Image.ID if name in named and name in Image.OPEN)
+
+
+@cache
+def suffixes() -> frozenset[str]:
+    """The endings of their files, in small letters with a point."""
+    return frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in formats())
+
+
+def some(names: Sequence[str], most: int = 3) -> str:
+    """The first names and how many more there are, for a sentence."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

@@ -1,7 +1,7 @@
 """Readers of image folders: what the lists of a data set say, before any image is decoded.
 
 Three layouts are known: CUB-200-2011 as released, Stanford Cars as torchvision lays it out, and any tree of
-class folders. Each reader returns a `p2p.data.listing.Listing`.
+class folders (p2p/data/folders.py). Each reader returns a `p2p.data.listing.Listing`.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.io import loadmat
 
-from p2p.data.listing import SUFFIXES, Listing, image_files, seeded_cut
+from p2p.data.folders import read_folder
+from p2p.data.listing import Listing, image_files
 from p2p.errors import UserError, pick
 
-TEST_FRACTION = 0.25  # of each class, where a folder tree has no test folder of its own
 CARS_FILES = {"train": "devkit/cars_train_annos.mat", "test": "cars_test_annos_withlabels.mat"}
 CARS_META = "devkit/cars_meta.mat"
 
@@ -176,38 +176,10 @@ class Reader(NamedTuple):
     folder: str  # its name below P2P_DATA; empty: P2P_DATA itself
     advice: str  # what to do where the folder is not there
 
-
-def _subfolders(folder: Path) -> list[str]:
-    return sorted(e.name for e in os.scandir(folder) if e.is_dir() and e.name[0] != ".") if folder.is_dir() else []
-
-
-def read_folder(root: Path, seed: int = 0) -> Listing:
-    """Any tree root/{train,test}/<class>/<image>, or root/<class>/<image> with a seeded quarter as test.
-
-    Raises:
-        UserError: There are no class folders, or train/ and test/ have different ones, or one has no image.
-    """
-    divided = bool(_subfolders(root / "train"))  # a folder train/ of images only is a class named "train"
-    classes = _subfolders(root / "train" if divided else root)
-    if divided and (other := set(classes) ^ set(_subfolders(root / "test"))):
-        raise UserError(f"Class folder {min(other)} is in only one of train/ and test/ in {root}; both need it.")
-    if not classes:
-        raise UserError(f"{root} has no class folders; expected train/<class>/ and test/<class>/ in it, or <class>/.")
-    names: list[str] = []
-    labels: list[int] = []
-    for prefix in ("train/", "test/") if divided else ("",):
-        for label, name in enumerate(classes):
-            files = image_files(root / prefix / name)
-            if not files:
-                raise UserError(f"Class folder {root / prefix / name} has no image ({', '.join(sorted(SUFFIXES))}).")
-            names += [f"{prefix}{name}/{file}" for file in files]
-            labels += [label] * len(files)
-    array = np.array(labels, dtype=np.int64)
-    if divided:
-        test = np.array([name.startswith("test/") for name in names])
-    else:
-        test = seeded_cut(names, array, classes, TEST_FRACTION, seed, "test")
-    return Listing(root, tuple(names), array, test, tuple(classes))
+    @property
+    def own(self) -> bool:
+        """Whether the images are the user's own: no release, which has a name and is checked by `make data`."""
+        return not self.folder
 
 
 READERS = {

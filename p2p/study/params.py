@@ -49,6 +49,9 @@ class DataParams(Strict):
     streaming: Literal["auto", "on", "off"] = Field(
         "auto", description="on: images stay on the disk, read ahead batch by batch; auto: where memory is short."
     )
+    allow_duplicates: bool = Field(
+        False, description="Of one's own images: the same image in training and test is no error."
+    )
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto: a GPU where there is one.")
 
 

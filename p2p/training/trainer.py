@@ -85,9 +85,10 @@ class Trainer:
         self.seconds = 0.0
         self._held_features: list[Tensor] = []
         self._held_answers: list[Tensor] = []
-        # what must be the same for a run to go on, else it is another run; where numbers lie does not change them
+        # what must be the same for a run to go on, else it is another run; where numbers lie and what is allowed
+        # do not change them
         self.identity = {
-            "params": params.model_dump(exclude={"streaming", "warm_cache_gb"}),
+            "params": params.model_dump(exclude={"streaming", "warm_cache_gb", "allow_duplicates"}),
             "images": digest_images(images),
             "start": digest(self.network),  # weights files included
             "teacher": digest(teacher) if teacher is not None else "",
