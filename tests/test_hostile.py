@@ -97,7 +97,7 @@ REFUSED = {
     "lean keys": ("{grid", "{schedule: official, grid", "'joint_epochs'", "without effect"),
     "official keys": ("{grid", "{official_copies: 3, grid", "'official_copies'", "without effect"),
     "network in recipe": ("{grid", "{network: vgg16, grid", "'network' in the recipe", "without effect"),
-    "triple twice": ("triples:\n", f"triples:\n  - {{name: a-b, teacher: {{network: small}}, {STUDENT}}}}}\n", "a-b, a-b"),
+    "triple twice": ("triples:\n", f"triples:\n  - {{name: a-b, teacher: {{network: small}}, {STUDENT}}}}}\n", "a-b, "),
     # what belongs elsewhere
     "study in data": ("{reader", "{study: other, reader", "'study' in the data", "set by the study"),
     "grid in data": ("{reader", "{grid: 4, reader", "'grid' in the data belongs under 'recipe'"),

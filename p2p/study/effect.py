@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from p2p.errors import UserError
 from p2p.study.params import DataParams, TrainParams, check
-
-if TYPE_CHECKING:
-    from p2p.study.study import Study
 
 TAKEN = ("audit", "failed", "search", "speed")  # folders of results/ and runs/ that are no study's
 ENDINGS = ("-rehearsal", "-search")
 LEAN = ("warm_epochs", "joint_epochs", "rounds")  # of the lean schedule alone
 
 
-def refuse_idle(study: Study) -> None:
+def refuse_idle(study: Any) -> None:
     """Stop at the first thing that the study says in vain, or twice.
 
     Args:
-        study: As its file has it, all triples of it; a rehearsal makes different things equal.
+        study: A `p2p.study.study.Study` (whose module imports this one) as its file has it, with all of its triples and
+            no rehearsal, which makes different things equal.
 
     Raises:
         UserError: What it is, and what to do.
@@ -77,7 +75,7 @@ def _refuse_idle_data(data: dict[str, Any]) -> None:
             raise UserError(f"'{key}' is for reader 'birds' alone, and 'reader' is '{params.reader}'; correct one.")
 
 
-def _pairs(study: Study, runs: dict[str, TrainParams]) -> Iterator[tuple[TrainParams, TrainParams]]:
+def _pairs(study: Any, runs: dict[str, TrainParams]) -> Iterator[tuple[TrainParams, TrainParams]]:
     """Runs of one triple that are meant to differ: variants, controls and their origin, other budgets and the own."""
     for evaluation in study.evaluations().values():
         students = [runs[name] for name in evaluation.student_runs.values()]

@@ -29,12 +29,10 @@ def refuse_misplaced(values: Mapping[str, Any], models: Mapping[str, type[Strict
     for place, keys, known in _places(values, models):
         for key in keys:
             if key not in known:
-                belongs = _home(key, place, top)
-                if belongs:
+                if belongs := _home(key, top):
                     raise UserError(f"key {shown(key)} in the {place} {belongs}.")
                 expected = ", ".join(near_names(str(key), known))
-                inside = f" in the {place}" if place else ""
-                raise UserError(f"unknown key {shown(key)}{inside}; expected one of {expected}.")
+                raise UserError(f"unknown key {shown(key)} in the {place}; expected one of {expected}.")
 
 
 def refuse_in_change(place: str, change: Mapping[str, Any]) -> None:
@@ -63,9 +61,8 @@ def _places(
         name = named("triple", triple)
         sections.append((name, triple, models["triple"].model_fields))
         sections += [(f"{part} of {name}", triple.get(part), NETWORK - TAUGHT) for part in ("teacher", "student")]
-    sections += [
-        (f"variant {shown(name)}", change, NETWORK) for name, change in _mapping(values.get("variants")).items()
-    ]
+    variants = _mapping(values.get("variants"))
+    sections += [(f"variant {shown(name)}", change, NETWORK) for name, change in variants.items()]
     for control in _dicts(values.get("controls")):
         name = named("control", control)
         sections.append((name, control, models["control"].model_fields))
@@ -81,7 +78,7 @@ def _dicts(value: Any) -> list[Mapping[str, Any]]:
     return [each for each in value if isinstance(each, Mapping)] if isinstance(value, list) else []
 
 
-def _home(key: Any, place: str, top: Collection[str]) -> str:
+def _home(key: Any, top: Collection[str]) -> str:
     """What to say of a key that is known, but not here; empty where it is known nowhere."""
     if key == "network":
         return "would be without effect: each 'teacher' and 'student' of a triple names its own; remove it"
@@ -91,6 +88,8 @@ def _home(key: Any, place: str, top: Collection[str]) -> str:
         return "belongs under 'data', the same for all runs; move it there"
     if key in NETWORK:
         return "belongs under 'recipe', or to one network's own keys; move it there"
+    if key == "seed":
+        return "is one of 'seeds' at the top of the file; remove it here"
     if key == "study" or (key in ELSEWHERE and key not in top):
         return "is set by the study; remove it"
     return "belongs at the top of the file; move it there" if key in top else ""

@@ -101,7 +101,7 @@ class Study(Strict):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        lists = [self.seeds, *(one.seeds for one in [*self.triples, *self.controls])]
+        lists = [self.seeds, *(one.seeds for one in self.triples), *(one.seeds for one in self.controls)]
         for seeds in [*lists, *(seeds for triple in self.triples for seeds in triple.budget.values())]:
             if len(set(seeds)) < len(seeds):
                 raise ValueError(f"'seeds' names a seed twice: {seeds}; each is one run")
