@@ -20,7 +20,8 @@ try:
 except UserError as error:
     raise WorkflowError(str(error))
 
-NAME, RUNS, EVALUATIONS, PAGE = STUDY.study, STUDY.runs(), STUDY.evaluations(), STUDY.page()
+NAME, RUNS, EVALUATIONS, PAGE = STUDY.study, STUDY.runs(), STUDY.evaluations(), STUDY.page().model_dump_json()
+IMAGES = STUDY.data_params().model_dump_json()
 OUT, RUN = f"results/{NAME}", f"runs/{NAME}"
 GPU = STUDY.gpus or int(shutil.which("nvidia-smi") is not None)  # a cluster's profile says it instead
 PAGES = ["04_table", "05_tau", "06_topk", "07_gallery", "08_cost"]
@@ -41,7 +42,8 @@ def teacher_of(wildcards):
 
 def runs_of(wildcards):
     e = EVALUATIONS[wildcards.evaluation]
-    names = [e.teacher_run, e.baseline_run, *e.student_runs.values(), *e.control_runs.values(), e.second_teacher_run]
+    names = [e.teacher_run, e.baseline_run, *e.student_runs.values(), *e.control_runs.values(), *e.budget_runs.values()]
+    names.append(e.second_teacher_run)
     return [f"{RUN}/{name}/run.json" for name in names if name]
 
 
@@ -65,7 +67,7 @@ rule data:
         f"{OUT}/01_data.ipynb",
     priority: 1  # first, where it can be: it says what is wrong with the images
     params:
-        json=STUDY.data_params().model_dump_json(),
+        json=lambda w: IMAGES,  # a function: of a string Snakemake would fill in what stands in braces
     shell:
         EXECUTE + " {input[0]} {output} --parameters {params.json:q}"
 
@@ -109,7 +111,7 @@ rule page:
     output:
         f"{OUT}/{{page}}.ipynb",
     params:
-        json=PAGE.model_dump_json(),
+        json=lambda w: PAGE,
     shell:
         EXECUTE + " {input[0]} {output} --parameters {params.json:q}"
 

@@ -25,7 +25,8 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import nbformat
-import yaml
+
+from p2p.study.pages import escape, prose
 
 BOOK = Path(__file__).resolve().parent
 FIRST = (
@@ -235,8 +236,8 @@ def claims_table(studies: list[Study]) -> str:
             mine = [claim for claim in claims if claim["setting"] == setting]
             seeds = max(int(claim["n_seeds"]) for claim in mine)
             which = f", {setting}" if len(settings) > 1 else ""
-            link = f"[{study.title}](studies/{study.name}/04_table.ipynb){which}"
-            rows.append((f"{link} ({study.images}; {seeds} seeds)", {c["metric"]: claim_cell(c) for c in mine}))
+            link = f"[{escape(study.title)}](studies/{study.name}/04_table.ipynb){which}"
+            rows.append((f"{link} ({escape(study.images)}; {seeds} seeds)", {c["metric"]: claim_cell(c) for c in mine}))
     if not rows:
         return ""
     told = dict.fromkeys(metric for _, cells in rows for metric in cells)
@@ -268,7 +269,7 @@ def landing_findings(studies: list[Study]) -> str:
     parts = [claims_table(studies)]
     for study in found:
         base = f"studies/{study.name}"
-        parts.append(f"### [{study.title}]({base}/index.md)\n")
+        parts.append(f"### [{escape(study.title)}]({base}/index.md)\n")
         if (study.folder / "claims.csv").exists():  # the rest is in the table above and on the study's own page
             whole = (study.folder / "findings.md").read_text(encoding="utf-8").strip().split("\n\n")
             shown = itertools.takewhile(lambda paragraph: not paragraph.endswith(":"), whole)
@@ -276,7 +277,7 @@ def landing_findings(studies: list[Study]) -> str:
             parts += [OUTDATED] if outdated(read_claims(study)) else []
         else:
             parts.append(findings(study, f"{base}/"))
-    rest = [f"[{study.title}](studies/{study.name}/index.md)" for study in studies if study not in found]
+    rest = [f"[{escape(study.title)}](studies/{study.name}/index.md)" for study in studies if study not in found]
     if rest:
         parts.append(("Also in this book: " if found else "In this book: ") + ", ".join(rest) + ".\n")
     return "\n".join(parts)
@@ -318,9 +319,9 @@ def page_title(notebook: Path) -> str:
 def study_page(study: Study) -> str:
     """The index page of a study: its intro, its findings, its pages and its result files."""
     lines = [
-        f"# {study.title}",
+        f"# {escape(study.title)}",
         "",
-        study.intro,
+        prose(study.intro),
         "",
         "## What it finds",
         "",
@@ -349,7 +350,7 @@ def study_page(study: Study) -> str:
 
 
 def runs_page(study: Study) -> str:
-    lines = [f"# All runs of {study.title}", ""]
+    lines = [f"# All runs of {escape(study.title)}", ""]
     lines += [
         "One executed notebook for every network that was trained and every triple that was evaluated: the",
         "",
@@ -394,7 +395,7 @@ def stage(prose: Path, results: Path, source: Path) -> None:
     for study in studies:
         stage_study(study, source, extra)
     toc = make_toc([path.stem for path in pages], studies)
-    (source / "_toc.yml").write_text(yaml.safe_dump(toc, sort_keys=False), encoding="utf-8")
+    (source / "_toc.yml").write_text(json.dumps(toc, indent=1, ensure_ascii=False), encoding="utf-8")
 
 
 def stage_study(study: Study, source: Path, extra: Path) -> None:

@@ -45,7 +45,7 @@ from p2p.evaluation.tables import (
     stage_table,
 )
 from p2p.files import project_path, write_atomic, write_table
-from p2p.study.pages import provenance_box, table
+from p2p.study.pages import escape, provenance_box, table
 from p2p.study.params import PageParams, from_namespace
 from p2p.study.provenance import provenance
 
@@ -78,7 +78,7 @@ tables = {name: main_table(trained, name, params.variant) for name in frame.trip
 write_atomic(out / "table.md", plain_text(tables, params.images, seeds))
 for i, (name, content) in enumerate(tables.items()):
     caption = (
-        f"{name}, {params.images}; mean over {len(seeds)} seeds (lowest to highest). AAP: nearer to the teacher's is "
+        f"{name}, {escape(params.images)}; mean over {len(seeds)} seeds (lowest to highest). AAP: nearer to the teacher's is "
         "better; AJS and PMS: higher is more like the teacher, 1 is the teacher itself."
     )
     display(Markdown(table(content, caption, f"tab-main-{i}")))

@@ -40,7 +40,7 @@ from p2p.evaluation.pairs import overlap_table, top_overlap
 from p2p.evaluation.runs import load_run
 from p2p.files import project_path
 from p2p.metrics import ResponseTable
-from p2p.study.pages import provenance_box, table
+from p2p.study.pages import escape, option, provenance_box, table
 from p2p.study.params import PageParams, from_namespace
 from p2p.study.provenance import provenance
 
@@ -53,6 +53,9 @@ pictured = {role: load_run(place / run) for role, run in params.networks.items()
 known = load_images(pictured["teacher"].params, "cpu")
 train, test = known.subset("train"), known.subset("test")
 tables = {role: ResponseTable.load(place / run / "responses.safetensors") for role, run in params.networks.items()}
+k = min(
+    params.top_k, *(answers.distances.shape[1] for answers in tables.values())
+)  # few classes may have fewer prototypes
 
 # %% [markdown]
 # ## Method
@@ -70,15 +73,15 @@ chosen = [int((test.labels == k).nonzero()[0, 0]) for k in classes]
 out = project_path(params.results) / params.study
 for i, n in enumerate(chosen):
     name = known.classes[test.labels[n]].replace("_", " ")
-    drawn = figures.top_k_comparison(pictured, train, test.pixels[n], int(test.labels[n]), known.classes, params.top_k)
+    drawn = figures.top_k_comparison(pictured, train, test.pixels[n], int(test.labels[n]), known.classes, k)
     figures.save(drawn, out / f"topk-{i}.svg")
     caption = (
-        f"A test image of *{name}* and, for teacher, baseline and student, its {params.top_k} most activated prototypes, "
+        f"A test image of *{escape(name)}* and, for teacher, baseline and student, its {k} most activated prototypes, "
         "strongest first: the training image each comes from, and where it was found in the test image (bright: similar). "
         "A frame marks prototypes whose number is also among the teacher's."
     )
     alt = f"Test image of {name} with the most activated prototypes of teacher, baseline and student."
-    display(Markdown(f":::{{figure}} topk-{i}.svg\n:name: fig-topk-{i}\n:alt: {alt}\n\n{caption}\n:::"))
+    display(Markdown(f":::{{figure}} topk-{i}.svg\n:name: fig-topk-{i}\n:alt: {option(alt)}\n\n{caption}\n:::"))
 
 # %% [markdown]
 # ## Over all test images
@@ -86,7 +89,6 @@ for i, n in enumerate(chosen):
 # A few images show what is meant; the share over all of them shows whether it is typical.
 
 # %%
-k = params.top_k
 shares = {role: top_overlap(tables["teacher"], tables[role], k) for role in ("baseline", "student")}
 caption = f"Of the teacher's {k} most activated prototypes, how many are also among the network's {k} (by number), and at how many of their cells the network has one of its own {k}; all test images, seed {params.seed}. For a baseline numbers agree by class only."
 display(Markdown(table(overlap_table(shares, k), caption, "tab-topk")))

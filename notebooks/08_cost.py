@@ -38,7 +38,7 @@ from p2p.evaluation.tables import cost_table, recipe_table
 from p2p.figures.speed import passes_curves
 from p2p.figures.style import svg
 from p2p.files import project_path
-from p2p.study.pages import provenance_box, table
+from p2p.study.pages import escape, provenance_box, table
 from p2p.study.params import PageParams, from_namespace
 from p2p.study.provenance import provenance
 
@@ -66,7 +66,7 @@ SVG(svg(passes_curves(curves)))
 
 # %%
 devices = ", ".join(sorted(costs.device.unique()))
-caption = f"Cost and accuracy of each network on {params.images}; mean over seeds (lowest to highest). Minutes on {devices}, while other runs may have shared the machine."
+caption = f"Cost and accuracy of each network on {escape(params.images)}; mean over seeds (lowest to highest). Minutes on {devices}, while other runs may have shared the machine."
 display(Markdown(table(cost_table(costs), caption, "tab-cost")))
 
 # %% [markdown]

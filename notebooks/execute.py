@@ -1,7 +1,7 @@
 """Run one notebook with parameters, or check or sum up a study file.
 
     python notebooks/execute.py NOTEBOOK.py OUT.ipynb --parameters '{"key": value}' [--threads N] [--gpu]
-    python notebooks/execute.py --check params/quick.yaml [--use ALTERNATIVE] [--only TRIPLE] [--rehearse]
+    python notebooks/execute.py --check params/quick.yaml [--use ALTERNATIVE] [--only TRIPLE] [--rehearse] [--elsewhere]
     python notebooks/execute.py --summary params/quick.yaml [--use ALTERNATIVE] [--only TRIPLE] [--rehearse]
     python notebooks/execute.py --schema
 
@@ -143,42 +143,6 @@ def parameter_names(notebook: Any) -> set[str]:
     return assigned
 
 
-def preflight(study: Study) -> None:
-    """Find every mistake that can be found without training: keys, device, data, weights, grids.
-
-    Raises:
-        UserError: The first of them, in one sentence.
-    """
-    from p2p.data.images import load_images
-    from p2p.data.readers import READERS, find_root
-    from p2p.decision import DECISIONS
-    from p2p.device import choose_device
-    from p2p.errors import pick
-    from p2p.networks import PROTOTYPE_LAYERS
-    from p2p.training.objective import distillation
-    from p2p.trunks import build_trunk
-
-    data = study.data_params()
-    choose_device(data.device)
-    if data.reader != "birds":
-        find_root(data.root, data.reader)
-        if READERS[data.reader].own:  # what `make data` does for a release: read all, and say what is found
-            print("Reading all images …", flush=True)
-            for remark in load_images(data).remarks:
-                print(remark)
-    runs = study.runs().values()
-    for run in runs:
-        try:
-            distillation(run)
-            pick(PROTOTYPE_LAYERS, run.prototype_layer, "prototype_layer")
-            pick(DECISIONS, run.decision, "decision")
-        except UserError as error:
-            raise UserError(f"Study '{study.study}', run '{run.run}': {error}") from None
-    trunks = {(r.network, r.size, r.grid, r.weights, tuple(r.weights_missing)) for r in runs}
-    for network, size, grid, weights, missing in sorted(trunks):
-        build_trunk(network, size, grid, "none" if weights == "imagenet" else weights, missing)  # no download here
-
-
 def summary(study: Study) -> str:
     """Where the book is, and the main table."""
     table = ROOT / "results" / study.study / "table.md"
@@ -199,10 +163,16 @@ def main() -> int:
     parser.add_argument("--use", default="", help="an alternative set of triples of the study")
     parser.add_argument("--only", default="", help="one triple of the study, the others left out")
     parser.add_argument("--rehearse", action="store_true", help="the study at a size of seconds")
+    parser.add_argument(
+        "--elsewhere", action="store_true", help="check for other machines: not this one's device, memory"
+    )
     given = parser.parse_args()
     try:
         if given.check:
-            preflight(load_study(given.check, given.use, given.rehearse, given.only))
+            from p2p.training.preflight import preflight  # PyTorch comes with it, which no other use needs to wait for
+
+            study = load_study(given.check, given.use, given.rehearse, given.only)
+            preflight(study, given.rehearse, given.elsewhere)
         elif given.summary:
             print(summary(load_study(given.summary, given.use, given.rehearse, given.only)))
         elif given.schema:

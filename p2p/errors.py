@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -28,3 +28,9 @@ def reason(error: BaseException) -> str:
         error = error.__cause__
     text = re.split(r"[.!?]+( +(?=[A-Z])|$)", " ".join(str(error).split()))[0]
     return (text if len(text) <= 200 else f"{text[:200]} …") or type(error).__name__
+
+
+def shown(value: Any, most: int = 80) -> str:
+    """A value as a message quotes it: in one line, and its beginning where it is long."""
+    text = ascii(value) if isinstance(value, str) and not value.isprintable() else repr(value)
+    return text if len(text) <= most else f"{text[:most]} …"

@@ -7,14 +7,17 @@ import json
 import re
 import shutil
 import sys
+from html import unescape
 from pathlib import Path
 from types import ModuleType
 
 import nbformat
+import pandas as pd
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from p2p.evaluation.claims import CLAIMS
+from p2p.study.pages import escape, option, table
 
 ROOT = Path(__file__).resolve().parent.parent
 BOOK = ROOT / "book"
@@ -47,14 +50,15 @@ def write_notebook(path: Path, title: str) -> None:
     nbformat.write(notebook, path)
 
 
-def write_study(folder: Path, order: int, title: str) -> None:
+def write_study(folder: Path, order: int, title: str, **more: str) -> None:
     folder.mkdir(parents=True)
     facts = {"study": folder.name, "title": title, "order": order, "intro": "Nothing but a test.", "images": "drawn"}
+    facts |= more
     (folder / "study.json").write_text(json.dumps(facts))
     (folder / "metrics.csv").write_text("study,value\nx,1\n")
     (folder / "table.md").write_text("| a |\n|---|\n| 1 |\n")
     (folder / "curve.svg").write_text(SVG)
-    (folder / "findings.md").write_text(f"Found in {title}; see [the table](./04_table.ipynb).\n")
+    (folder / "findings.md").write_text(f"Found in {escape(title)}; see [the table](./04_table.ipynb).\n")
     names = (
         "07_gallery",
         "04_table",
@@ -190,6 +194,35 @@ def test_docstrings_are_read_as_plain_text() -> None:
         "\\|A_T ∩ A_S\\| of 2 \\* x and ``b_``, *very* near x\\_",
         *("  :func:`f` and ``c``", "  k: K\\.", ".. math::", "", "   a*b", "", "* d"),
     ]
+
+
+ODD = "<b>|x|</b> [x](y) {{s}} $z$ *a* `c` www.example.org # :::"  # nothing of it is markup, wherever a study says it
+INTRO = f"# No *heading* of `code`\n\n<script>alert(1)</script> ::: {{ref}}`nowhere`\n- **no list** [x](y) {ODD[:10]}"
+
+
+def odd_notebook(path: Path) -> None:
+    """As notebooks show what a person has named: a caption, a cell, a figure's text and its alternative."""
+    shown = table(pd.DataFrame({"weights": [escape(ODD)], "n": ["1"]}), f"Of {escape(ODD)}.", "tab-odd")
+    shown += f"\n:::{{figure}} curve.svg\n:name: fig-odd\n:alt: {option(ODD)}\n\nOf *{escape(ODD)}*.\n:::\n"
+    notebook = new_notebook(metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}})
+    output = new_output("display_data", data={"text/markdown": shown, "text/plain": "x"})
+    notebook.cells = [new_markdown_cell("# Odd page"), new_code_cell("1", outputs=[output], execution_count=1)]
+    nbformat.write(notebook, path)
+
+
+def test_what_a_study_says_is_shown_as_it_is(prose: Path, results: Path, tmp_path: Path) -> None:
+    write_study(results / "odd", 0, ODD, intro=INTRO, images=ODD)
+    head = "claim,setting,metric,n_seeds,difference,low,high,p_holm,delta,detectable,verdict\n"
+    (results / "odd" / "claims.csv").write_text(head + "one,a-b,pms,3,0.0778,0.06,0.09,0.001,0.02,0.01,supported\n")
+    odd_notebook(results / "odd" / "05_tau.ipynb")
+    assert build.main(["-W", "--prose", str(prose), "--results", str(results), "--output", str(tmp_path / "out")]) == 0
+    html = tmp_path / "out" / "_build" / "html"
+    for page in ("index", "studies/odd/index", "studies/odd/runs", "studies/odd/05_tau"):
+        text = (html / f"{page}.html").read_text()
+        assert unescape(text).count(ODD) >= 2, page  # in the page, and in the list of all pages beside it
+        assert "<b>|x|" not in text and "<script>alert" not in text and 'href="y' not in text, page
+    first = (html / "studies" / "odd" / "index.html").read_text()
+    assert "# No <em>heading</em> of <code" in first and "- <strong>no list</strong> [x](y) &lt;b&gt;|x|&lt;/b" in first
 
 
 def test_tiny_book_builds_without_a_warning_and_every_link_leads_somewhere(

@@ -16,14 +16,15 @@ from pathlib import Path
 
 import pytest
 import test_workflow
-import yaml
+
+from p2p.study.reading import read_keys
 
 ROOT = Path(__file__).parents[1]
 SPEC = importlib.util.spec_from_file_location("execute", ROOT / "notebooks" / "execute.py")
 assert SPEC and SPEC.loader
 execute = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(execute)
-PROFILE = yaml.safe_load((ROOT / "profiles" / "slurm" / "config.yaml").read_text())
+PROFILE = read_keys(ROOT / "profiles" / "slurm" / "config.yaml")
 SUBMITTED = {"data", "train", "evaluate", "page"}
 STANDINS = {
     # The first training is lost before it does anything, like a job on a node that goes down.

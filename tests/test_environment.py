@@ -9,10 +9,11 @@ import tomllib
 from pathlib import Path
 
 import pytest
-import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
+
+from p2p.study.reading import read_keys
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -63,7 +64,7 @@ def test_dependency_is_locked_within_its_range(dependency):
 
 def test_what_the_package_and_the_tests_import_is_declared():
     declared = {canonicalize_name(Requirement(line).name) for line in DEPENDENCIES}
-    names = {"PIL": "pillow", "yaml": "pyyaml"}
+    names = {"PIL": "pillow", "ruamel": "ruamel.yaml"}
     transitive = {"nbformat", "packaging", "jsonschema", "ipython"}  # of papermill, pytest, jupyter-book, ipykernel
     for path in [
         *(ROOT / "p2p").rglob("*.py"),
@@ -87,7 +88,7 @@ def test_what_the_package_and_the_tests_import_is_declared():
 
 
 def test_environment_file():
-    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    environment = read_keys(ROOT / "environment.yml")
     assert environment["name"] == PROJECT["name"]
     plain = [line for line in environment["dependencies"] if isinstance(line, str)]
     (python,) = (line for line in plain if re.match(r"python\b", line))

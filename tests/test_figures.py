@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import inf
 from pathlib import Path
 from xml.etree import ElementTree
@@ -51,6 +52,13 @@ def random_run(role: str, seed: int, images: ImageSet) -> Trained:
     extra = {"teacher_run": "t"} if role == "student" else {}
     params = TrainParams(run=role, role=role, **extra)
     return Trained(params, network, found, None, None)
+
+
+def test_a_name_with_dollars_is_no_mathematics(images: ImageSet) -> None:
+    odd = replace(images, classes=("$x$", r"$\frac$ <b>", "a_b$"))
+    text = figures.svg(figures.image_sheet(odd.pixels[:3], [odd.classes[k] for k in odd.labels[:3].tolist()]))
+    shown = "".join(ElementTree.fromstring(text).itertext())
+    assert "$x$" in shown and r"$\frac$ <b>" in shown and "a b$" in shown
 
 
 @pytest.fixture(scope="module")

@@ -26,6 +26,7 @@ from p2p.study.params import (
 )
 from p2p.study.speed_params import GrowthParams, ProfileParams, SpeedParams
 from p2p.study.study import Study, load_study
+from p2p.training.preflight import preflight
 
 ROOT = Path(__file__).parents[1]
 spec = importlib.util.spec_from_file_location("notebook_runner", ROOT / "notebooks" / "execute.py")
@@ -188,7 +189,7 @@ def test_defaults_of_the_notebooks_are_the_quick_study() -> None:
 )
 def test_an_unknown_name_is_refused_before_any_work_with_the_list_of_those_there_are(change, words, refuses) -> None:
     with refuses(*words):
-        notebook_runner.preflight(TINY.model_copy(update=change))
+        preflight(TINY.model_copy(update=change))
 
 
 def test_a_users_own_images_are_read_before_any_work(tmp_path, refuses, monkeypatch, capsys) -> None:

@@ -170,6 +170,11 @@ def test_out_of_memory_at_the_start_is_one_sentence_too(tiny, birds, tmp_path, r
         Trainer(tiny.model_copy(update={"prototype_init": "patches"}), birds, tmp_path).run(progress=False)
 
 
+def test_out_of_memory_on_a_cpu_is_one_sentence_while_the_network_is_built(tiny, birds, tmp_path, refuses):
+    with refuses("Run 'teacher' needs more memory than cpu has"):
+        Trainer(tiny.model_copy(update={"prototypes_per_class": 10**13}), birds, tmp_path)
+
+
 def test_a_set_streams_after_selection_too(birds):
     streamed = replace(birds, pixels=Stream.of(birds.pixels, "cpu"))
     for split in ("train", "validation", "test"):

@@ -5,7 +5,9 @@ The real Snakefile and study code in a copy of the project, with stand-ins for t
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -120,6 +122,32 @@ def test_a_changed_function_reruns_what_can_reach_it_and_nothing_else(project, m
     file.write_text(before)
     made = {name for name in jobs(done.stdout) if name.endswith(".ipynb")}
     assert done.returncode == 0 and made == expected
+
+
+def test_what_a_study_says_in_braces_is_no_wildcard(project: Path) -> None:
+    file = project / "params" / "quick.yaml"
+    before = file.read_text()
+    file.write_text(before.replace("Quick study: drawn birds", "{page} {x} $(id) 'q'"))
+    dry = snakemake(project, "--dry-run", "--printshellcmds")
+    file.write_text(before)
+    assert dry.returncode == 0, dry.stderr
+    (command,) = re.findall(r"04_table.ipynb --parameters (.*)", dry.stdout + dry.stderr)
+    assert json.loads(shlex.split(command)[0])["title"] == "{page} {x} $(id) 'q'"
+
+
+def test_an_evaluation_waits_for_the_runs_of_other_budgets(project: Path) -> None:
+    file = project / "params" / "quick.yaml"
+    before = file.read_text()
+    file.write_text(
+        before.replace("student: {network: small_sixth}", "student: {network: small_sixth}\n    budget: {3: [0]}")
+    )
+    dry = snakemake(project, "--dry-run")
+    file.write_text(before)
+    (job,) = re.findall(r"rule evaluate:\n    input: (.*)\n    output: .*small-small_sixth-s0", dry.stdout)
+    assert dry.returncode == 0 and {
+        "budget-baseline-small_sixth-3-s0",
+        "budget-student-small-small_sixth-paper-3-s0",
+    } <= {Path(name).parent.name for name in job.split(", ")}
 
 
 def test_unknown_study_is_one_sentence(project: Path) -> None:

@@ -127,8 +127,12 @@ def bird_indices(names: tuple[str, ...]) -> Tensor:
     return torch.tensor([int(name.removeprefix("bird ")) for name in names], dtype=torch.int64)
 
 
-def _draw_birds(params: DataParams) -> ImageSet:
-    """Draw the birds; image j of class c has index j * K + c, so more images leave the first unchanged."""
+def bird_counts(params: DataParams) -> tuple[int, int, int]:
+    """Classes of the birds to draw, and of each class the training images, validation included, and the test images.
+
+    Raises:
+        UserError: More than can be told apart.
+    """
     if params.class_step != 1:
         raise UserError("Parameter class_step chooses among classes on disk; for reader 'birds' set class_count only.")
     classes = params.class_count or BIRD_CLASSES
@@ -136,10 +140,30 @@ def _draw_birds(params: DataParams) -> ImageSet:
         min(count, params.images_per_class or count)
         for count in (params.bird_train_per_class, params.bird_test_per_class)
     )
+    if train * classes > BIRD_TEST_INDEX:
+        raise UserError(
+            f"'bird_train_per_class' times {classes} classes is {train * classes:,}, and the birds from number "
+            f"{BIRD_TEST_INDEX:,} on are those of the test; lower it."
+        )
+    return classes, train, test
+
+
+def bird_table(params: DataParams, classes: int) -> Tensor:
+    """(K, Q) variants of the parts of each class; see `p2p.data.species`.
+
+    Raises:
+        UserError: So many classes cannot be told apart.
+    """
+    return (look_alikes if params.bird_hardness else class_table)(classes, params.data_seed)
+
+
+def _draw_birds(params: DataParams) -> ImageSet:
+    """Draw the birds; image j of class c has index j * K + c, so more images leave the first unchanged."""
+    classes, train, test = bird_counts(params)
     position = torch.cat([torch.arange(train * classes), torch.arange(test * classes)])
     held_out = torch.arange(len(position)) >= train * classes
     labels, index = position % classes, position + BIRD_TEST_INDEX * held_out
-    table = (look_alikes if params.bird_hardness else class_table)(classes, params.data_seed)
+    table = bird_table(params, classes)
     drawn = birds.draw(labels, index, table, params.size, params.data_seed, hardness=params.bird_hardness)
     return ImageSet(
         pixels=drawn.pixels,

@@ -97,14 +97,14 @@ def choose(
     """Keep classes 0, k, 2k, ... (at most `class_count`) and the first images of each class and split.
 
     Raises:
-        UserError: `class_step` leaves a single class, or a kept class has no training or no test image.
+        UserError: Fewer than two classes are left, or one of them has no training or no test image.
     """
-    if 1 < class_step >= len(listing.classes):
-        raise UserError(
-            f"'class_step' is {class_step}, which leaves one of {len(listing.classes)} classes in {listing.folder}; "
-            "choose a smaller step."
-        )
     kept = list(range(0, len(listing.classes), class_step))[:class_count]
+    if len(kept) < 2:
+        raise UserError(
+            f"{listing.folder} has {len(listing.classes)} classes, of which 'class_step' {class_step} leaves "
+            f"{len(kept)}; a study needs two or more: lower it, or add classes."
+        )
     indices: list[int] = []
     for old in kept:
         for part, test in (("training", False), ("test", True)):

@@ -212,7 +212,7 @@ def find_root(root: str | Path | None, reader: str) -> Path:
             f"Reader '{reader}' has no data folder: set `root`, or P2P_DATA in the environment, or {known.advice}."
         )
     folder = Path(given).expanduser()
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # unlike Path's, no error where the name is too long for one
         source = "`root`" if root else "P2P_DATA"
-        raise UserError(f"Data folder {folder} does not exist: correct {source}, or {known.advice}.")
+        raise UserError(f"Data folder {folder} does not exist or is none: correct {source}, or {known.advice}.")
     return folder / known.folder if known.folder and (folder / known.folder).is_dir() else folder

@@ -13,6 +13,7 @@ from p2p.errors import UserError
 
 PARTS: tuple[str, ...] = tuple(art.ART)
 VARIANTS: dict[str, tuple[str, ...]] = {part: tuple(variants) for part, variants in art.ART.items()}
+MOST = min(map(len, VARIANTS.values())) ** (len(PARTS) - 1)  # classes of `class_table`
 LOOK_ALIKE = ("beak", "crest")  # what tells the two classes of a pair apart, in turn
 
 
@@ -24,6 +25,8 @@ def look_alikes(classes: int, seed: int) -> Tensor:
     Returns:
         (K, len(PARTS)) int64 variant indices, all rows distinct; classes 2 i and 2 i + 1 are a pair.
     """
+    if not 1 <= classes <= 2 * MOST:
+        raise UserError(f"Birds cannot have {classes} classes; choose 1 to {2 * MOST} (class_count).")
     table = class_table(-(-classes // 2), seed).tolist()
     taken, rows = {tuple(row) for row in table}, []
     for i, row in enumerate(table):
@@ -54,9 +57,8 @@ def class_table(classes: int, seed: int) -> Tensor:
         UserError: K is outside that range.
     """
     fewest = min(len(names) for names in VARIANTS.values())
-    most = fewest ** (len(PARTS) - 1)
-    if not 1 <= classes <= most:
-        raise UserError(f"Birds cannot have {classes} classes; choose 1 to {most} (class_count).")
+    if not 1 <= classes <= MOST:
+        raise UserError(f"Birds cannot have {classes} classes; choose 1 to {MOST} (class_count).")
     v = max(2, min(fewest, classes // 2))
     rng = np.random.default_rng(seed)
     cycles = -(-classes // v)

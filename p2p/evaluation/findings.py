@@ -9,6 +9,7 @@ import pandas as pd
 
 from p2p.evaluation.rows import without_threshold
 from p2p.evaluation.tables import budget_table
+from p2p.study.pages import escape
 
 NONE = "none"
 
@@ -37,8 +38,9 @@ def comparison(frame: pd.DataFrame, triple: str, images: str, variant: str = "pa
     part = tuned[tuned["triple"] == triple]
     teacher, baseline, student = (network(part, role, variant) for role in ("teacher", "baseline", "student"))
     return (
-        f"On {images}, with {triple} and {frame['seed'].nunique()} seeds, the student matches the teacher's prototypes "
-        f"with a PMS of **{mean(student, 'pms')}**, the same network trained alone with **{mean(baseline, 'pms')}**. "
+        f"On {escape(images)}, with {triple} and {frame['seed'].nunique()} seeds, the student matches the teacher's "
+        f"prototypes with a PMS of **{mean(student, 'pms')}**, the same network trained alone with "
+        f"**{mean(baseline, 'pms')}**. "
         f"Asked about other images, the two still reach {mean(student, 'pms_permuted')} and "
         f"{mean(baseline, 'pms_permuted')}; a random network reaches {mean(part, 'pms_floor')}, a second teacher "
         f"{mean(part, 'pms_second_teacher')}. The overlap of active patches, AJS, is {mean(student, 'ajs')} against "

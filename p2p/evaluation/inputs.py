@@ -6,6 +6,7 @@ import pandas as pd
 import torch
 
 from p2p.data.images import SPLITS, ImageSet
+from p2p.study.pages import escape
 from p2p.trunks import build_trunk
 
 
@@ -37,6 +38,6 @@ def trunk_table(
     rows = []
     for name, weights in networks.items():
         trunk, channels = build_trunk(name, size, grid, weights, (missing or {}).get(name, []))
-        row = {"trunk": name, "weights": weights, "grid": f"{grid} × {grid}", "channels": channels}
+        row = {"trunk": name, "weights": escape(weights), "grid": f"{grid} × {grid}", "channels": channels}
         rows.append(row | {"parameters": f"{sum(p.numel() for p in trunk.parameters()):,}"})
     return pd.DataFrame(rows)

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from p2p import metrics
 from p2p.data.images import ImageSet, load_images
@@ -24,7 +23,9 @@ from p2p.evaluation.runs import Trained, load_run, respond, top1
 from p2p.files import project_path, run_lock, write_table
 from p2p.networks import ProtoNet
 from p2p.projection import same_source
-from p2p.study.params import Strict, TrainParams, check
+from p2p.study.params import Seed, Strict, TrainParams, check
+from p2p.study.places import refuse_in_change
+from p2p.study.reading import read_keys
 from p2p.study.study import Control, load_study
 from p2p.training.trainer import Trainer
 
@@ -32,7 +33,7 @@ from p2p.training.trainer import Trainer
 class Search(Strict):
     """A file of `params/search/`: trials, each a change of a role's recipe in the study of the same name."""
 
-    seed: int
+    seed: Seed
     triple: str
     trials: list[Control]
 
@@ -48,7 +49,12 @@ def load_search(path: Path) -> tuple[Search, dict[str, TrainParams]]:
     """
     if not path.is_file():
         raise UserError(f"Search file {path} not found; expected the trials of a study (see params/search).")
-    search = check(Search, yaml.safe_load(path.read_text()), str(path))
+    search = check(Search, read_keys(path), str(path))
+    for one in search.trials:
+        try:
+            refuse_in_change(one.name, one.change)
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from None
     study = load_study(path.parents[1] / path.name, only=search.triple)
     if search.seed in study.seeds:
         raise UserError(f"{path}: seed {search.seed} is one of the study's own; search with another.")

@@ -134,7 +134,8 @@ def legend(figure: Figure, handles: Sequence[Artist]) -> None:
 def short(name: str, most: int, lines: int = 1) -> str:
     """A class or file name fit to print: no number in front, no underscores, in lines of `most` letters."""
     name = re.sub(r"^\d+\.", "", name).replace("_", " ")
-    return "\n".join(textwrap.wrap(name, most, max_lines=lines, placeholder="…"))
+    lines_of = textwrap.wrap(name, most, max_lines=lines, placeholder="…")
+    return "\n".join(lines_of).replace("$", r"\$")  # matplotlib would read what stands between two as mathematics
 
 
 def array(image: Tensor) -> Pixels:

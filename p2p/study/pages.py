@@ -1,11 +1,38 @@
-"""What a notebook shows as text: numbered tables and the provenance box, in MyST markdown."""
+"""What notebooks and the book show as text, in MyST markdown: somebody's words, numbered tables, the provenance box."""
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
 import pandas as pd
+
+EMPHASIS = re.compile(r"(\*{1,2})(?=[^\s*])([^*]*[^\s*])\1|`[^`]+`")
+
+
+def escape(text: str) -> str:
+    """Somebody's words (a title, a class or file name) as markdown that shows them as they are, in one line."""
+    return _escape(" ".join(text.split()))
+
+
+def prose(text: str) -> str:
+    """An intro as markdown, one paragraph: *emphasis*, **strong** and `code` count, all else is shown as it is."""
+    text, parts, end = " ".join(text.split()), [], 0
+    for found in EMPHASIS.finditer(text):
+        marks, inside = found.groups()
+        parts += [_escape(text[end : found.start()]), f"{marks}{_escape(inside)}{marks}" if marks else found[0]]
+        end = found.end()
+    return "".join([*parts, _escape(text[end:])])
+
+
+def option(text: str) -> str:
+    """Somebody's words as the value of a directive's option, such as `:alt:`: plain text there, but quoted."""
+    return json.dumps(" ".join(text.split()), ensure_ascii=False)
+
+
+def _escape(text: str) -> str:
+    return re.sub(r"([!-+.:<-@\[-`{-~-])", r"\\\1", text)  # ASCII's punctuation but for , ; and /
 
 
 def table(frame: pd.DataFrame, caption: str, label: str) -> str:

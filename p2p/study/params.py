@@ -9,15 +9,15 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-import re
 from collections.abc import Iterable
-from typing import Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from p2p.errors import UserError
+from p2p.errors import UserError, shown
 
 Role = Literal["teacher", "baseline", "student", "control", "budget"]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]  # PyTorch's generator on a CPU takes the low 32 bits and drops the rest
 
 
 class Strict(BaseModel):
@@ -40,7 +40,7 @@ class DataParams(Strict):
     class_count: int | None = Field(None, ge=2, description="At most so many classes.")
     images_per_class: int | None = Field(None, ge=2, description="The first so many of each class and split.")
     validation_fraction: float = Field(0.15, gt=0, lt=1, description="Cut from each class's training images.")
-    data_seed: int = Field(0, ge=0, description="Seed of the validation cut and of the synthetic birds.")
+    data_seed: Seed = Field(0, description="Seed of the validation cut and of the synthetic birds.")
     bird_train_per_class: int = Field(60, ge=2, description="Synthetic birds for training and validation.")
     bird_test_per_class: int = Field(50, ge=1, description="Synthetic birds for the test.")
     bird_hardness: float = Field(
@@ -52,16 +52,21 @@ class DataParams(Strict):
     allow_duplicates: bool = Field(
         False, description="Of one's own images: the same image in training and test is no error."
     )
-    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto: a GPU where there is one.")
+    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d{1,2})?)$", description="auto: a GPU where there is one.")
 
 
 class TrainParams(DataParams):
     """One network, one seed: the parameters of `notebooks/02_train.py`."""
 
-    run: str = Field("teacher", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Name of the run and its folder.")
+    run: str = Field(
+        "teacher",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        max_length=200,
+        description="Name of the run and its folder.",
+    )
     role: Role = "teacher"
     variant: str = Field("paper", description="Name of the variant, as in the result files.")
-    seed: int = Field(0, ge=0)
+    seed: Seed = 0
     # network
     model: Literal["protopnet", "linear"] = Field(
         "protopnet", description="linear: the same trunk, ordinary classifier."
@@ -83,28 +88,36 @@ class TrainParams(DataParams):
         "uniform",
         description="uniform: U[0, 1) as published; patches: own-class training patches after k-means.",
     )
-    # schedule: an epoch is one pass over the training images, each augmented anew
+    # schedule: an epoch is one pass over the training images, each augmented anew; its chance is numbered by seed,
+    # phase, epoch and copy (p2p.training.batches), which the upper bounds keep apart
     schedule: Literal["lean", "official"] = Field(
         "lean",
         description="official: 300 epochs and 29 pushes as coded; warm_epochs, joint_epochs, rounds do not count.",
     )
     official_epochs: int = Field(300, ge=12, le=300, description="A7: 300 as coded; at 32 the joint rate is 1/10,000.")
-    official_copies: int = Field(40, ge=1, description="Passes that make one published epoch: its prepared copies.")
+    official_copies: int = Field(
+        40, ge=1, le=4_000, description="Passes that make one published epoch: its prepared copies."
+    )
     push: Literal["nearest", "distinct", "shared"] = Field(
         "nearest",
         description="distinct: no patch twice in a class; shared: own features at the teacher's source patches.",
     )
-    batch_size: int = Field(32, ge=2, description="Batch normalisation cannot train on a single image.")
-    warm_epochs: int = Field(0, ge=0, description="Passes with the trunk frozen, on cached trunk outputs.")
-    warm_copies: int = Field(10, ge=1, description="Augmented copies of the images that the warm passes cycle through.")
+    batch_size: int = Field(32, ge=2, le=1_000_000, description="Batch normalisation cannot train on a single image.")
+    warm_epochs: int = Field(0, ge=0, le=50_000, description="Passes with the trunk frozen, on cached trunk outputs.")
+    warm_copies: int = Field(
+        10, ge=1, le=50_000, description="Augmented copies of the images that the warm passes cycle through."
+    )
     warm_cache_gb: float = Field(4.0, ge=0, description="Memory for trunk outputs; copies beyond it go to the disk.")
     joint_copies: int = Field(
         0,
         ge=0,
+        le=50_000,
         description="Augmented copies that joint passes cycle through, the teacher asked once each; 0: all anew.",
     )
-    joint_epochs: int = Field(20, ge=0, description="Passes over the images in each round, all layers learning.")
-    rounds: int = Field(1, ge=1, description="How often joint, push and decision phases follow each other.")
+    joint_epochs: int = Field(
+        20, ge=0, le=50_000, description="Passes over the images in each round, all layers learning."
+    )
+    rounds: int = Field(1, ge=1, le=300, description="How often joint, push and decision phases follow each other.")
     trunk_batchnorm: Literal["train", "frozen"] = Field(
         "train", description="frozen: the trunk keeps its batch-normalisation statistics in joint passes."
     )
@@ -125,7 +138,7 @@ class TrainParams(DataParams):
     lambda_cluster: float = Field(1.0, ge=0)
     lambda_separation: float = Field(0.08, ge=0, description="Subtracted: far from other classes is rewarded.")
     lambda_l1: float = Field(1e-4, ge=0)
-    decision_iterations: int = Field(200, ge=1, description="Of the solver, on cached activations.")
+    decision_iterations: int = Field(200, ge=1, le=1_000_000, description="Of the solver, on cached activations.")
     # Proto2Proto (role student)
     teacher_run: str = Field("", description="Run whose network teaches; empty for none.")
     distillation: dict[str, float] = Field(
@@ -156,7 +169,10 @@ class TrainParams(DataParams):
         if self.push == "shared" and not self.teacher_run:
             raise ValueError("push 'shared' takes the source patches of a teacher: it needs 'teacher_run'")
         if self.model == "linear" and self.teacher_run:
-            raise ValueError("model 'linear' has no prototypes to teach: leave 'teacher_run' empty")
+            raise ValueError(
+                "model 'linear' has no prototypes to teach: give it to a control of teacher or baseline, which has no "
+                "'teacher_run'"
+            )
         if self.schedule == "lean" and self.warm_epochs + self.joint_epochs == 0:
             raise ValueError(
                 "'warm_epochs' and 'joint_epochs' are both 0, so nothing would be learnt; raise one of them"
@@ -176,7 +192,7 @@ class EvaluateParams(DataParams):
     """One triple, one seed: the parameters of `notebooks/03_evaluate.py`."""
 
     triple: str = "small-small_sixth"
-    seed: int = Field(0, ge=0)
+    seed: Seed = 0
     teacher_run: str = "teacher-small-s0"
     baseline_run: str = "baseline-small_sixth-s0"
     student_runs: dict[str, str] = Field({"paper": "student-small-small_sixth-paper-s0"}, description="variant: run.")
@@ -197,7 +213,7 @@ class PageParams(Strict):
     order: int = 8
     images: str = Field("synthetic birds", description="What the images are, as tables say it.")
     triple: str = "small-small_sixth"
-    seed: int = Field(0, ge=0, description="The seed whose networks are pictured.")
+    seed: Seed = Field(0, description="The seed whose networks are pictured.")
     evaluations: list[str] = Field(["small-small_sixth-s0", "small-small_sixth-s1"], description="<triple>-s<seed>.")
     train_runs: list[str] = Field([], description="Names of all runs of the study; empty: those of `networks`.")
     networks: dict[str, str] = Field(
@@ -238,16 +254,27 @@ def check(model: type[T], values: dict[str, Any], where: str) -> T:
         return model.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(map(str, first["loc"])) or "(combination)"
+        key = shown(".".join(map(str, first["loc"])) or "(combination)")
         if first["type"] == "extra_forbidden":
             expected = ", ".join(near_names(str(first["loc"][-1]), model.model_fields))
-            raise UserError(f"{where}: unknown key '{key}'; expected one of {expected}.") from None
+            raise UserError(f"{where}: unknown key {key}; expected one of {expected}.") from None
         if first["type"] == "value_error":
             raise UserError(f"{where}: {first['msg'].removeprefix('Value error, ')}.") from None
-        hint = ""
-        if isinstance(first["input"], str) and re.fullmatch(r"[-+]?\d+e[-+]?\d+", first["input"]):
-            hint = " (YAML reads a power of ten as a number only with a point, as in 1.0e-4)"
-        raise UserError(f"{where}: key '{key}' is {first['input']!r}; {first['msg']}{hint}.") from None
+        if first["type"] == "missing":
+            raise UserError(f"{where}: key {key} is required and missing; add it.") from None
+        hint = _hint(first["type"], first["input"])
+        raise UserError(f"{where}: key {key} is {shown(first['input'])}; {first['msg']}{hint}.") from None
+
+
+def _hint(kind: str, given: Any) -> str:
+    """What to write instead, where a value has the wrong form alone."""
+    if given is None:
+        return ": write a value behind the key"
+    if kind == "bool_type" and str(given).lower() in ("yes", "no", "on", "off", "0", "1"):
+        return ": write true or false"
+    if kind in ("int_type", "float_type") and isinstance(given, str):
+        return ": write a number without quotes"
+    return ": write it in quotes" if kind == "string_type" and isinstance(given, int | float) else ""
 
 
 def near_names(key: str, known: Iterable[str]) -> list[str]:

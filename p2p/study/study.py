@@ -6,22 +6,39 @@ The JSON schema by which editors complete such a file: `make schema`.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-import yaml
-from pydantic import Field, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from p2p.errors import UserError
-from p2p.study.params import DataParams, EvaluateParams, ImagesParams, PageParams, Role, Strict, TrainParams, check
+from p2p.study.effect import refuse_idle
+from p2p.study.params import (
+    DataParams,
+    EvaluateParams,
+    ImagesParams,
+    PageParams,
+    Role,
+    Seed,
+    Strict,
+    TrainParams,
+    check,
+)
+from p2p.study.places import ELSEWHERE, refuse_misplaced
+from p2p.study.reading import read_keys
+
+# Names become folders and files; three of them and a seed fit into the 255 bytes that a file's name may have.
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=60)]
+Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+Effect = Annotated[float, Field(gt=0, lt=1)]
 
 
 class Triple(Strict):
     """Teacher and student of one comparison; each a set of `TrainParams` keys."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    name: Name
     teacher: dict[str, Any]
     student: dict[str, Any]
-    seeds: list[int] = Field([], description="Of the study's seeds those that this triple has; empty: all.")
+    seeds: list[Seed] = Field([], description="Of the study's seeds those that this triple has; empty: all.")
     budget: dict[int, list[int]] = Field(
         {}, description="Joint passes: seeds of baseline and student with so many of them, all else as it is."
     )
@@ -41,10 +58,10 @@ class Triple(Strict):
 class Control(Strict):
     """Another way to train: a role's parameters with a change."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    name: Name
     of: Literal["teacher", "baseline", "student"]
     change: dict[str, Any]
-    seeds: list[int] = Field([], description="Of the study's seeds those that have this control; empty: all.")
+    seeds: list[Seed] = Field([], description="Of the study's seeds those that have this control; empty: all.")
 
 
 # A rehearsal goes through every step of a study at a size of seconds: at most so much of each key.
@@ -52,19 +69,16 @@ REHEARSAL = {"warm_epochs": 2, "warm_copies": 1, "joint_epochs": 1, "rounds": 1,
 REHEARSAL |= {"official_copies": 1, "batch_size": 8, "decision_iterations": 20}
 REHEARSAL_DATA = {"class_count": 3, "images_per_class": 8, "bird_train_per_class": 8, "bird_test_per_class": 4}
 
-# What a study file may say under `data:` only, or not at all because it follows from the rest.
-ELSEWHERE = frozenset(DataParams.model_fields) | {"run", "role", "variant", "seed", "teacher_run", "runs"}
-
 
 class Study(Strict):
     """A file of `params/`: everything an experiment needs, no code."""
 
-    study: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
-    title: str
-    intro: str = ""
-    order: int = Field(10, description="Place in the book.")
-    images: str = Field(description="What the images are, as tables say it: synthetic, real, full or reduced set.")
-    seeds: list[int] = Field(min_length=1)
+    study: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=60)
+    title: Line = Field(description="Plain text, as tables and the book's index show it.")
+    intro: str = Field("", max_length=5_000, description="A paragraph of the book; it may hold *emphasis* and `code`.")
+    order: int = Field(10, ge=-1_000, le=1_000, description="Place in the book.")
+    images: Line = Field(description="What the images are, as tables say it: synthetic, real, full or reduced set.")
+    seeds: list[Seed] = Field(min_length=1)
     ajs_empty: Literal["zero", "skip", "one"] = Field("zero", description="A11: AJS of two empty sets; zero as coded.")
     data: dict[str, Any] = Field(description="Keys of DataParams, the same for all runs.")
     recipe: dict[str, Any] = Field(description="Keys of TrainParams, the same for all runs.")
@@ -72,20 +86,27 @@ class Study(Strict):
         {"global": 10.0, "ppc": 10.0}, description="A student's distillation losses and their weights."
     )
     triples: list[Triple] = Field(min_length=1)
-    alternatives: dict[str, list[Triple]] = Field({}, description="Other sets of triples, each by its name.")
-    use: str = Field("", description="The alternative to take for `triples`; its name is added to the study's.")
-    variants: dict[str, dict[str, Any]] = Field({"paper": {}}, description="Students: name and change.")
-    controls: list[Control] = []
-    effects: dict[Literal["accuracy", "similarity"], float] = Field(
-        {"accuracy": 0.01, "similarity": 0.02}, description="Smallest effects of interest, declared before the runs."
+    alternatives: dict[Name, Annotated[list[Triple], Field(min_length=1)]] = Field(
+        {}, description="Other sets of triples, each by its name."
     )
-    threads: int = Field(1, ge=1, description="CPU threads of one run; runs share the cores.")
-    gpus: int = Field(0, ge=0, description="GPUs of one run; 0: one where the machine has any.")
+    use: str = Field("", description="The alternative to take for `triples`; its name is added to the study's.")
+    variants: dict[Name, dict[str, Any]] = Field({"paper": {}}, min_length=1, description="Students: name and change.")
+    controls: list[Control] = []
+    effects: dict[Literal["accuracy", "similarity"], Effect] = Field(
+        {"accuracy": 0.01, "similarity": 0.02},
+        description="Smallest effects of interest, declared before the runs.",
+    )
+    threads: int = Field(1, ge=1, le=1_024, description="CPU threads of one run; runs share the cores.")
+    gpus: int = Field(0, ge=0, le=1_024, description="GPUs of one run; 0: one where the machine has any.")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if len(set(self.seeds)) < len(self.seeds):
-            raise ValueError(f"'seeds' names a seed twice: {self.seeds}; each is one run")
+        lists = [self.seeds, *(one.seeds for one in self.triples), *(one.seeds for one in self.controls)]
+        for seeds in [*lists, *(seeds for triple in self.triples for seeds in triple.budget.values())]:
+            if len(set(seeds)) < len(seeds):
+                raise ValueError(f"'seeds' names a seed twice: {seeds}; each is one run")
+        if len(self.effects) < 2:
+            raise ValueError("'effects' needs both 'accuracy' and 'similarity'; leave it out for the defaults")
         for triple in self.triples:
             own = triple.seeds or self.seeds
             wrong = (set(own) - set(self.seeds)) | (set().union(*triple.budget.values()) - set(own))
@@ -100,23 +121,6 @@ class Study(Strict):
         if self.use and self.use not in self.alternatives:
             have = ", ".join(self.alternatives) or "none"
             raise ValueError(f"'use' is '{self.use}'; expected one of the study's alternatives ({have}), or empty")
-        places = {"recipe": self.recipe}
-        for triple in [*self.triples, *(triple for triples in self.alternatives.values() for triple in triples)]:
-            places |= {
-                f"teacher of triple '{triple.name}'": triple.teacher,
-                f"student of '{triple.name}'": triple.student,
-            }
-        places |= {f"variant '{name}'": change for name, change in self.variants.items()}
-        places |= {f"control '{control.name}'": control.change for control in self.controls}
-        for place, keys in places.items():
-            for key in keys:
-                if key in ELSEWHERE:
-                    why = (
-                        "belongs under 'data', the same for all runs"
-                        if key in DataParams.model_fields
-                        else "is set by the study"
-                    )
-                    raise ValueError(f"'{key}' in the {place} {why}; remove it there")
         return self
 
     def chosen(self) -> Study:
@@ -294,22 +298,19 @@ def load_study(path: Path | str, use: str = "", rehearse: bool = False, only: st
     if not path.is_file():
         have = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml"))) or "none"
         raise UserError(f"Study file {path} not found; studies here: {have}.")
+    values = read_keys(path)
     try:
-        values = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}.") from None
-    if not isinstance(values, dict):
-        raise UserError(f"{path} holds no keys; expected the keys of a study, such as params/quick.yaml has.")
-    study = check(Study, values | ({"use": use} if use else {}), str(path))
-    if study.study != path.stem:
-        raise UserError(f"{path}: key 'study' is '{study.study}'; expected '{path.stem}', the name of the file.")
-    study = study.chosen()
-    study = study.restricted(only) if only else study
-    study = study.rehearsal() if rehearse else study
-    try:
+        refuse_misplaced(values, {"study": Study, "triple": Triple, "control": Control})
+        study = check(Study, values | ({"use": use} if use else {}), "study file")
+        if study.study != path.stem:
+            raise UserError(f"key 'study' is '{study.study}'; expected '{path.stem}', the name of the file.")
+        study = study.chosen()
+        refuse_idle(study)
+        study = study.restricted(only) if only else study
+        study = study.rehearsal() if rehearse else study
         study.data_params(), study.runs(), study.evaluations()
     except UserError as error:
-        raise UserError(f"{path}: {error}") from None
+        raise UserError(f"{path}: {str(error).removeprefix('study file: ')}") from None
     return study
 
 

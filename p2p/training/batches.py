@@ -13,6 +13,7 @@ from p2p.data.augment import augment
 from p2p.data.images import ImageSet
 from p2p.data.streaming import Rows, Stream, on_disk, read_ahead
 from p2p.device import has_bfloat16
+from p2p.errors import UserError
 from p2p.networks import Output, ProtoNet
 from p2p.study.params import TrainParams
 from p2p.training.objective import distillation
@@ -41,6 +42,19 @@ def autocast(device: torch.device, precision: str = "auto") -> torch.autocast:
     """
     auto = precision == "auto" and device.type == "cuda" and has_bfloat16(device)
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16" or auto)
+
+
+def refuse_precision(params: TrainParams, device: torch.device) -> None:
+    """Stop a run that asks for bfloat16 where there are no units for it.
+
+    Raises:
+        UserError: With what to choose.
+    """
+    if params.precision == "bfloat16" and not has_bfloat16(device):
+        raise UserError(
+            f"Run '{params.run}': 'precision' is bfloat16, but {device} has no units for it and would be slower; "
+            "choose auto or float32."
+        )
 
 
 class Batches:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from p2p.errors import UserError
 from p2p.study.params import TrainParams
 from p2p.training.phases import Phase
 
+FULL = re.compile("not enough memory|allocate memory|Storage size calculation overflowed")  # on a CPU, in its words
 SHOWN = ("loss", "accuracy", "validation")
 
 
@@ -58,7 +60,9 @@ def memory_advice(params: TrainParams, device: torch.device, folder: Path) -> It
     """Turn PyTorch's report of full memory into a sentence that says what to lower."""
     try:
         yield
-    except torch.OutOfMemoryError as error:
+    except (RuntimeError, MemoryError) as error:
+        if not isinstance(error, torch.OutOfMemoryError | MemoryError) and not FULL.search(str(error)):
+            raise
         reason = str(error).split(". ")[0].strip().rstrip(".")
         raise UserError(
             f"Run '{params.run}' needs more memory than {device} has ({reason}); lower 'warm_cache_gb' (now "

@@ -19,14 +19,13 @@ from torch.nn.functional import cross_entropy
 
 from p2p.data.images import ImageSet
 from p2p.decision import solve_decision_layer
-from p2p.device import has_bfloat16
 from p2p.errors import UserError
 from p2p.mimicry import MapR2
 from p2p.networks import ProtoNet
 from p2p.projection import Projection, push
 from p2p.prototypes import class_patches, normalise_features
 from p2p.study.params import TrainParams
-from p2p.training.batches import Batches, autocast
+from p2p.training.batches import Batches, autocast, refuse_precision
 from p2p.training.build import Network, build_network
 from p2p.training.checkpoints import (
     code_digest,
@@ -71,13 +70,10 @@ class Trainer:
         self.params, self.folder, self.teacher, self.sources = params, folder, teacher, sources
         self.device = images.pixels.device
         distillation(params)  # an unknown loss is refused before any work
-        if params.precision == "bfloat16" and not has_bfloat16(self.device):
-            raise UserError(
-                f"Run '{params.run}': 'precision' is bfloat16, but {self.device} has no units for it and would be "
-                "slower; choose auto or float32."
-            )
+        refuse_precision(params, self.device)
         self.fit, self.held_out = images.subset("train"), images.subset("validation")
-        self.network = build_network(params, len(images.classes)).to(self.device)
+        with memory_advice(params, self.device, folder):
+            self.network = build_network(params, len(images.classes)).to(self.device)
         self.phases, self.kept = timeline(params), False
         self.history: list[dict[str, Any]] = []
         self.optimizers: dict[str, torch.optim.Optimizer] = {}

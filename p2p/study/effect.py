@@ -1,0 +1,96 @@
+"""What a study file says without effect: it looks like an experiment and would be none, so it is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from p2p.errors import UserError
+from p2p.study.params import DataParams, TrainParams, check
+
+TAKEN = ("audit", "failed", "search", "speed")  # folders of results/ and runs/ that are no study's
+ENDINGS = ("-rehearsal", "-search")
+LEAN = ("warm_epochs", "joint_epochs", "rounds")  # of the lean schedule alone
+
+
+def refuse_idle(study: Any) -> None:
+    """Stop at the first thing that the study says in vain, or twice.
+
+    Args:
+        study: A `p2p.study.study.Study` (whose module imports this one) as its file has it, with all of its triples and
+            no rehearsal, which makes different things equal.
+
+    Raises:
+        UserError: What it is, and what to do.
+    """
+    if study.study in TAKEN or study.study.endswith(ENDINGS):
+        raise UserError(f"key 'study' is '{study.study}', a name that this project uses itself; choose another.")
+    _refuse_idle_data(study.data)
+    triples = [triple.name for triple in study.triples]
+    if len(set(triples)) < len(triples):
+        raise UserError(f"'triples' have the names {', '.join(triples)}; each needs its own.")
+    networks = [keys for triple in study.triples for keys in (triple.teacher, triple.student)]
+    for key in study.recipe:
+        if all(key in keys for keys in networks):
+            raise UserError(f"'{key}' in the recipe is without effect: every network has its own; remove it there.")
+    runs = study.runs()
+    schedules = {run.schedule for run in runs.values()}
+    for key in study.recipe:
+        only = {"lean" if key in LEAN else "official" if key.startswith("official_") else ""} - {""}
+        if only and not only & schedules:
+            raise UserError(f"'{key}' in the recipe is without effect: no network has the schedule {only.pop()}.")
+    for run in runs.values():
+        if run.weights_missing and run.weights in ("none", "imagenet"):
+            raise UserError(
+                f"'weights_missing' of run '{run.run}' is without effect: its weights are '{run.weights}' and no file; "
+                "remove it."
+            )
+    for control in study.controls:
+        if not any(run.role == "control" and run.variant == control.name for run in runs.values()):
+            raise UserError(
+                f"control '{control.name}' has the seeds {control.seeds}, of which no triple has any; expected seeds "
+                f"of the study, {study.seeds}."
+            )
+        if wrong := set(control.seeds) - set(study.seeds):
+            raise UserError(
+                f"control '{control.name}' names the seed {min(wrong)}; expected seeds of the study, {study.seeds}."
+            )
+    for mine, other in _pairs(study, runs):
+        if _work(mine) == _work(other):
+            raise UserError(
+                f"runs '{mine.run}' and '{other.run}' would be the same network, trained twice; change one of them, or "
+                "remove it."
+            )
+
+
+def _refuse_idle_data(data: dict[str, Any]) -> None:
+    params = check(DataParams, data, "data")
+    birds = params.reader == "birds"
+    for key in data:
+        if birds and (key == "root" or (key == "class_step" and params.class_step > 1)):
+            raise UserError(
+                f"'{key}' is without effect on reader 'birds', which draws its images; remove it from 'data'."
+            )
+        if key.startswith("bird_") and not birds:
+            raise UserError(f"'{key}' is for reader 'birds' alone, and 'reader' is '{params.reader}'; correct one.")
+
+
+def _pairs(study: Any, runs: dict[str, TrainParams]) -> Iterator[tuple[TrainParams, TrainParams]]:
+    """Runs of one triple that are meant to differ: variants, controls and their origin, other budgets and the own."""
+    for evaluation in study.evaluations().values():
+        students = [runs[name] for name in evaluation.student_runs.values()]
+        origins = [runs[evaluation.teacher_run], runs[evaluation.baseline_run], students[0]]
+        changed = [runs[name] for name in evaluation.control_runs.values()]
+        budget = [runs[name] for name in evaluation.budget_runs.values()]
+        yield from ((a, b) for i, a in enumerate(students) for b in students[:i])
+        yield from ((a, b) for i, a in enumerate(changed) for b in [*changed[:i], *students])
+        roles = dict(zip(("teacher", "baseline", "student"), origins, strict=True))
+        for run in changed:
+            yield run, roles[next(control.of for control in study.controls if control.name == run.variant)]
+        yield from ((a, b) for i, a in enumerate(budget) for b in [*budget[:i], *origins[1:]])
+
+
+def _work(run: TrainParams) -> dict[str, Any]:
+    """What a run does, whatever it is called."""
+    named = {"run", "role", "variant"} | (set(LEAN) if run.schedule == "official" else set())
+    return run.model_dump(exclude=named)
