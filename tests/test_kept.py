@@ -14,9 +14,11 @@ from p2p.evaluation.kept import keep, read_kept
 from p2p.evaluation.rows import without_threshold
 from p2p.networks import PROTOTYPE_LAYERS
 from p2p.responses import ResponseTable
+from p2p.study.study import load_study
 
-RESULTS = Path(__file__).parents[1] / "results"
-FILES = sorted(RESULTS.glob("*/answers/*.npz"))
+ROOT = Path(__file__).parents[1]
+COMMITTED = [path for path in sorted((ROOT / "params").glob("*.yaml")) if path.stem != "quick"]
+FILES = [file for path in COMMITTED for file in sorted((ROOT / "results" / path.stem).glob("answers/*.npz"))]
 
 
 def table(images: int = 12, prototypes: int = 6) -> ResponseTable:
@@ -63,17 +65,17 @@ def test_kept_answers_are_small() -> None:
 def test_metrics_come_out_again_without_weights_or_training(evaluation: Path) -> None:
     """What `metrics.csv` says of teacher, baseline and student follows from their answers alone."""
     out = evaluation.parents[1]
-    params = pd.read_json(evaluation, typ="series")["parameters"]
+    params = load_study(ROOT / "params" / f"{out.name}.yaml").evaluations()[evaluation.stem]
     rows = without_threshold(pd.read_csv(evaluation.with_suffix(".csv")))
-    runs = {("teacher", "paper"): params["teacher_run"], ("baseline", "paper"): params["baseline_run"]}
-    runs |= {("student", variant): run for variant, run in params["student_runs"].items()}
+    runs = {("teacher", "paper"): params.teacher_run, ("baseline", "paper"): params.baseline_run}
+    runs |= {("student", variant): run for variant, run in params.student_runs.items()}
     answers = {who: read_kept(out / "answers" / f"{run}.npz") for who, run in runs.items()}
     teacher = answers["teacher", "paper"]
     for (role, variant), own in answers.items():
         if own.every > 1:
             continue  # of a study too large to keep whole
         said = rows[(rows["role"] == role) & (rows["variant"] == variant)].set_index("metric")["value"]
-        logits = PROTOTYPE_LAYERS["distance"]().similarity(own.table.distances) @ own.decision.T
+        logits = PROTOTYPE_LAYERS["distance"].similarity(own.table.distances) @ own.decision.T
         accuracy = (logits.argmax(1) == own.labels).double().mean().item()
         assert accuracy == pytest.approx(said["top1"], abs=0.005)  # ties in half precision
         assert metrics.aap(own.table, (torch.inf,)).item() == pytest.approx(said["aap"], rel=1e-4)
