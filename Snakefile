@@ -41,7 +41,8 @@ def teacher_of(wildcards):
 
 def runs_of(wildcards):
     e = EVALUATIONS[wildcards.evaluation]
-    names = [e.teacher_run, e.baseline_run, *e.student_runs.values(), *e.control_runs.values(), e.second_teacher_run]
+    names = [e.teacher_run, e.baseline_run, *e.student_runs.values(), *e.control_runs.values(), *e.budget_runs.values()]
+    names.append(e.second_teacher_run)
     return [f"{RUN}/{name}/run.json" for name in names if name]
 
 
