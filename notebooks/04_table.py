@@ -32,18 +32,10 @@ import torch
 from IPython.display import SVG, Markdown, display
 
 from p2p import figures
+from p2p.evaluation import tables
 from p2p.evaluation.claims import claims, control_effects
 from p2p.evaluation.findings import runs_sentence, study_findings
 from p2p.evaluation.results import read_evaluations, run_records, write_study
-from p2p.evaluation.tables import (
-    budget_table,
-    claim_table,
-    control_table,
-    following_table,
-    main_table,
-    plain_text,
-    stage_table,
-)
 from p2p.files import project_path, write_atomic, write_table
 from p2p.study.pages import escape, provenance_box, table
 from p2p.study.params import PageParams, from_namespace
@@ -65,18 +57,16 @@ seeds = sorted(frame.seed.unique().tolist())
 # seeds and, small, the lowest and highest seed. All values are those of the *tuned* stage: prototypes are training
 # patches, the decision layer knows it. AAP and AJS are taken without a threshold ($\tau = \infty$); the curves against
 # $\tau$ are on the next page. Below the networks stand the levels to read them against: a network with random weights,
-# the same networks asked about other images (*permuted*: what remains is a liking for certain cells), and a second teacher.
-
-# The second teacher, trained alike from another seed, shows what two independent trainings have in common; it bounds
-# nothing, and a student that was pulled towards its teacher may pass it.
+# the same networks asked about other images (*permuted*: what remains is a liking for certain cells), and a second teacher,
+# trained alike from another seed, which shows what two independent trainings have in common and bounds nothing.
 
 # %% [markdown]
 # ## Result
 
 # %%
-tables = {name: main_table(trained, name, params.variant) for name in frame.triple.unique()}
-write_atomic(out / "table.md", plain_text(tables, params.images, seeds))
-for i, (name, content) in enumerate(tables.items()):
+mains = {name: tables.main_table(trained, name, params.variant) for name in frame.triple.unique()}
+write_atomic(out / "table.md", tables.plain_text(mains, params.images, seeds))
+for i, (name, content) in enumerate(mains.items()):
     caption = (
         f"{name}, {escape(params.images)}; mean over {len(seeds)} seeds (lowest to highest). AAP: nearer to the teacher's is "
         "better; AJS and PMS: higher is more like the teacher, 1 is the teacher itself."
@@ -98,7 +88,7 @@ SVG(figures.svg(figures.seed_dots(first)))
 
 # %%
 caption = "Top-1 accuracy on the test images by stage, and the largest distance of any prototype from its training patch after tuning."
-display(Markdown(table(stage_table(trained), caption, "tab-stages")))
+display(Markdown(table(tables.stage_table(trained), caption, "tab-stages")))
 
 # %% [markdown]
 # ## How far the student got
@@ -109,7 +99,7 @@ display(Markdown(table(stage_table(trained), caption, "tab-stages")))
 
 # %%
 caption = "R² of the add-on map, share of prototypes with the teacher's number and source, and number of distinct ones; mean over seeds (lowest to highest)."
-display(Markdown(table(following_table(frame, params.variant), caption, "tab-following")))
+display(Markdown(table(tables.following_table(frame, params.variant), caption, "tab-following")))
 
 # %% [markdown]
 # ## Was the budget enough?
@@ -118,7 +108,7 @@ display(Markdown(table(following_table(frame, params.variant), caption, "tab-fol
 # number of passes speaks about the schedule, not about the method; a study without other budgets shows nothing here.
 
 # %% mystnb={"figure": {"caption": "Accuracy on the test images, R² of the teacher's add-on map and PMS against the number of joint passes (logarithmic). Dots are seeds, lines their means; the thin upright line marks the passes of the study. Flat lines to its right say that more passes would change nothing.", "name": "fig-budget"}, "image": {"alt": "Accuracy, R² and PMS of baseline and student against the number of joint passes."}}
-budget = budget_table(frame, params.variant)
+budget = tables.budget_table(frame, params.variant)
 if len(budget):
     write_table(budget, out / "budget.csv", 6)
     display(SVG(figures.svg(figures.budget_curves(budget[budget.triple == budget.triple.iloc[0]]))))
@@ -133,15 +123,14 @@ if len(budget):
 #
 # Four words, by the interval and the smallest effect of interest δ that the study file declared before any run:
 # *supported* (wholly above 0), *contradicted* (wholly below), *no effect that matters* (wholly within ±δ),
-# *inconclusive* (anything else, and whatever fewer than three seeds say). A verdict on accuracy counts only where twice the joint passes move the validation
-# accuracy of both by less than a point; elsewhere it is *not decided at this budget*. The paper's own numbers are not
-# available to this study.
+# *inconclusive* (anything else, and whatever fewer than three seeds say). A verdict on accuracy counts only where twice the
+# joint passes move the validation accuracy of both by less than a point; elsewhere: *not decided at this budget*.
 
 # %%
 judged = claims(frame, params.variant, params.effects)
 write_table(judged, out / "claims.csv", 6)
 caption = f"Student against baseline, positive where the claim holds; δ {params.effects['accuracy']:g} for accuracies, {params.effects['similarity']:g} for similarities. p: corrected by Holm for the claims being several. Detectable: the difference that so many seeds would have shown with 80 % power."
-display(Markdown(table(claim_table(judged), caption, "tab-claims")))
+display(Markdown(table(tables.claim_table(judged), caption, "tab-claims")))
 
 # %% [markdown]
 # ## What the controls change
@@ -153,14 +142,13 @@ display(Markdown(table(claim_table(judged), caption, "tab-claims")))
 effects = control_effects(frame, params.controls, params.variant)
 if len(effects):
     caption = f"Difference to the network each control was changed from, and its 95 % interval; {len(seeds)} seeds."
-    display(Markdown(table(control_table(effects), caption, "tab-controls")))
+    display(Markdown(table(tables.control_table(effects), caption, "tab-controls")))
 
 # %% [markdown]
 # ## What this means, and what it does not
 #
-# Above the baseline, and by more than each network's own permuted value explains: then explanations were handed over.
-# AJS at $\tau = \infty$ has little room between its floor and one, so it says less than PMS. Few seeds give wide intervals;
-# a verdict is about this data set, these networks and this schedule.
+# Above the baseline, and by more than each network's own permuted value explains: then explanations were handed over. Few
+# seeds give wide intervals; a verdict is about this data set, these networks and this schedule.
 
 # %%
 findings = study_findings(frame, judged, params.images, params.controls, params.variant)

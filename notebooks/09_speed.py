@@ -69,11 +69,8 @@ display(*map(Markdown, page.setting(device)))
 # On a CPU with bfloat16 units a second row shows ours with `precision: bfloat16` (the trunk alone; distances stay in float32);
 # the peers know float32 only.
 #
-# The distillation step is four passes over a batch, as a student makes them over one augmented copy of its images: the
-# teacher is asked once and its answer kept. The other contenders are our own student with the teacher asked at every step,
-# with and without a graph (the released code has one, A12), and the same network without a teacher: its ratio is below one,
-# and its inverse is what teaching costs.
-#
+# The distillation step is four passes over a batch, the teacher asked once and its answer kept, beside our own student with
+# the teacher asked at every step, without and with a graph (as released, A12), and the same network without a teacher.
 # What favours the peers: nobody reads image files inside the clock; the classic push draws no heat maps; both peers' images
 # are normalised beforehand, ours inside the clock; the memory allocator is set as this project sets it, for all. On a GPU
 # each runs in its own precision: ours with the trunk in bfloat16, as it trains; the peers in float32 with PyTorch's
@@ -135,8 +132,7 @@ display(*map(Markdown, page.race(found, params.cap_seconds)))
 # ## Fewer image passes
 #
 # The largest gain is work that is not done. `params/cub-official.yaml` trains the same network by the released
-# schedule and by the lean one; its curves, and the image passes of each set against the accuracy they bought, appear here
-# once it has been run.
+# schedule and by the lean one: curves and image passes of each, once it has been run.
 
 # %% mystnb={"figure": {"caption": "Accuracy on the validation images against image passes (logarithmic), mean over seeds, from the study of the released schedule. Large points: networks with projected prototypes and a solved decision layer. Higher and further left is better.", "name": "fig-recipes"}, "image": {"alt": "Curves of validation accuracy against image passes for the released schedule and the lean one."}}
 if found.passes is not None:

@@ -32,6 +32,7 @@ TINY = TrainParams(
     size=32,
     class_count=4,
     bird_train_per_class=10,
+    bird_hardness=0.0,
     bird_test_per_class=4,
     validation_fraction=0.2,
     network="small_half",

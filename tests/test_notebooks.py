@@ -200,13 +200,13 @@ def test_a_users_own_images_are_read_before_any_work(tmp_path, refuses, monkeypa
         Image.new("RGB", (32, 32), (20 * i, 0, 0)).save(root / "ab"[i % 2] / f"{i}.png")
     (root / "a" / "x.heic").write_text("")
     study = TINY.model_copy(update={"data": {"reader": "folder", "root": str(root), "size": 32}})
-    notebook_runner.preflight(study)
+    preflight(study)
     said = capsys.readouterr().out
     assert "1 .heic" in said and "a/x.heic" in said and "one single colour: 12" in said
     for name in "ab":
         (root / name / "broken.png").write_text("")
     with refuses("2 of 14 images", "a/broken.png, b/broken.png"):
-        notebook_runner.preflight(study)
+        preflight(study)
 
 
 def test_claims_and_provenance_are_written(study: Path) -> None:

@@ -442,10 +442,10 @@ def test_a_cpu_names_its_bfloat16_units(line, found, tmp_path):
 
 def test_bfloat16_is_refused_without_units_and_touches_the_trunk_alone(tiny, birds, tmp_path, refuses, monkeypatch):
     params = change(tiny, precision="bfloat16")
-    monkeypatch.setattr("p2p.training.trainer.has_bfloat16", lambda device: False)
+    monkeypatch.setattr("p2p.training.batches.has_bfloat16", lambda device: False)
     with refuses("'precision' is bfloat16", "float32"):
         Trainer(params, birds, tmp_path / "none")
-    monkeypatch.setattr("p2p.training.trainer.has_bfloat16", lambda device: True)
+    monkeypatch.setattr("p2p.training.batches.has_bfloat16", lambda device: True)
     trainer = Trainer(params, birds, tmp_path / "half")
     seen = []
     trainer.network.addon.register_forward_pre_hook(lambda module, given: seen.append(("add-on", given[0].dtype)))
