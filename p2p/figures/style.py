@@ -76,7 +76,6 @@ def style() -> dict[Any, Any]:
         "axes.linewidth": 0.8,
         "lines.linewidth": 1.6,
         "image.interpolation": "catrom",  # smooth but sharp, enlarged or reduced
-        "text.parse_math": False,  # class names are a user's: a dollar is a dollar
         "svg.fonttype": "none",
         "svg.hashsalt": "p2p",
     }

@@ -26,10 +26,11 @@ def refuse_idle(study: Any) -> None:
     if study.study in TAKEN or study.study.endswith(ENDINGS):
         raise UserError(f"key 'study' is '{study.study}', a name that this project uses itself; choose another.")
     _refuse_idle_data(study.data)
-    triples = [triple.name for triple in study.triples]
-    if len(set(triples)) < len(triples):
-        raise UserError(f"'triples' have the names {', '.join(triples)}; each needs its own.")
-    networks = [keys for triple in study.triples for keys in (triple.teacher, triple.student)]
+    names = [triple.name for triple in study.triples]
+    if len(set(names)) < len(names):
+        raise UserError(f"'triples' have the names {', '.join(names)}; each needs its own.")
+    sets = [study.triples, *study.alternatives.values()]  # the recipe serves all of them
+    networks = [keys for triples in sets for triple in triples for keys in (triple.teacher, triple.student)]
     for key in study.recipe:
         if all(key in keys for keys in networks):
             raise UserError(f"'{key}' in the recipe is without effect: every network has its own; remove it there.")

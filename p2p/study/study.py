@@ -128,7 +128,7 @@ class Study(Strict):
         if not self.use:
             return self
         change = {"study": f"{self.study}-{self.use}", "title": f"{self.title} ({self.use})", "use": ""}
-        return self.model_copy(update={**change, "triples": self.alternatives[self.use], "alternatives": {}})
+        return self.model_copy(update={**change, "triples": self.alternatives[self.use]})
 
     def restricted(self, only: str) -> Study:
         """The study with one of its triples: its results are the study's, its pages say what is not in them."""
