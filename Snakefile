@@ -1,5 +1,5 @@
 # One study from its parameter file to the book. One rule a notebook; a job runs again when its parameters, its
-# notebook or the modules it uses change.
+# notebook, the modules it uses, the images or its weights file change. `make study` looks for damaged files first.
 #   snakemake --cores all --config study=quick            (what `make study` calls)
 #   snakemake --cores all --config study=quick --dry-run  (what would run, and why)
 # Further keys of --config: use=<an alternative of the study>, only=<one of its triples>, rehearse=1 (the same steps at a
@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, workflow.basedir)
+from p2p.digests import weights_digest
 from p2p.errors import UserError
 from p2p.study.modules import modules_of
 from p2p.study.study import load_study
@@ -17,13 +18,22 @@ from p2p.study.study import load_study
 try:
     file = Path(workflow.basedir) / "params" / f"{config.get('study', 'quick')}.yaml"
     STUDY = load_study(file, config.get("use", ""), bool(config.get("rehearse")), config.get("only", ""))
+    NAME, RUNS, EVALUATIONS, PAGE = STUDY.study, STUDY.runs(), STUDY.evaluations(), STUDY.page()
+    DATA = STUDY.data_params()
+    IMAGES = ""  # of drawn birds the parameters say all
+    if DATA.reader != "birds":
+        from p2p.data.source import images_digest
+
+        IMAGES = images_digest(DATA)
+    WEIGHTS = {name: weights_digest(run.weights, run.network) for name, run in RUNS.items()}
 except UserError as error:
     raise WorkflowError(str(error))
 
-NAME, RUNS, EVALUATIONS, PAGE = STUDY.study, STUDY.runs(), STUDY.evaluations(), STUDY.page()
 OUT, RUN = f"results/{NAME}", f"runs/{NAME}"
 GPU = STUDY.gpus or int(shutil.which("nvidia-smi") is not None)  # a cluster's profile says it instead
 PAGES = ["04_table", "05_tau", "06_topk", "07_gallery", "08_cost"]
+TABLES = ["metrics.csv", "claims.csv", "table.md", "findings.md", "study.json"]
+TABLES += ["budget.csv"] if any(triple.budget for triple in STUDY.triples) else []
 os.environ["P2P_PYTHON"] = sys.executable  # not in the commands: another folder is no reason to run again
 EXECUTE = "$P2P_PYTHON notebooks/execute.py"
 
@@ -46,7 +56,7 @@ def runs_of(wildcards):
 
 
 wildcard_constraints:
-    run="[^/]+", evaluation="[^/]+", page="04_table|05_tau|06_topk|07_gallery|08_cost",
+    run="[^/]+", evaluation="[^/]+", page="05_tau|06_topk|07_gallery",
 
 
 localrules: all, book,
@@ -65,7 +75,8 @@ rule data:
         f"{OUT}/01_data.ipynb",
     priority: 1  # first, where it can be: it says what is wrong with the images
     params:
-        json=STUDY.data_params().model_dump_json(),
+        json=DATA.model_dump_json(),
+        images=IMAGES,
     shell:
         EXECUTE + " {input[0]} {output} --parameters {params.json:q}"
 
@@ -79,6 +90,8 @@ rule train:
         notebook=f"{OUT}/02_train-{{run}}.ipynb",
     params:
         json=lambda w: RUNS[w.run].model_dump_json(),
+        images=IMAGES,
+        weights=lambda w: WEIGHTS[w.run],
     threads: STUDY.threads
     resources:
         gpu=GPU,
@@ -93,13 +106,45 @@ rule evaluate:
     output:
         notebook=f"{OUT}/03_evaluate-{{evaluation}}.ipynb",
         table=f"{OUT}/evaluations/{{evaluation}}.csv",
+        record=f"{OUT}/evaluations/{{evaluation}}.json",
     params:
         json=lambda w: EVALUATIONS[w.evaluation].model_dump_json(),
+        images=IMAGES,
     threads: STUDY.threads
     resources:
         gpu=GPU,
     shell:
         EXECUTE + " {input[0]} {output.notebook} --parameters {params.json:q} --threads {threads} --gpu"
+
+
+# What a table needs of runs that lie on another machine is in the files of an earlier time: `update` keeps them.
+rule table:
+    input:
+        step("04_table"),
+        [f"{OUT}/evaluations/{e}.csv" for e in EVALUATIONS],
+    output:
+        notebook=f"{OUT}/04_table.ipynb",
+        tables=[f"{OUT}/{name}" for name in TABLES],
+        records=update(f"{OUT}/provenance.json"),
+    params:
+        json=PAGE.model_dump_json(),
+        images=IMAGES,
+    shell:
+        EXECUTE + " {input[0]} {output.notebook} --parameters {params.json:q}"
+
+
+rule cost:
+    input:
+        step("08_cost"),
+        [f"{OUT}/evaluations/{e}.csv" for e in EVALUATIONS],
+    output:
+        notebook=f"{OUT}/08_cost.ipynb",
+        costs=update([f"{OUT}/passes.csv", f"{OUT}/costs.csv"]),
+    params:
+        json=PAGE.model_dump_json(),
+        images=IMAGES,
+    shell:
+        EXECUTE + " {input[0]} {output.notebook} --parameters {params.json:q}"
 
 
 rule page:
@@ -110,6 +155,7 @@ rule page:
         f"{OUT}/{{page}}.ipynb",
     params:
         json=PAGE.model_dump_json(),
+        images=IMAGES,
     shell:
         EXECUTE + " {input[0]} {output} --parameters {params.json:q}"
 
@@ -119,7 +165,8 @@ rule book:
         [f"{OUT}/{page}.ipynb" for page in ["01_data", *PAGES]],
         [f"{OUT}/02_train-{run}.ipynb" for run in RUNS],
         [f"{OUT}/03_evaluate-{e}.ipynb" for e in EVALUATIONS],
-        "book/build.py", "book/_config.yml", "book/references.bib",
+        [f"{OUT}/{name}" for name in [*TABLES, "provenance.json", "passes.csv", "costs.csv"]],
+        "book/build.py", modules_of("book/build.py", Path(workflow.basedir)), "book/_config.yml", "book/references.bib",
         sorted(map(str, Path("book").glob("*.md"))),
     output:
         "book/_build/html/index.html",

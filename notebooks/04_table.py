@@ -45,6 +45,7 @@ from p2p.evaluation.tables import (
     stage_table,
 )
 from p2p.files import project_path, write_atomic, write_table
+from p2p.study.checksums import seal
 from p2p.study.pages import provenance_box, table
 from p2p.study.params import PageParams, from_namespace
 from p2p.study.provenance import provenance
@@ -165,6 +166,8 @@ if len(effects):
 # %%
 findings = study_findings(frame, judged, params.images, params.controls, params.variant)
 write_atomic(out / "findings.md", findings + "\n")
+written = ["metrics.csv", "claims.csv", "table.md", "findings.md", "provenance.json", "study.json"]
+seal(out, "04_table", [*written, *(["budget.csv"] if len(budget) else [])])
 display(Markdown(findings))
 
 # %% tags=["remove-input"]

@@ -24,7 +24,10 @@ if "run" in values:
     run.parent.mkdir(parents=True, exist_ok=True); run.write_text("{}")
 if "second_teacher_run" in values:
     table = out.parent / "evaluations" / f"{values['triple']}-s{values['seed']}.csv"
-    table.parent.mkdir(exist_ok=True); table.write_text("")
+    table.parent.mkdir(exist_ok=True); table.write_text(""); table.with_suffix(".json").write_text("{}")
+written = {"04_table": "metrics.csv claims.csv table.md findings.md study.json provenance.json budget.csv"}
+for name in (written | {"08_cost": "passes.csv costs.csv"}).get(out.stem, "").split():
+    (out.parent / name).write_text(name)
 """
 BUILD = """
 from pathlib import Path

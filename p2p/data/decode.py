@@ -21,25 +21,19 @@ from filelock import FileLock
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from p2p.data.listing import Listing
+from p2p.data.listing import Listing, contents
 from p2p.errors import UserError
-from p2p.files import atomic_path
+from p2p.files import atomic_path, cache_folder
 
 CROP_VERSION = 1  # raise it when cropping or resizing changes, so that old caches are not read
 CHUNK = 256  # images decoded between two writes
-
-
-def cache_folder() -> Path:
-    """Folder of decoded images: P2P_CACHE, else ~/.cache/proto2proto. Its files may be deleted."""
-    return Path(os.environ.get("P2P_CACHE") or "~/.cache/proto2proto").expanduser()
 
 
 def decode(listing: Listing, size: int, reader: str) -> tuple[Tensor, np.ndarray]:
     """Decode a listing in threads, or read it from the cache.
 
     The cache is one .npy file per listing and size, named after a hash of everything the pixels depend on:
-    names, file sizes and times, boxes, reader, frame size and crop version; behind the pixels it holds the
-    windows.
+    names, the files' contents, boxes, reader, frame size and crop version; behind the pixels it holds the windows.
 
     Returns:
         pixels (N, 3, size, size) uint8, mapped from the cache copy-on-write; windows (N, 4) float64 x0, y0,
@@ -48,11 +42,7 @@ def decode(listing: Listing, size: int, reader: str) -> tuple[Tensor, np.ndarray
     Raises:
         UserError: An image is missing, damaged or does not fit its box, or the cache cannot be written.
     """
-    try:
-        stats = [os.stat(listing.folder / name) for name in listing.names]
-    except OSError as error:
-        raise UserError(f"Image {error.filename} is listed but missing; restore it from the release.") from error
-    files = [(name, s.st_size, s.st_mtime_ns) for name, s in zip(listing.names, stats, strict=True)]
+    files = list(zip(listing.names, contents(listing), strict=True))
     boxes = None if listing.boxes is None else listing.boxes.tolist()
     source = json.dumps([files, boxes, listing.crop, reader, size, CROP_VERSION])
     path = cache_folder() / f"{reader}-{size}-{hashlib.sha256(source.encode()).hexdigest()[:20]}.npy"

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from p2p.data import birds
 from p2p.data.decode import decode
-from p2p.data.listing import choose, seeded_cut
-from p2p.data.readers import READERS, find_root
+from p2p.data.listing import seeded_cut
+from p2p.data.source import chosen_listing, source_digest
 from p2p.data.species import PARTS, class_table, look_alikes
 from p2p.data.streaming import Rows, Stream, place
 from p2p.errors import UserError
@@ -43,6 +43,7 @@ class ImageSet:
         parts: (N, Q, 3) float32 x, y in frame pixels, visible (0/1; x = y = 0 where not visible), or None.
         part_names: Q names, empty without parts.
         masks: (N, S, S) uint8: 0 = none, q + 1 = visible pixel of part_names[q], or None.
+        source: Digest of what `load_images` made them from (`p2p.data.source`); a subset has that of the whole.
     """
 
     pixels: Rows
@@ -54,6 +55,7 @@ class ImageSet:
     parts: Tensor | None = None
     part_names: tuple[str, ...] = ()
     masks: Tensor | None = None
+    source: str = ""
 
     def __post_init__(self) -> None:
         for name, tensor in self._tensors().items():
@@ -147,14 +149,13 @@ def _draw_birds(params: DataParams) -> ImageSet:
         parts=drawn.parts.float(),
         part_names=PARTS,
         masks=drawn.masks,
+        source=source_digest(params, None),
     )
 
 
 def _load_files(params: DataParams) -> ImageSet:
     """Read the lists, keep what the parameters ask for, decode it, move boxes and parts into the frame."""
-    root = find_root(params.root, params.reader)
-    listing = READERS[params.reader].read(root, params.data_seed)
-    listing = choose(listing, params.class_step, params.class_count, params.images_per_class)
+    listing = chosen_listing(params)
     pixels, windows = decode(listing, params.size, params.reader)
     boxes = parts = None
     scale = params.size / (windows[:, 2:] - windows[:, :2])  # (N, 2)
@@ -175,4 +176,5 @@ def _load_files(params: DataParams) -> ImageSet:
         boxes=boxes,
         parts=parts,
         part_names=listing.part_names,
+        source=source_digest(params, listing),
     )

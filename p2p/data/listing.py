@@ -7,6 +7,7 @@ studies decode only what they use.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from p2p.digests import digests
 from p2p.errors import UserError
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".tif", ".tiff"})
@@ -121,3 +123,25 @@ def image_files(folder: Path) -> list[str]:
     if not folder.is_dir():
         return []
     return sorted(e.name for e in os.scandir(folder) if e.name[0] != "." and Path(e.name).suffix.lower() in SUFFIXES)
+
+
+def contents(listing: Listing) -> list[str]:
+    """SHA-256 of each image file, see `p2p.digests.digests`.
+
+    Raises:
+        UserError: A file is missing or cannot be read.
+    """
+    try:
+        return digests(listing.folder, listing.names)
+    except FileNotFoundError as error:
+        raise UserError(f"Image {error.filename} is listed but missing; restore it from the release.") from error
+    except OSError as error:
+        raise UserError(f"Image {error.filename} cannot be read ({error.strerror}); restore it.") from error
+
+
+def listing_digest(listing: Listing) -> str:
+    """Hex digits that change with any image's contents, name, class, split, box or part; not with folder or times."""
+    found = hashlib.sha256(json.dumps([listing.names, contents(listing), listing.classes, listing.part_names]).encode())
+    for array in (listing.labels, listing.test, listing.boxes, listing.parts, np.array(listing.crop)):
+        found.update(b"-" if array is None else np.ascontiguousarray(array).tobytes() + b"+")
+    return found.hexdigest()
