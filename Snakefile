@@ -32,6 +32,8 @@ except UserError as error:
 OUT, RUN = f"results/{NAME}", f"runs/{NAME}"
 GPU = STUDY.gpus or int(shutil.which("nvidia-smi") is not None)  # a cluster's profile says it instead
 PAGES = ["04_table", "05_tau", "06_topk", "07_gallery", "08_cost"]
+NOTEBOOKS = [f"{OUT}/{page}.ipynb" for page in ["01_data", *PAGES]]
+NOTEBOOKS += [f"{OUT}/02_train-{run}.ipynb" for run in RUNS] + [f"{OUT}/03_evaluate-{e}.ipynb" for e in EVALUATIONS]
 TABLES = ["metrics.csv", "claims.csv", "table.md", "findings.md", "study.json"]
 TABLES += ["budget.csv"] if any(triple.budget for triple in STUDY.triples) else []
 os.environ["P2P_PYTHON"] = sys.executable  # not in the commands: another folder is no reason to run again
@@ -62,10 +64,12 @@ wildcard_constraints:
 localrules: all, book,
 
 
-rule all:
+rule all:  # every file by name: one that is gone while the book is there would not be missed
     input:
-        "book/_build/html/index.html",
-        [f"{OUT}/02_train-{run}.ipynb" for run in RUNS],
+        "book/_build/html/index.html", NOTEBOOKS,
+        [f"{OUT}/{name}" for name in [*TABLES, "provenance.json", "passes.csv", "costs.csv"]],
+        [f"{OUT}/evaluations/{e}.{kind}" for e in EVALUATIONS for kind in ("csv", "json")],
+        [f"{RUN}/{run}/run.json" for run in RUNS],
 
 
 rule data:
@@ -162,9 +166,7 @@ rule page:
 
 rule book:
     input:
-        [f"{OUT}/{page}.ipynb" for page in ["01_data", *PAGES]],
-        [f"{OUT}/02_train-{run}.ipynb" for run in RUNS],
-        [f"{OUT}/03_evaluate-{e}.ipynb" for e in EVALUATIONS],
+        NOTEBOOKS,
         [f"{OUT}/{name}" for name in [*TABLES, "provenance.json", "passes.csv", "costs.csv"]],
         "book/build.py", modules_of("book/build.py", Path(workflow.basedir)), "book/_config.yml", "book/references.bib",
         sorted(map(str, Path("book").glob("*.md"))),

@@ -134,7 +134,8 @@ def read_study(path: Path) -> Study:
 def is_damaged(folder: Path, name: str) -> bool:
     """Whether a result file cannot be read, or is not as its step wrote it; said where it is."""
     try:
-        check_file(folder, name)
+        if not check_file(folder, name).stat().st_size:
+            raise ValueError("nothing in it")
         if name.endswith(".ipynb"):
             nbformat.read(folder / name, as_version=4)
         elif name == "claims.csv":
