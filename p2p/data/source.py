@@ -25,7 +25,8 @@ def chosen_listing(params: DataParams) -> Listing:
     Raises:
         UserError: The data set is missing, incomplete or contradicts itself.
     """
-    listing = READERS[params.reader].read(find_root(params.root, params.reader), params.data_seed)
+    root = find_root(params.root, params.reader)  # an unknown reader is refused here
+    listing = READERS[params.reader].read(root, params.data_seed)
     return choose(listing, params.class_step, params.class_count, params.images_per_class)
 
 
