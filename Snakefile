@@ -168,7 +168,7 @@ rule book:
     input:
         NOTEBOOKS,
         [f"{OUT}/{name}" for name in [*TABLES, "provenance.json", "passes.csv", "costs.csv"]],
-        "book/build.py", modules_of("book/build.py", Path(workflow.basedir)), "book/_config.yml", "book/references.bib",
+        "book/build.py", lambda w: modules_of("book/build.py", Path(workflow.basedir)), "book/_config.yml", "book/references.bib",
         sorted(map(str, Path("book").glob("*.md"))),
     output:
         "book/_build/html/index.html",

@@ -89,7 +89,7 @@ def read_kept(path: Path | str) -> Kept:
         UserError: There is no such file, or it is damaged.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:  # NumPy leaves a damaged one open
             found = {name: torch.from_numpy(file[name]) for name in file.files}
         height, width = (int(side) for side in found["grid"])
         table = ResponseTable(found["cells"].to(torch.int16), found["distances"].float(), (height, width))
