@@ -40,7 +40,7 @@ data: setup ## photographs: download CUB, check CUB and Cars in P2P_DATA (defaul
 	@$(BIN)/python -m p2p.data.download $(SETS) --root "$(P2P_DATA)" $(if $(SIZE),--size $(SIZE)) $(if $(URL),--url "$(URL)")
 
 study: setup ## train, measure and picture a study (STUDY=quick), then build the book
-	@$(BIN)/python notebooks/execute.py --check params/$(STUDY).yaml $(SHAPE) $(if $(PROFILE),--elsewhere)
+	@$(BIN)/python notebooks/execute.py --check params/$(STUDY).yaml --prepare $(SHAPE) $(if $(PROFILE),--elsewhere)
 	@$(BIN)/snakemake $(WHERE) --config study=$(STUDY) use=$(USE) only=$(ONLY) rehearse=$(REHEARSE) \
 		--nolock --rerun-incomplete --quiet host progress
 	@$(BIN)/python notebooks/execute.py --summary params/$(STUDY).yaml $(SHAPE)

@@ -1,5 +1,5 @@
 # One study from its parameter file to the book. One rule a notebook; a job runs again when its parameters, its
-# notebook or the modules it uses change.
+# notebook, the modules it uses, the images or its weights file change. `make study` looks for damaged files first.
 #   snakemake --cores all --config study=quick            (what `make study` calls)
 #   snakemake --cores all --config study=quick --dry-run  (what would run, and why)
 # Further keys of --config: use=<an alternative of the study>, only=<one of its triples>, rehearse=1 (the same steps at a
@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, workflow.basedir)
+from p2p.digests import weights_digest
 from p2p.errors import UserError
 from p2p.study.modules import modules_of
 from p2p.study.study import load_study
@@ -17,14 +18,24 @@ from p2p.study.study import load_study
 try:
     file = Path(workflow.basedir) / "params" / f"{config.get('study', 'quick')}.yaml"
     STUDY = load_study(file, config.get("use", ""), bool(config.get("rehearse")), config.get("only", ""))
+    NAME, RUNS, EVALUATIONS, PAGE = STUDY.study, STUDY.runs(), STUDY.evaluations(), STUDY.page()
+    DATA = STUDY.data_params()
+    IMAGES = ""  # of drawn birds the parameters say all
+    if DATA.reader != "birds":
+        from p2p.data.source import images_digest
+
+        IMAGES = images_digest(DATA)
+    WEIGHTS = {name: weights_digest(run.weights, run.network) for name, run in RUNS.items()}
 except UserError as error:
     raise WorkflowError(str(error))
 
-NAME, RUNS, EVALUATIONS, PAGE = STUDY.study, STUDY.runs(), STUDY.evaluations(), STUDY.page().model_dump_json()
-IMAGES = STUDY.data_params().model_dump_json()
 OUT, RUN = f"results/{NAME}", f"runs/{NAME}"
 GPU = STUDY.gpus or int(shutil.which("nvidia-smi") is not None)  # a cluster's profile says it instead
 PAGES = ["04_table", "05_tau", "06_topk", "07_gallery", "08_cost"]
+NOTEBOOKS = [f"{OUT}/{page}.ipynb" for page in ["01_data", *PAGES]]
+NOTEBOOKS += [f"{OUT}/02_train-{run}.ipynb" for run in RUNS] + [f"{OUT}/03_evaluate-{e}.ipynb" for e in EVALUATIONS]
+TABLES = ["metrics.csv", "claims.csv", "table.md", "findings.md", "study.json"]
+TABLES += ["budget.csv"] if any(triple.budget for triple in STUDY.triples) else []
 os.environ["P2P_PYTHON"] = sys.executable  # not in the commands: another folder is no reason to run again
 EXECUTE = "$P2P_PYTHON notebooks/execute.py"
 
@@ -48,16 +59,18 @@ def runs_of(wildcards):
 
 
 wildcard_constraints:
-    run="[^/]+", evaluation="[^/]+", page="04_table|05_tau|06_topk|07_gallery|08_cost",
+    run="[^/]+", evaluation="[^/]+", page="05_tau|06_topk|07_gallery",
 
 
 localrules: all, book,
 
 
-rule all:
+rule all:  # every file by name: one that is gone while the book is there would not be missed
     input:
-        "book/_build/html/index.html",
-        [f"{OUT}/02_train-{run}.ipynb" for run in RUNS],
+        "book/_build/html/index.html", NOTEBOOKS,
+        [f"{OUT}/{name}" for name in [*TABLES, "provenance.json", "passes.csv", "costs.csv"]],
+        [f"{OUT}/evaluations/{e}.{kind}" for e in EVALUATIONS for kind in ("csv", "json")],
+        [f"{RUN}/{run}/run.json" for run in RUNS],
 
 
 rule data:
@@ -67,7 +80,8 @@ rule data:
         f"{OUT}/01_data.ipynb",
     priority: 1  # first, where it can be: it says what is wrong with the images
     params:
-        json=lambda w: IMAGES,  # a function: of a string Snakemake would fill in what stands in braces
+        json=lambda w: DATA.model_dump_json(),  # a function: of a string Snakemake would fill in what stands in braces
+        images=IMAGES,
     shell:
         EXECUTE + " {input[0]} {output} --parameters {params.json:q}"
 
@@ -81,6 +95,8 @@ rule train:
         notebook=f"{OUT}/02_train-{{run}}.ipynb",
     params:
         json=lambda w: RUNS[w.run].model_dump_json(),
+        images=IMAGES,
+        weights=lambda w: WEIGHTS[w.run],
     threads: STUDY.threads
     resources:
         gpu=GPU,
@@ -95,13 +111,45 @@ rule evaluate:
     output:
         notebook=f"{OUT}/03_evaluate-{{evaluation}}.ipynb",
         table=f"{OUT}/evaluations/{{evaluation}}.csv",
+        record=f"{OUT}/evaluations/{{evaluation}}.json",
     params:
         json=lambda w: EVALUATIONS[w.evaluation].model_dump_json(),
+        images=IMAGES,
     threads: STUDY.threads
     resources:
         gpu=GPU,
     shell:
         EXECUTE + " {input[0]} {output.notebook} --parameters {params.json:q} --threads {threads} --gpu"
+
+
+# What a table needs of runs that lie on another machine is in the files of an earlier time: `update` keeps them.
+rule table:
+    input:
+        step("04_table"),
+        [f"{OUT}/evaluations/{e}.csv" for e in EVALUATIONS],
+    output:
+        notebook=f"{OUT}/04_table.ipynb",
+        tables=[f"{OUT}/{name}" for name in TABLES],
+        records=update(f"{OUT}/provenance.json"),
+    params:
+        json=lambda w: PAGE.model_dump_json(),
+        images=IMAGES,
+    shell:
+        EXECUTE + " {input[0]} {output.notebook} --parameters {params.json:q}"
+
+
+rule cost:
+    input:
+        step("08_cost"),
+        [f"{OUT}/evaluations/{e}.csv" for e in EVALUATIONS],
+    output:
+        notebook=f"{OUT}/08_cost.ipynb",
+        costs=update([f"{OUT}/passes.csv", f"{OUT}/costs.csv"]),
+    params:
+        json=lambda w: PAGE.model_dump_json(),
+        images=IMAGES,
+    shell:
+        EXECUTE + " {input[0]} {output.notebook} --parameters {params.json:q}"
 
 
 rule page:
@@ -111,17 +159,17 @@ rule page:
     output:
         f"{OUT}/{{page}}.ipynb",
     params:
-        json=lambda w: PAGE,
+        json=lambda w: PAGE.model_dump_json(),
+        images=IMAGES,
     shell:
         EXECUTE + " {input[0]} {output} --parameters {params.json:q}"
 
 
 rule book:
     input:
-        [f"{OUT}/{page}.ipynb" for page in ["01_data", *PAGES]],
-        [f"{OUT}/02_train-{run}.ipynb" for run in RUNS],
-        [f"{OUT}/03_evaluate-{e}.ipynb" for e in EVALUATIONS],
-        "book/build.py", "book/_config.yml", "book/references.bib",
+        NOTEBOOKS,
+        [f"{OUT}/{name}" for name in [*TABLES, "provenance.json", "passes.csv", "costs.csv"]],
+        "book/build.py", lambda w: modules_of("book/build.py", Path(workflow.basedir)), "book/_config.yml", "book/references.bib",
         sorted(map(str, Path("book").glob("*.md"))),
     output:
         "book/_build/html/index.html",

@@ -26,6 +26,8 @@ from urllib.parse import unquote, urlsplit
 
 import nbformat
 
+from p2p.errors import UserError
+from p2p.study.checksums import check_file
 from p2p.study.pages import escape, prose
 
 BOOK = Path(__file__).resolve().parent
@@ -79,6 +81,7 @@ class Study:
     folder: Path
     pages: tuple[str, ...]
     runs: tuple[str, ...]
+    damaged: tuple[str, ...] = ()  # names of files that are left out of the book, which says so in their place
 
 
 def find_studies(results: Path) -> list[Study]:
@@ -114,7 +117,10 @@ def read_study(path: Path) -> Study:
             runs.append((number, notebook.stem))
         else:
             pages.append((MAIN.index(kind) if kind in MAIN else len(MAIN), number, notebook.stem))
+    names = [*(f"{stem}.ipynb" for *_, stem in pages), *(f"{stem}.ipynb" for _, stem in runs)]
+    names += sorted(file.name for file in path.parent.iterdir() if file.suffix in (".csv", ".md"))
     return Study(
+        damaged=tuple(name for name in names if is_damaged(path.parent, name)),
         name=path.parent.name,
         title=title,
         order=order,
@@ -124,6 +130,22 @@ def read_study(path: Path) -> Study:
         pages=tuple(stem for *_, stem in sorted(pages)),
         runs=tuple(stem for _, stem in sorted(runs)),
     )
+
+
+def is_damaged(folder: Path, name: str) -> bool:
+    """Whether a result file cannot be read, or is not as its step wrote it; said where it is."""
+    try:
+        if not check_file(folder, name).stat().st_size:
+            raise ValueError("nothing in it")
+        if name.endswith(".ipynb"):
+            nbformat.read(folder / name, as_version=4)
+        elif name == "claims.csv":
+            {int(claim["n_seeds"]) for claim in csv_rows(folder / name)}
+    except (UserError, OSError, ValueError, KeyError, TypeError, AttributeError, nbformat.ValidationError) as error:
+        what = str(error) if isinstance(error, UserError) else f"{folder / name} is damaged ({type(error).__name__})."
+        print(f"book: {what} It is left out; `make study STUDY={folder.name}` makes it again.", file=sys.stderr)
+        return True
+    return False
 
 
 def run_title(stem: str) -> str:
@@ -201,6 +223,8 @@ def fence(lines: list[str], name: str, argument: str) -> str:
 
 def findings(study: Study, base: str) -> str:
     """The `{include}` of a study's findings.md, or a sentence; `base` is "" or "studies/x/"."""
+    if "findings.md" in study.damaged:
+        return DAMAGED.format(name="findings.md", study=study.name)
     if not (study.folder / "findings.md").exists():
         return "This study has no summary of findings yet; its pages hold what has been run.\n"
     return fence([":relative-images:", ":relative-docs: ."], "include", f"{base}findings.md")
@@ -212,9 +236,20 @@ OUTDATED = (
 )
 
 
+DAMAGED = "*The file `{name}` of this study is damaged and left out; `make study STUDY={study}` makes it again.*\n"
+
+
+def csv_rows(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file, strict=True))
+
+
+def has_claims(study: Study) -> bool:
+    return (study.folder / "claims.csv").exists() and "claims.csv" not in study.damaged
+
+
 def read_claims(study: Study) -> list[dict[str, str]]:
-    with (study.folder / "claims.csv").open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+    return csv_rows(study.folder / "claims.csv")
 
 
 def outdated(claims: list[dict[str, str]]) -> bool:
@@ -226,7 +261,7 @@ def claims_table(studies: list[Study]) -> str:
     """Every study's verdict on every claim, from its claims.csv; nothing where no study has one."""
     rows: list[tuple[str, dict[str, str]]] = []
     for study in studies:
-        if not (study.folder / "claims.csv").exists():
+        if not has_claims(study):
             continue
         claims = read_claims(study)
         if outdated(claims):
@@ -270,7 +305,8 @@ def landing_findings(studies: list[Study]) -> str:
     for study in found:
         base = f"studies/{study.name}"
         parts.append(f"### [{escape(study.title)}]({base}/index.md)\n")
-        if (study.folder / "claims.csv").exists():  # the rest is in the table above and on the study's own page
+        # with claims, the rest is in the table above and on the study's own page
+        if has_claims(study) and "findings.md" not in study.damaged:
             whole = (study.folder / "findings.md").read_text(encoding="utf-8").strip().split("\n\n")
             shown = itertools.takewhile(lambda paragraph: not paragraph.endswith(":"), whole)
             parts.append("\n\n".join(shown).replace("](./", f"]({base}/") + "\n")
@@ -289,10 +325,9 @@ def budget_tables(studies: list[Study]) -> str:
     parts = []
     for study in studies:
         file = study.folder / "budget.csv"
-        if not file.is_file():
+        if not file.is_file() or file.name in study.damaged:
             continue
-        with file.open(encoding="utf-8", newline="") as opened:
-            rows = list(csv.DictReader(opened))
+        rows = csv_rows(file)
         first = [row for row in rows if row["triple"] == rows[0]["triple"]]
         lines = [":header-rows: 1", f":name: tab-budget-{study.name}", "", "* - network", "  - joint passes"]
         lines += [f"  - {head}" for head in shown]
@@ -308,7 +343,10 @@ def budget_tables(studies: list[Study]) -> str:
     return "\n".join(parts) or "No study in this copy has been run with other budgets.\n"
 
 
-def page_title(notebook: Path) -> str:
+def page_title(study: Study, stem: str) -> str:
+    notebook = study.folder / f"{stem}.ipynb"
+    if notebook.name in study.damaged:
+        return stem
     for cell in nbformat.read(notebook, as_version=4).cells:
         match = re.search(r"^# +(.+)$", cell.source, re.M) if cell.cell_type == "markdown" else None
         if match:
@@ -329,10 +367,11 @@ def study_page(study: Study) -> str:
         "## Pages",
         "",
     ]
-    lines += [f"- [{page_title(study.folder / f'{stem}.ipynb')}]({stem}.ipynb)" for stem in study.pages]
+    lines += [f"- [{page_title(study, stem)}]({stem}.ipynb)" for stem in study.pages]
     if study.runs:
         lines.append(f"- [All runs](runs.md): {len(study.runs)} executed notebooks, one a training or evaluation")
     tables = sorted(path.name for path in study.folder.iterdir() if path.suffix == ".csv")
+    tables = [name for name in tables if name not in study.damaged]
     tables += [name for name in ("provenance.json",) if (study.folder / name).exists()]
     if tables:
         lines += [
@@ -408,9 +447,16 @@ def stage_study(study: Study, source: Path, extra: Path) -> None:
         relative = path.relative_to(study.folder)
         if any(part.startswith(".") for part in relative.parts) or any(site in path.parents for site in sites):
             continue
+        if relative.as_posix() in study.damaged:
+            continue
         (folder / relative).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(path, folder / relative)
     for stem in [*study.pages, *study.runs]:
+        if f"{stem}.ipynb" in study.damaged:
+            text = DAMAGED.format(name=f"{stem}.ipynb", study=study.name)
+            empty = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(f"# {stem}\n\n{text}")])
+            nbformat.write(empty, folder / f"{stem}.ipynb")
+            continue
         stage_notebook(study.folder / f"{stem}.ipynb", folder / f"{stem}.ipynb", f"{study.name}-{stem}")
     (folder / "index.md").write_text(study_page(study), encoding="utf-8")
     if study.runs:

@@ -41,6 +41,7 @@ from p2p.data.images import load_images
 from p2p.device import choose_device
 from p2p.evaluation.runs import finish_run, load_run
 from p2p.files import project_path, run_lock, write_table
+from p2p.study.checksums import run_files, run_sums
 from p2p.study.pages import numbers, provenance_box, table
 from p2p.study.params import TrainParams, from_namespace
 from p2p.study.provenance import provenance, write_json
@@ -88,7 +89,9 @@ with run_lock(folder):
     )
     history = pd.DataFrame(trainer.history)
     write_table(history, folder / "history.csv")
-    write_json(folder / "run.json", {"provenance": record, "outcome": outcome, "parameters": params.model_dump()})
+    inputs = {"images": images.source, "weights": trainer.identity["weights"]}
+    done = {"provenance": record | {"inputs": inputs}, "outcome": outcome, "parameters": params.model_dump()}
+    write_json(folder / "run.json", done | {"inputs": inputs, "files": run_sums(folder, run_files(params.model))})
 
 # %% [markdown]
 # ## How it learnt

@@ -43,6 +43,7 @@ from p2p.evaluation.kept import keep_answers
 from p2p.evaluation.pairs import matched_pairs, same_number, same_number_sentence
 from p2p.evaluation.triple import check_images, level_table, measure_triple, read_triple, triple_table
 from p2p.files import project_path, write_table
+from p2p.study.checksums import seal
 from p2p.study.pages import provenance_box, table
 from p2p.study.params import EvaluateParams, from_namespace
 from p2p.study.provenance import provenance, write_json
@@ -52,8 +53,9 @@ device = choose_device(params.device)
 began = time.perf_counter()
 place = project_path(params.runs) / params.study
 teacher, *others = answers = read_triple(params, place)
-images = load_images(params, device).subset("test")
-check_images(teacher, images, params.teacher_run)
+known = load_images(params, device)
+check_images(answers, known)
+images = known.subset("test")
 
 # %% [markdown]
 # ## Method
@@ -81,10 +83,12 @@ check_images(teacher, images, params.teacher_run)
 # %%
 frame = measure_triple(params, place, answers, images, device)
 record = provenance(params, device, time.perf_counter() - began, len(images))
-out = project_path(params.results) / params.study / "evaluations"
-write_table(frame, out / f"{params.triple}-s{params.seed}.csv", 6)
-write_json(out / f"{params.triple}-s{params.seed}.json", record)
-keep_answers(out.parent / "answers", answers, images.labels)
+out = project_path(params.results) / params.study
+name = f"{params.triple}-s{params.seed}"
+write_table(frame, out / "evaluations" / f"{name}.csv", 6)
+write_json(out / "evaluations" / f"{name}.json", record | {"inputs": {"images": images.source}})
+kept = keep_answers(out / "answers", answers, images.labels)
+seal(out, f"03_evaluate-{name}", [f"evaluations/{name}.csv", f"evaluations/{name}.json", *kept])
 
 # %% [markdown]
 # ## Result

@@ -37,6 +37,7 @@ from p2p.evaluation.claims import claims, control_effects
 from p2p.evaluation.findings import runs_sentence, study_findings
 from p2p.evaluation.results import read_evaluations, run_records, write_study
 from p2p.files import project_path, write_atomic, write_table
+from p2p.study.checksums import seal
 from p2p.study.pages import escape, provenance_box, table
 from p2p.study.params import PageParams, from_namespace
 from p2p.study.provenance import provenance
@@ -153,6 +154,8 @@ if len(effects):
 # %%
 findings = study_findings(frame, judged, params.images, params.controls, params.variant)
 write_atomic(out / "findings.md", findings + "\n")
+written = ["metrics.csv", "claims.csv", "table.md", "findings.md", "provenance.json", "study.json"]
+seal(out, "04_table", [*written, *(["budget.csv"] if len(budget) else [])])
 display(Markdown(findings))
 
 # %% tags=["remove-input"]

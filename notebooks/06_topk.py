@@ -37,9 +37,10 @@ from p2p import figures
 from p2p.data.images import load_images
 from p2p.device import choose_device
 from p2p.evaluation.pairs import overlap_table, top_overlap
-from p2p.evaluation.runs import load_run
+from p2p.evaluation.runs import check_inputs, load_run
 from p2p.files import project_path
 from p2p.metrics import ResponseTable
+from p2p.study.checksums import seal
 from p2p.study.pages import escape, option, provenance_box, table
 from p2p.study.params import PageParams, from_namespace
 from p2p.study.provenance import provenance
@@ -51,6 +52,7 @@ choose_device("cpu")
 
 pictured = {role: load_run(place / run) for role, run in params.networks.items()}
 known = load_images(pictured["teacher"].params, "cpu")
+check_inputs(list(pictured.values()), known)
 train, test = known.subset("train"), known.subset("test")
 tables = {role: ResponseTable.load(place / run / "responses.safetensors") for role, run in params.networks.items()}
 k = min(
@@ -82,6 +84,7 @@ for i, n in enumerate(chosen):
     )
     alt = f"Test image of {name} with the most activated prototypes of teacher, baseline and student."
     display(Markdown(f":::{{figure}} topk-{i}.svg\n:name: fig-topk-{i}\n:alt: {option(alt)}\n\n{caption}\n:::"))
+seal(out, "06_topk", [f"topk-{i}.svg" for i in range(len(chosen))])
 
 # %% [markdown]
 # ## Over all test images

@@ -34,7 +34,7 @@ from p2p import figures
 from p2p.data.images import load_images
 from p2p.device import choose_device
 from p2p.evaluation.pairs import matched_pairs
-from p2p.evaluation.runs import load_run
+from p2p.evaluation.runs import check_inputs, load_run
 from p2p.files import project_path
 from p2p.metrics import ResponseTable
 from p2p.study.pages import provenance_box
@@ -49,6 +49,7 @@ choose_device("cpu")
 pictured = {role: load_run(place / run) for role, run in params.networks.items()}
 tables = {role: ResponseTable.load(place / run / "responses.safetensors") for role, run in params.networks.items()}
 known = load_images(pictured["teacher"].params, "cpu")
+check_inputs(list(pictured.values()), known)
 train, test = known.subset("train"), known.subset("test")
 
 # %% [markdown]

@@ -38,6 +38,7 @@ from p2p.evaluation.tables import cost_table, recipe_table
 from p2p.figures.speed import passes_curves
 from p2p.figures.style import svg
 from p2p.files import project_path
+from p2p.study.checksums import seal
 from p2p.study.pages import escape, provenance_box, table
 from p2p.study.params import PageParams, from_namespace
 from p2p.study.provenance import provenance
@@ -46,6 +47,7 @@ params = from_namespace(PageParams, globals())
 began = time.perf_counter()
 out = project_path(params.results) / params.study
 curves, costs = read_costs(params.all_runs(), project_path(params.runs) / params.study, out)
+seal(out, "08_cost", ["passes.csv", "costs.csv"])
 
 # %% [markdown]
 # ## Method

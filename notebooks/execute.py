@@ -1,7 +1,7 @@
 """Run one notebook with parameters, or check or sum up a study file.
 
     python notebooks/execute.py NOTEBOOK.py OUT.ipynb --parameters '{"key": value}' [--threads N] [--gpu]
-    python notebooks/execute.py --check params/quick.yaml [--use ALTERNATIVE] [--only TRIPLE] [--rehearse] [--elsewhere]
+    python notebooks/execute.py --check params/quick.yaml [--use ALTERNATIVE] [--only TRIPLE] [--rehearse] [--elsewhere] [--prepare]
     python notebooks/execute.py --summary params/quick.yaml [--use ALTERNATIVE] [--only TRIPLE] [--rehearse]
     python notebooks/execute.py --schema
 
@@ -19,19 +19,21 @@ import platform
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
 from p2p.errors import UserError
-from p2p.files import atomic_path
+from p2p.files import atomic_path, cannot_write
 from p2p.study import params, speed_params
+from p2p.study.checksums import add_notebook, check_file, sums_file
 from p2p.study.params import near_names
 from p2p.study.study import Study, load_study, schema
 
 ROOT = Path(__file__).resolve().parent.parent
+ROOM = 256 * 1024  # bytes that a folder must take before anything runs: less fills up within the first step
 
 
 def execute(source: Path, out: Path, parameters: dict[str, object], threads: int) -> None:
@@ -58,10 +60,11 @@ def execute(source: Path, out: Path, parameters: dict[str, object], threads: int
     os.environ |= {"OMP_NUM_THREADS": str(threads), "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
     partial = ROOT / "runs" / "failed" / out.parent.name / out.name
-    partial.parent.mkdir(parents=True, exist_ok=True)
     plain = partial.with_suffix(".input.ipynb")
-    nbformat.write(notebook, plain)
+    sums_file(out.parent, out.stem).unlink(missing_ok=True)  # of an earlier time; the notebook or its end write others
     try:
+        partial.parent.mkdir(parents=True, exist_ok=True)
+        nbformat.write(notebook, plain)
         papermill.execute_notebook(
             str(plain),
             str(partial),
@@ -76,8 +79,11 @@ def execute(source: Path, out: Path, parameters: dict[str, object], threads: int
         if error.ename == "UserError":
             raise UserError(error.evalue) from None
         raise
+    except OSError as error:  # a full or read-only disk; where the step met it first, its own sentence says more
+        raise told_by_step(error) or cannot_write(partial, error) from None
     finally:
-        plain.unlink(missing_ok=True)
+        with suppress(OSError):
+            plain.unlink(missing_ok=True)
     done = nbformat.read(partial, as_version=4)
     done.metadata.pop("papermill", None)  # machine paths and times of no interest to a reader
     for cell in done.cells:
@@ -87,7 +93,18 @@ def execute(source: Path, out: Path, parameters: dict[str, object], threads: int
             cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
     with atomic_path(out) as temporary:
         nbformat.write(done, temporary)
+    add_notebook(out.parent, out.stem)
     partial.unlink()
+
+
+def told_by_step(error: BaseException) -> UserError | None:
+    """What the notebook raised, if papermill could not write it down and raised `error` instead."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if getattr(cause, "ename", "") == "UserError":
+            return UserError(getattr(cause, "evalue", ""))
+        cause = cause.__context__
+    return None
 
 
 @contextmanager
@@ -101,7 +118,10 @@ def gpu_slot(folder: Path) -> Iterator[None]:
     if gpus < 2 or "CUDA_VISIBLE_DEVICES" in os.environ:
         yield
         return
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
     slots = [(gpu, FileLock(folder / f"{gpu}-{run}")) for run in range(runs) for gpu in range(gpus)]  # spread first
     while True:
         for gpu, lock in slots:
@@ -143,9 +163,33 @@ def parameter_names(notebook: Any) -> set[str]:
     return assigned
 
 
+def prepare(study: Study, root: Path = ROOT) -> list[str]:
+    """Make a study ready to go on: folders that can be written, damaged files taken away.
+
+    Returns:
+        What was damaged, and which inputs have changed since, in sentences.
+
+    Raises:
+        UserError: A folder cannot be written, or the disk is full.
+    """
+    from p2p.data.source import images_digest
+    from p2p.evaluation.mending import changed_inputs, mend_results, mend_runs
+
+    name, runs = study.study, study.runs()
+    place, out = root / "runs" / name, root / "results" / name
+    for folder in (place, root / "runs" / "failed" / name, out, root / ".snakemake", root / "book" / "_build"):
+        with atomic_path(folder / ".room") as temporary:
+            temporary.write_bytes(b"." * ROOM)
+        (folder / ".room").unlink(missing_ok=True)
+    steps = ["01_data", *(f"02_train-{run}" for run in runs), *(f"03_evaluate-{e}" for e in study.evaluations())]
+    steps += sorted(path.stem for path in (root / "notebooks").glob("0[4-8]_*.py"))
+    said = mend_runs(runs, place) + mend_results(out, steps)
+    return said + changed_inputs(runs, place, images_digest(study.data_params()))
+
+
 def summary(study: Study) -> str:
     """Where the book is, and the main table."""
-    table = ROOT / "results" / study.study / "table.md"
+    table = check_file(ROOT / "results" / study.study, "table.md")
     book = ROOT / "book" / "_build" / "html" / "index.html"
     return f"\n{study.title}\n\n{table.read_text().strip()}\n\nThe book: {book.as_uri()}\n"
 
@@ -158,6 +202,7 @@ def main() -> int:
     parser.add_argument("--threads", default=1, type=int)
     parser.add_argument("--gpu", action="store_true", help="take one of this machine's GPUs for as long as it runs")
     parser.add_argument("--check", type=Path)
+    parser.add_argument("--prepare", action="store_true", help="and take damaged files away, to be made again")
     parser.add_argument("--summary", type=Path)
     parser.add_argument("--schema", action="store_true", help="the JSON schema of a study file")
     parser.add_argument("--use", default="", help="an alternative set of triples of the study")
@@ -173,6 +218,8 @@ def main() -> int:
 
             study = load_study(given.check, given.use, given.rehearse, given.only)
             preflight(study, given.rehearse, given.elsewhere)
+            for sentence in prepare(study) if given.prepare else []:
+                print(sentence, file=sys.stderr)
         elif given.summary:
             print(summary(load_study(given.summary, given.use, given.rehearse, given.only)))
         elif given.schema:

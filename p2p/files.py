@@ -1,20 +1,26 @@
-"""Writing files so that a killed process never leaves half of one, and locking run folders."""
+"""Where files lie, writing them so that a killed process never leaves half of one, and locking run folders."""
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from p2p.errors import UserError
+from p2p.errors import UserError, shown
 
 if TYPE_CHECKING:  # whoever has a frame has imported pandas; whoever has none must not wait for it
     import pandas as pd
+
+
+def cannot_write(path: Path | str, error: OSError) -> UserError:
+    """What to raise where the disk is full or read-only."""
+    return UserError(f"Cannot write {path}: {error.strerror or error}; free space or choose another folder.")
 
 
 @contextmanager
@@ -30,16 +36,14 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
         os.close(handle)
     except OSError as error:
-        raise UserError(f"Cannot write {path}: {error.strerror}; free space or choose another folder.") from error
+        raise cannot_write(path, error) from error
     temporary = Path(name)
     try:
         yield temporary
         temporary.chmod(0o644)  # mkstemp's 0600 would hide results from other users of a shared folder
         os.replace(temporary, path)
     except OSError as error:
-        raise UserError(
-            f"Cannot write {path}: {error.strerror or error}; free space or choose another folder."
-        ) from error
+        raise cannot_write(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -64,21 +68,63 @@ def run_lock(folder: Path | str) -> Iterator[None]:
         UserError: Another process holds it.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / ".lock")
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except Timeout as error:
         raise UserError(
             f"Run folder {folder} is in use by another process; wait for it, or choose another run name."
         ) from error
+    except OSError as error:
+        raise cannot_write(folder, error) from error
     try:
         yield
     finally:
         lock.release()
 
 
+def read_json(path: Path | str, advice: str) -> Any:
+    """What a JSON file holds.
+
+    Args:
+        path: Of the file.
+        advice: What to do where it is damaged.
+
+    Raises:
+        UserError: Missing or damaged.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); {advice}.") from error
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({error}); {advice}.") from error
+
+
 def project_path(name: Path | str) -> Path:
     """A path of the parameters: as it is if absolute, else from the repository (a notebook may run in any folder)."""
     root = Path(__file__).resolve().parent.parent
     return (root if (root / "Snakefile").is_file() else Path.cwd()) / name
+
+
+def cache_folder() -> Path:
+    """Folder of decoded images and of what is known of files: P2P_CACHE, else ~/.cache/proto2proto; may be deleted."""
+    return Path(os.environ.get("P2P_CACHE") or "~/.cache/proto2proto").expanduser()
+
+
+def find_weights(weights: str, name: str) -> Path:
+    """The safetensors file `weights` of network `name`: as given, else in the folder that P2P_WEIGHTS names.
+
+    Raises:
+        UserError: In neither place.
+    """
+    path = Path(weights)
+    if not os.path.isfile(path):  # unlike Path's own, no error where a name is too long
+        path = Path(os.environ.get("P2P_WEIGHTS", ".")) / weights
+    if not os.path.isfile(path):
+        raise UserError(
+            f"Weights {shown(weights)} for {name} not found; expected a safetensors file at that path or in the folder "
+            f"that P2P_WEIGHTS names (now {os.environ.get('P2P_WEIGHTS') or 'unset'}), or 'imagenet' to download them."
+        )
+    return path

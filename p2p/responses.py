@@ -65,9 +65,16 @@ class ResponseTable:
                 height, width = (int(side) for side in file.metadata()["grid"].split(","))
                 return cls(file.get_tensor("cells"), file.get_tensor("distances"), (height, width))
         except FileNotFoundError as error:
-            raise UserError(f"No response table at {path}; run the evaluation that writes it.") from error
-        except (SafetensorError, OSError, KeyError, TypeError) as error:
-            raise UserError(f"{path} is not a response table; delete it and run the evaluation again.") from error
+            raise UserError(
+                f"No response table at {path}; finish the run in {Path(path).parent} again (make study)."
+            ) from error
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from error
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+            raise UserError(
+                f"{path} is not a response table; finish the run in {Path(path).parent} again (make study), which "
+                f"writes it from the finished network."
+            ) from error
 
 
 @contextmanager

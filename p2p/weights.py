@@ -18,26 +18,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from p2p.errors import UserError, reason
+from p2p.files import find_weights
 
 WEIGHTS_HOST = "https://download.pytorch.org/models"
 HUB_SECONDS = 5.0  # for the first answer of timm's host; without it, offline, its client would retry for minutes
-
-
-def find_weights(weights: str, name: str) -> Path:
-    """The safetensors file `weights` of network `name`: as given, else in the folder that P2P_WEIGHTS names.
-
-    Raises:
-        UserError: In neither place.
-    """
-    path = Path(weights)
-    if not path.is_file():
-        path = Path(os.environ.get("P2P_WEIGHTS", ".")) / weights
-    if not path.is_file():
-        raise UserError(
-            f"Weights '{weights}' for {name} not found; expected a safetensors file at that path or in the folder "
-            f"that P2P_WEIGHTS names (now {os.environ.get('P2P_WEIGHTS') or 'unset'}), or 'imagenet' to download them."
-        )
-    return path
 
 
 def load_weights(

@@ -17,6 +17,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from p2p.evaluation.claims import CLAIMS
+from p2p.study.checksums import seal
 from p2p.study.pages import escape, option, table
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -160,6 +161,29 @@ def test_damaged_study_and_stray_notebook_are_told_in_one_sentence(results: Path
     write_notebook(results / "late" / "Untitled.ipynb", "?")
     with pytest.raises(build.BookError, match=r"Untitled\.ipynb.*rename"):
         build.find_studies(results)
+
+
+def test_a_damaged_file_is_left_out_and_named_and_the_rest_of_the_book_is_drawn(
+    results: Path, prose: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (results / "late" / "05_tau.ipynb").write_text('{"cells": [')
+    (results / "late" / "claims.csv").write_text("")
+    (results / "late" / "metrics.csv").write_text("study,value\nx,2\n")
+    seal(results / "late", "04_table", ["metrics.csv", "findings.md"])
+    (results / "late" / "metrics.csv").write_text("study,value\n")
+    (results / "late" / "findings.md").write_text("Found in")
+    build.stage(prose, results, tmp_path / "src")
+    said = capsys.readouterr().err
+    for name in ("05_tau.ipynb", "claims.csv", "metrics.csv", "findings.md"):
+        assert f"late/{name} is damaged" in said and "`make study STUDY=late` makes it again" in said
+    assert "quick/" not in said
+    page = nbformat.read(tmp_path / "src" / "studies" / "late" / "05_tau.ipynb", as_version=4)
+    assert page.cells[0].source.startswith("# 05_tau") and "damaged" in page.cells[0].source
+    text = (tmp_path / "src" / "studies" / "late" / "index.md").read_text()
+    assert "`findings.md` of this study is damaged" in text and "metrics.csv" not in text
+    assert not (tmp_path / "src" / "studies" / "late" / "metrics.csv").exists()
+    landing = (tmp_path / "src" / "index.md").read_text()
+    assert "`findings.md` of this study is damaged" in landing and "studies/quick/findings.md" in landing
 
 
 def test_staged_notebook_has_own_labels_collapsed_code_and_no_widgets(results: Path, tmp_path: Path) -> None:

@@ -127,7 +127,7 @@ REFUSED = {
     # weights, images and networks
     "own network's ImageNet": (STUDENT, f"{STUDENT}, weights: imagenet", "'small_sixth'", "ImageNet"),
     "no such weights": (STUDENT, f"{STUDENT}, weights: gone.safetensors", "gone.safetensors", "P2P_WEIGHTS"),
-    "endless weights": (STUDENT, f"{STUDENT}, weights: {'a' * 3000}", "small_sixth", "too long"),
+    "endless weights": (STUDENT, f"{STUDENT}, weights: {'a' * 3000}", "small_sixth", "not found"),
     "few patches": ("{grid: 4, prototypes_per_class: 2", "{push: distinct, grid: 4, prototypes_per_class: 99", "80"),
 }  # fmt: skip
 

@@ -6,6 +6,7 @@ The real Snakefile and study code in a copy of the project, with stand-ins for t
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -26,7 +27,10 @@ if "run" in values:
     run.parent.mkdir(parents=True, exist_ok=True); run.write_text("{}")
 if "second_teacher_run" in values:
     table = out.parent / "evaluations" / f"{values['triple']}-s{values['seed']}.csv"
-    table.parent.mkdir(exist_ok=True); table.write_text("")
+    table.parent.mkdir(exist_ok=True); table.write_text(""); table.with_suffix(".json").write_text("{}")
+written = {"04_table": "metrics.csv claims.csv table.md findings.md study.json provenance.json budget.csv"}
+for name in (written | {"08_cost": "passes.csv costs.csv"}).get(out.stem, "").split():
+    (out.parent / name).write_text(name)
 """
 BUILD = """
 from pathlib import Path
@@ -54,6 +58,40 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = snakemake(place)
     assert done.returncode == 0, done.stderr
     return place
+
+
+OWN = """
+study: own
+title: Own
+images: a folder
+seeds: [0]
+data: {reader: folder, root: IMAGES, size: 32}
+recipe: {grid: 4, joint_epochs: 1}
+triples:
+  - {name: a-b, teacher: {network: small}, student: {network: small_half, weights: IMAGES/../w.safetensors}}
+"""
+
+
+@pytest.fixture
+def own(project: Path) -> Path:
+    """A finished study of images in class folders, whose student begins with a file of weights; its root."""
+    root = project / "images"
+    if not root.is_dir():
+        for i in range(6):
+            (root / "ab"[i // 3]).mkdir(parents=True, exist_ok=True)
+            (root / "ab"[i // 3] / f"{i}.bmp").write_bytes(bytes([i] * 100))
+        (project / "w.safetensors").write_bytes(b"one")
+        (project / "params" / "own.yaml").write_text(OWN.replace("IMAGES", str(root)))
+        done = snakemake(project, "--config", "study=own")
+        assert done.returncode == 0, done.stderr
+    return root
+
+
+def planned(project: Path) -> set[str]:
+    """The notebooks that a call would make for `own`."""
+    done = snakemake(project, "--dry-run", "--config", "study=own")
+    assert done.returncode == 0, done.stderr
+    return {name for name in jobs(done.stdout) if name.endswith(".ipynb")}
 
 
 def snakemake(place: Path, *more: str) -> subprocess.CompletedProcess[str]:
@@ -148,6 +186,78 @@ def test_an_evaluation_waits_for_the_runs_of_other_budgets(project: Path) -> Non
         "budget-baseline-small_sixth-3-s0",
         "budget-student-small-small_sixth-paper-3-s0",
     } <= {Path(name).parent.name for name in job.split(", ")}
+
+
+OWN_TRAINED = {f"02_train-{run}-s0.ipynb" for run in ("teacher-small", "baseline-small_half", "student-a-b-paper")}
+OWN_EVALUATED = {"03_evaluate-a-b-s0.ipynb"}
+
+
+def test_the_same_images_elsewhere_or_with_other_times_run_nothing(project: Path, own: Path) -> None:
+    assert planned(project) == set()
+    for path in own.rglob("*.bmp"):
+        os.utime(path, (1, 1))
+    assert planned(project) == set()
+
+
+@pytest.mark.parametrize("change", ["class", "file"])
+def test_changed_images_run_all_of_the_study_again(project: Path, own: Path, change: str) -> None:
+    path = own / "a" / "0.bmp"
+    before, times = path.read_bytes(), path.stat().st_mtime_ns
+    if change == "class":
+        shutil.copytree(own / "b", own / "c")
+    else:
+        path.write_bytes(b"y" * len(before))
+        os.utime(path, ns=(times, times))
+    found = planned(project)
+    shutil.rmtree(own / "c", ignore_errors=True)
+    path.write_bytes(before)
+    assert found == {"01_data.ipynb"} | OWN_TRAINED | OWN_EVALUATED | PAGES
+    assert planned(project) == set()
+
+
+def test_changed_weights_run_what_begins_with_them(project: Path, own: Path) -> None:
+    (project / "w.safetensors").write_bytes(b"two")
+    found = planned(project)
+    (project / "w.safetensors").write_bytes(b"one")
+    assert found == (OWN_TRAINED - {"02_train-teacher-small-s0.ipynb"}) | OWN_EVALUATED | PAGES
+
+
+def test_images_that_are_gone_are_one_sentence(project: Path, own: Path) -> None:
+    own.rename(project / "elsewhere")
+    done = snakemake(project, "--config", "study=own")
+    (project / "elsewhere").rename(own)
+    assert done.returncode == 1 and "does not exist" in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert planned(project) == set()
+
+
+def test_whatever_is_gone_is_made_again(project: Path, own: Path) -> None:
+    out = project / "results" / "own"
+    before = sorted(path for path in out.rglob("*") if path.is_file())
+    for name in ("04_table.ipynb", "08_cost.ipynb", "03_evaluate-a-b-s0.ipynb", "05_tau.ipynb"):
+        (out / name).unlink()
+    assert planned(project) == {"03_evaluate-a-b-s0.ipynb"} | PAGES
+    assert snakemake(project, "--config", "study=own").returncode == 0
+    for name in ("findings.md", "costs.csv", "provenance.json"):
+        (out / name).unlink()
+    assert planned(project) == {"04_table.ipynb", "08_cost.ipynb"}
+    assert snakemake(project, "--config", "study=own").returncode == 0
+    assert sorted(path for path in out.rglob("*") if path.is_file()) == before
+    (out / "evaluations" / "a-b-s0.json").unlink()
+    (project / "runs" / "own" / "baseline-small_half-s0" / "run.json").unlink()
+    assert planned(project) == {"02_train-baseline-small_half-s0.ipynb", "03_evaluate-a-b-s0.ipynb"} | PAGES
+    assert snakemake(project, "--config", "study=own").returncode == 0 and planned(project) == set()
+
+
+def test_a_table_keeps_the_records_of_runs_that_lie_elsewhere(project: Path, own: Path) -> None:
+    """Snakemake removes what a job will write, but not what the job reads of it."""
+    execute = project / "notebooks" / "execute.py"
+    before, out = execute.read_text(), project / "results" / "own"
+    (out / "04_table.ipynb").unlink()
+    execute.write_text(f"from pathlib import Path\nassert Path('{out}/provenance.json').is_file()\n{before}")
+    done = snakemake(project, "--config", "study=own")
+    execute.write_text(before)
+    assert done.returncode == 0, done.stderr
 
 
 def test_unknown_study_is_one_sentence(project: Path) -> None:

@@ -24,9 +24,9 @@ from filelock import FileLock
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from p2p.data.listing import Listing, formats, some
+from p2p.data.listing import Listing, contents, formats, some
 from p2p.errors import UserError, reason
-from p2p.files import atomic_path
+from p2p.files import atomic_path, cache_folder
 
 CROP_VERSION = 2  # raise it when cropping, resizing or colours change, so that old caches are not read
 CHUNK = 256  # images decoded between two writes
@@ -58,22 +58,17 @@ class Decoded(NamedTuple):
         return [f"{text}: {len(found)}; {some(found)}." for text, found in noted.items() if found]
 
 
-def cache_folder() -> Path:
-    """Folder of decoded images: P2P_CACHE, else ~/.cache/proto2proto. Its files may be deleted."""
-    return Path(os.environ.get("P2P_CACHE") or "~/.cache/proto2proto").expanduser()
-
-
 def decode(listing: Listing, size: int, reader: str) -> Decoded:
     """Decode a listing in threads, or read it from the cache.
 
     The cache is one .npy file per listing and size, named after a hash of everything the pixels depend on:
-    names, file sizes and times, boxes, reader, frame size and crop version; behind the pixels it holds what
+    names, the files' contents, boxes, reader, frame size and crop version; behind the pixels it holds what
     else a `Decoded` has.
 
     Raises:
         UserError: Images are missing, damaged or do not fit their boxes, or the cache cannot be written.
     """
-    files = _stats(listing)
+    files = list(zip(listing.names, contents(listing), strict=True))
     boxes = None if listing.boxes is None else listing.boxes.tolist()
     source = json.dumps([files, boxes, listing.crop, reader, size, CROP_VERSION])
     path = cache_folder() / f"{reader}-{size}-{hashlib.sha256(source.encode()).hexdigest()[:20]}.npy"

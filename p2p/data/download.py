@@ -14,11 +14,12 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from p2p.data.decode import cache_folder, decode
+from p2p.data.decode import decode
 from p2p.data.fetch import extract, fetch
 from p2p.data.readers import CARS_FILES, CARS_META
 from p2p.data.verify import CARS_CLASSES, CARS_COUNTS, check_cars, check_cub
 from p2p.errors import UserError
+from p2p.files import cache_folder
 
 CUB_URL = "https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz"
 CUB_MD5 = "97eceeb196236b17998738112f37df78"

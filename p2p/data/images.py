@@ -15,8 +15,9 @@ from torch import Tensor
 
 from p2p.data import birds
 from p2p.data.decode import decode
-from p2p.data.listing import choose, seeded_cut
-from p2p.data.readers import READERS, find_root
+from p2p.data.listing import seeded_cut
+from p2p.data.readers import READERS
+from p2p.data.source import chosen_listing, source_digest
 from p2p.data.species import PARTS, class_table, look_alikes
 from p2p.data.streaming import Rows, Stream, place
 from p2p.data.twins import check_twins
@@ -45,6 +46,7 @@ class ImageSet:
         part_names: Q names, empty without parts.
         masks: (N, S, S) uint8: 0 = none, q + 1 = visible pixel of part_names[q], or None.
         remarks: Sentences on what was passed over or changed in reading; nothing is wrong.
+        source: Digest of what `load_images` made them from (`p2p.data.source`); a subset has that of the whole.
     """
 
     pixels: Rows
@@ -57,6 +59,7 @@ class ImageSet:
     part_names: tuple[str, ...] = ()
     masks: Tensor | None = None
     remarks: tuple[str, ...] = ()
+    source: str = ""
 
     def __post_init__(self) -> None:
         for name, tensor in self._tensors().items():
@@ -175,14 +178,13 @@ def _draw_birds(params: DataParams) -> ImageSet:
         parts=drawn.parts.float(),
         part_names=PARTS,
         masks=drawn.masks,
+        source=source_digest(params, None),
     )
 
 
 def _load_files(params: DataParams) -> ImageSet:
     """Read the lists, keep what the parameters ask for, decode it, move boxes and parts into the frame."""
-    root = find_root(params.root, params.reader)
-    listing = READERS[params.reader].read(root, params.data_seed)
-    listing = choose(listing, params.class_step, params.class_count, params.images_per_class)
+    listing = chosen_listing(params)
     decoded = decode(listing, params.size, params.reader)
     windows, remarks = decoded.windows, [*listing.remarks, *decoded.remarks(listing.names)]
     if READERS[params.reader].own:
@@ -207,4 +209,5 @@ def _load_files(params: DataParams) -> ImageSet:
         parts=parts,
         part_names=listing.part_names,
         remarks=tuple(remarks),
+        source=source_digest(params, listing),
     )

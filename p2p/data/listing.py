@@ -7,6 +7,7 @@ studies decode only what they use.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from p2p.digests import digests
 from p2p.errors import UserError
 
 # What Pillow knows by its name only or on Windows, and what it hands to another program: EPS is run by Ghostscript.
@@ -154,3 +156,36 @@ def some(names: Sequence[str], most: int = 3) -> str:
     """The first names and how many more there are, for a sentence."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
+
+
+def contents(listing: Listing) -> list[str]:
+    """SHA-256 of each image file, see `p2p.digests.digests`.
+
+    Raises:
+        UserError: A file is missing or cannot be read.
+    """
+    missing: list[OSError] = []
+    for name in listing.names:
+        try:
+            os.stat(listing.folder / name)
+        except OSError as error:
+            missing.append(error)
+    try:
+        if not missing:
+            return digests(listing.folder, listing.names)
+        cause, what = missing[0], "is listed but missing"
+    except OSError as error:
+        cause, what = error, "cannot be read"
+    why = "" if isinstance(cause, FileNotFoundError) else f" ({cause.strerror})"
+    count = f", as are {len(missing) - 1} more of {len(listing.names)}" if len(missing) > 1 else ""
+    # only a release has boxes; a user's own image is missing where its link leads nowhere
+    cure = "restore it, or remove its link" if listing.boxes is None else "restore it from the release"
+    raise UserError(f"Image {cause.filename} {what}{why}{count}; {cure}.") from cause
+
+
+def listing_digest(listing: Listing) -> str:
+    """Hex digits that change with any image's contents, name, class, split, box or part; not with folder or times."""
+    found = hashlib.sha256(json.dumps([listing.names, contents(listing), listing.classes, listing.part_names]).encode())
+    for array in (listing.labels, listing.test, listing.boxes, listing.parts, np.array(listing.crop)):
+        found.update(b"-" if array is None else np.ascontiguousarray(array).tobytes() + b"+")
+    return found.hexdigest()

@@ -34,18 +34,24 @@ class Kept:
     every: int  # every so-many-th test image is in the table
 
 
-def keep_answers(folder: Path, answers: Iterable[Answer], labels: Tensor) -> None:
+def keep_answers(folder: Path, answers: Iterable[Answer], labels: Tensor) -> list[str]:
     """Write `<run>.npz` of the teacher, the baseline and the students among these networks.
 
     Args:
         folder: For the files.
         answers: Of a triple's networks.
         labels: (N,) of the test images.
+
+    Returns:
+        `<folder>/<run>.npz` of each, from the folder above.
     """
+    names = []
     for answer in answers:
         if answer.role in ("teacher", "baseline", "student") and "tuned" in answer.tables:
             run = answer.trained
             keep(folder / f"{run.params.run}.npz", answer.tables["tuned"], labels, run.network.decision.weight)
+            names.append(f"{folder.name}/{run.params.run}.npz")
+    return names
 
 
 def keep(path: Path | str, table: ResponseTable, labels: Tensor, decision: Tensor) -> None:
@@ -83,7 +89,7 @@ def read_kept(path: Path | str) -> Kept:
         UserError: There is no such file, or it is damaged.
     """
     try:
-        with Path(path).open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+        with Path(path).open("rb") as opened, np.load(opened, allow_pickle=False) as file:  # NumPy leaves it open
             found = {name: torch.from_numpy(file[name]) for name in file.files}
         height, width = (int(side) for side in found["grid"])
         table = ResponseTable(found["cells"].to(torch.int16), found["distances"].float(), (height, width))

@@ -5,20 +5,23 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from p2p.errors import UserError
-from p2p.files import write_table
+from p2p.errors import UserError, reason
+from p2p.evaluation.rows import COLUMNS
+from p2p.files import read_json, write_table
+from p2p.study.checksums import ADVICE, check_file
 from p2p.study.params import PageParams
 from p2p.study.provenance import write_json
 
 if TYPE_CHECKING:
     from p2p.study.speed_params import SpeedParams
+
+FINISH = "finish this run again (make study)"
 
 # ------------------------------------------------------------------------------------------------------ metric rows
 
@@ -34,13 +37,33 @@ def read_evaluations(out: Path, names: Iterable[str]) -> pd.DataFrame:
         Columns as `p2p.evaluation.rows.COLUMNS`.
 
     Raises:
-        UserError: One of them has not been run.
+        UserError: One of them has not been run, or is damaged.
     """
-    files = [out / "evaluations" / f"{name}.csv" for name in names]
-    missing = [file.name for file in files if not file.is_file()]
+    files = [f"evaluations/{name}.csv" for name in names]
+    missing = [Path(file).name for file in files if not (out / file).is_file()]
     if missing:
         raise UserError(f"Evaluation {missing[0]} of study '{out.name}' is not there; run it first (make study).")
-    return pd.concat([pd.read_csv(file) for file in files], ignore_index=True)
+    return pd.concat([_metric_rows(check_file(out, file)) for file in files], ignore_index=True)
+
+
+def _metric_rows(path: Path) -> pd.DataFrame:
+    """One evaluation; damage shows in its columns, and in the last row where the rest of the file is gone."""
+    frame = read_csv(path)
+    if list(frame) != COLUMNS or frame.empty or frame[["study", "metric", "seed", "value"]].isna().any(axis=None):
+        raise UserError(f"{path} is damaged, a column or a value is missing; {ADVICE}.")
+    return frame
+
+
+def read_csv(path: Path) -> pd.DataFrame:
+    """A result file of rows.
+
+    Raises:
+        UserError: It is empty or damaged.
+    """
+    try:
+        return pd.read_csv(path)
+    except ValueError as error:  # pandas' own kinds, and a byte that is no text
+        raise UserError(f"{path} is damaged ({reason(error)}); {ADVICE}.") from error
 
 
 # ---------------------------------------------------------------------------------------------------------- records
@@ -58,16 +81,18 @@ def run_records(names: Iterable[str], place: Path, out: Path) -> dict[str, dict[
         out: Folder of its results.
 
     Raises:
-        UserError: A run of which there is neither.
+        UserError: A run of which there is neither, or a damaged file.
     """
-    kept = out / "provenance.json"
-    before = json.loads(kept.read_text())["runs"] if kept.is_file() else {}
+    names = list(names)
+    files = {name: place / name / "run.json" for name in names}
+    before = {}
+    if (out / "provenance.json").is_file() and not all(file.is_file() for file in files.values()):
+        before = read_json(check_file(out, "provenance.json"), ADVICE)["runs"]
     records = {}
-    for name in names:
-        file = place / name / "run.json"
+    for name, file in files.items():
         if not file.is_file() and name not in before:
             raise UserError(f"Run '{name}' of study '{out.name}' is not finished; train it first (make study).")
-        records[name] = json.loads(file.read_text())["provenance"] if file.is_file() else before[name]
+        records[name] = read_json(file, FINISH)["provenance"] if file.is_file() else before[name]
     return records
 
 
@@ -85,8 +110,8 @@ def write_study(out: Path, params: PageParams, frame: pd.DataFrame, runs: dict[s
         frame: As `read_evaluations` gives it.
         runs: As `run_records` gives them.
     """
-    files = {name: out / "evaluations" / f"{name}.json" for name in params.evaluations}
-    records = {name: json.loads(file.read_text()) for name, file in files.items()}
+    files = {name: check_file(out, f"evaluations/{name}.json") for name in params.evaluations}
+    records = {name: read_json(file, ADVICE) for name, file in files.items()}
     write_table(frame, out / "metrics.csv")
     write_json(out / "provenance.json", {"runs": runs, "evaluations": records})
     write_json(out / "study.json", study_facts(params) | {"runs": [*runs, *params.evaluations]})
@@ -117,11 +142,11 @@ def read_costs(names: Iterable[str], place: Path, out: Path) -> tuple[pd.DataFra
         file = place / name / "run.json"
         if not file.is_file():
             continue
-        run = json.loads(file.read_text())
+        run = read_json(file, FINISH)
         if run["parameters"]["role"] == "budget":
             continue  # their place is the budget figure
         who = {"run": name} | {key: run["parameters"][key] for key in ("network", "role", "variant", "seed")}
-        history = pd.read_csv(file.with_name("history.csv"))
+        history = read_csv(file.with_name("history.csv"))
         history["hours"] = history["seconds"].cumsum() / 3600
         curves.append(history[["phase", "epoch", "passes", "hours", "validation"]].assign(**who))
         cost = {key: run["provenance"][key] for key in ("image_passes", "teacher_passes", "hours", "device")}
@@ -133,4 +158,6 @@ def read_costs(names: Iterable[str], place: Path, out: Path) -> tuple[pd.DataFra
             write_table(frame, path, 6)
     if not all(path.is_file() for path in files):
         raise UserError(f"No run of study '{out.name}' is finished; train one first (make study).")
-    return pd.read_csv(files[0]), pd.read_csv(files[1])
+    if not costs:
+        files = [check_file(out, path.name) for path in files]
+    return read_csv(files[0]), read_csv(files[1])

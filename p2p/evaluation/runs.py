@@ -15,24 +15,32 @@ from torch import Tensor
 from p2p.data.images import ImageSet
 from p2p.data.streaming import Rows
 from p2p.errors import UserError
+from p2p.files import write_table
 from p2p.mimicry import MapR2
 from p2p.networks import LinearNet, Pixels, ProtoNet, PrototypeLayer, nearest_cells
 from p2p.projection import Projection, projection_error
 from p2p.responses import ResponseTable, quarter_tau, spans, table_writer
 from p2p.study.params import TrainParams, check
 from p2p.training.build import Network, build_network
-from p2p.training.checkpoints import load_tensors
+from p2p.training.checkpoints import digest, load_tensors
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A finished run: the network, its parameters, where its prototypes come from, and its state before the push."""
+    """A finished run: the network, its parameters, where its prototypes come from, and its state before the push.
+
+    The last three are what it was trained on: digests of images, of the weights file it began with and of its teacher,
+    empty where there was none or the run is older than they are.
+    """
 
     params: TrainParams
     network: Network
     projection: Projection | None
     prototypes_before: Tensor | None  # (P, D)
     decision_before: Tensor | None  # (K, P)
+    images: str = ""
+    weights: str = ""
+    teacher: str = ""
 
 
 def load_run(folder: Path | str, device: str | torch.device = "cpu") -> Trained:
@@ -54,11 +62,45 @@ def load_run(folder: Path | str, device: str | torch.device = "cpu") -> Trained:
             f"{folder} does not fit its parameters ({str(error).splitlines()[0]}); train it again."
         ) from None
     network.eval().requires_grad_(False)
+    seen = meta.get("images")  # of an older run the pixels' digest alone
+    inputs = (seen[0] if isinstance(seen, list) else "", meta.get("weights", ""), meta.get("teacher", ""))
     if isinstance(network, LinearNet):
-        return Trained(params, network, None, None, None)
+        return Trained(params, network, None, None, None, *inputs)
     found = {k.removeprefix("projection."): v for k, v in tensors.items() if k.startswith("projection.")}
     before = (tensors["before_push.prototypes"], tensors["before_push.decision.weight"])
-    return Trained(params, network, Projection(**found), *before)
+    return Trained(params, network, Projection(**found), *before, *inputs)
+
+
+def check_inputs(runs: Sequence[Trained], images: ImageSet) -> None:
+    """Refuse networks that cannot be compared, or not be shown beside these images.
+
+    Raises:
+        UserError: One was trained on other images, from other weights of the same name, or by another teacher than the
+            one that is here.
+    """
+    again = "train the study again (make study), which starts anew where its inputs have changed"
+    weights: dict[tuple[str, str], Trained] = {}
+    for run in runs:
+        name, params = f"Run '{run.params.run}'", run.params
+        if run.images and images.source and run.images != images.source:
+            raise UserError(
+                f"{name} of study '{params.study}' was trained on other images (digest {run.images}) than those that "
+                f"its data keys give now ({images.source}); give the former back, or {again}."
+            )
+        first = weights.setdefault((params.network, params.weights), run)
+        if first.weights and run.weights and first.weights != run.weights:
+            raise UserError(
+                f"{name} began with other weights '{params.weights}' (digest {run.weights}) than '{first.params.run}' "
+                f"({first.weights}); {again}."
+            )
+    here = {run.params.run: run for run in runs}
+    for run in runs:
+        taught = here.get(run.params.teacher_run)
+        if taught and run.teacher and run.teacher != digest(taught.network):
+            raise UserError(
+                f"Run '{run.params.run}' was taught by another network than the one that '{taught.params.run}' now is; "
+                f"{again}."
+            )
 
 
 def respond(
@@ -168,7 +210,7 @@ def finish_run(folder: Path | str, images: ImageSet, teacher: ProtoNet | None = 
     sets = [trained.prototypes_before, network.prototypes]
     before, after = respond_into(files, network, test.pixels, sets, batch)
     fit = images.subset("train")
-    _prototype_table(trained, fit).to_csv(folder / "prototypes.csv", index=False)
+    write_table(_prototype_table(trained, fit), folder / "prototypes.csv")
     if teacher is not None:
         result["r2"] = map_r2(network, teacher, test.pixels, batch)
     (validation,) = respond(network, images.subset("validation").pixels, batch_size=batch)

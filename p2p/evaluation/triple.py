@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pandas as pd
@@ -13,7 +12,8 @@ from p2p.data.images import ImageSet
 from p2p.errors import UserError
 from p2p.evaluation.measure import Answer, level_rows, own_rows, transfer_rows
 from p2p.evaluation.rows import COLUMNS, network_names, without_threshold
-from p2p.evaluation.runs import load_run, respond
+from p2p.evaluation.runs import check_inputs, load_run, respond
+from p2p.files import read_json
 from p2p.networks import ProtoNet
 from p2p.responses import ResponseTable
 from p2p.study.pages import numbers
@@ -33,14 +33,16 @@ def read_answer(place: Path, role: str, variant: str, run: str) -> Answer:
         run: Its name.
 
     Raises:
-        UserError: It is not finished.
+        UserError: It is not finished, or one of its files is missing or damaged.
     """
     folder = place / run
     if not (folder / "run.json").is_file():
         raise UserError(f"Run '{run}' of study '{place.name}' is not finished; train it first (make study).")
-    outcome = json.loads((folder / "run.json").read_text())["outcome"]
-    tables = {s: ResponseTable.load(folder / f) for s, f in TABLES.items() if (folder / f).is_file()}
-    return Answer(role, variant, outcome, tables, load_run(folder))
+    outcome = read_json(folder / "run.json", f"finish run '{run}' again (make study)")["outcome"]
+    trained = load_run(folder)
+    proto = isinstance(trained.network, ProtoNet)  # only such a network has tables, and it has all of them
+    tables = {stage: ResponseTable.load(folder / file) for stage, file in TABLES.items()} if proto else {}
+    return Answer(role, variant, outcome, tables, trained)
 
 
 def read_triple(params: EvaluateParams, place: Path) -> list[Answer]:
@@ -52,18 +54,25 @@ def read_triple(params: EvaluateParams, place: Path) -> list[Answer]:
     return [read_answer(place, *one) for one in wanted]
 
 
-def check_images(teacher: Answer, images: ImageSet, run: str) -> None:
-    """Refuse test images that are not those that the stored answers belong to.
+def check_images(answers: list[Answer], images: ImageSet) -> None:
+    """Refuse networks that cannot be compared (see `check_inputs`), or whose answers are to other images.
+
+    Args:
+        answers: As `read_triple` gives them.
+        images: All splits.
 
     Raises:
-        UserError: Another number of them.
+        UserError: As `check_inputs`, or another number of test images.
     """
-    asked = len(next(iter(teacher.tables.values())).cells)
-    if asked != len(images):
-        raise UserError(
-            f"Run '{run}' answered to {asked} test images, the data keys here give {len(images)}; "
-            "use the data keys of its study."
-        )
+    check_inputs([answer.trained for answer in answers], images)
+    count = len(images.subset("test"))
+    for answer in answers:
+        for table in answer.tables.values():
+            if len(table.cells) != count:
+                raise UserError(
+                    f"Run '{answer.trained.params.run}' answered to {len(table.cells)} test images, the data keys here "
+                    f"give {count}; use the data keys of its study."
+                )
 
 
 def measure_triple(
@@ -94,7 +103,9 @@ def measure_triple(
     (floor,) = respond(random, images.pixels, batch_size=student.batch_size)
     rows += level_rows("control", "random", "floor", teacher, floor, params.ajs_empty)
     if params.second_teacher_run:
-        second = read_answer(place, "teacher", "paper", params.second_teacher_run).tables["tuned"]
+        other = read_answer(place, "teacher", "paper", params.second_teacher_run)
+        check_inputs([other.trained], images)
+        second = other.tables["tuned"]
         rows += level_rows("teacher", "other seed", "second_teacher", teacher, second, params.ajs_empty)
     frame = pd.DataFrame(rows, columns=["role", "variant", "stage", "metric", "tau", "value"])
     return frame.assign(study=params.study, triple=params.triple, seed=params.seed)[COLUMNS]

@@ -43,7 +43,16 @@ def load_tensors(path: Path, device: str | torch.device = "cpu") -> tuple[dict[s
     except FileNotFoundError:
         raise UserError(f"{path} not found; train this run first (make study).") from None
     except SafetensorError as error:
-        raise UserError(f"{path} is damaged ({error}); delete its folder and train the run again.") from None
+        raise UserError(f"{path} is damaged ({error}); train this run again (make study).") from None
+
+
+def readable(path: Path) -> bool:
+    """Whether there is such a file, and all of it; that its numbers are the right ones is not asked."""
+    try:
+        with safe_open(path, "pt"):
+            return True
+    except (OSError, SafetensorError):
+        return False
 
 
 def prefixed(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -13,7 +13,8 @@ from p2p.data.listing import choose, seeded_cut
 from p2p.data.readers import READERS, find_root
 from p2p.decision import DECISIONS
 from p2p.device import choose_device
-from p2p.errors import UserError, pick, shown
+from p2p.errors import UserError, pick
+from p2p.files import find_weights
 from p2p.networks import PROTOTYPE_LAYERS
 from p2p.study.params import DataParams, TrainParams
 from p2p.study.study import Study
@@ -21,7 +22,6 @@ from p2p.training.batches import refuse_precision
 from p2p.training.memory import needs, refuse_beyond_memory
 from p2p.training.objective import distillation
 from p2p.trunks import build_trunk
-from p2p.weights import find_weights
 
 
 class Images(NamedTuple):
@@ -56,12 +56,7 @@ def preflight(study: Study, rehearsed: bool = False, elsewhere: bool = False) ->
             refuse_precision(run, choose_device(run.device))
     for network, weights in sorted({(run.network, run.weights) for run in runs}):
         if weights not in ("none", "imagenet"):
-            try:
-                find_weights(weights, network)
-            except OSError as error:
-                raise UserError(
-                    f"Weights {shown(weights)} of {network} cannot be looked for ({error.strerror})."
-                ) from None
+            find_weights(weights, network)
     images = count_images(data, rehearsed)
     if data.reader != "birds" and READERS[data.reader].own and not elsewhere:
         print("Reading all images …", flush=True)  # what `make data` does for a release: read all, say what is found

@@ -19,6 +19,7 @@ from torch.nn.functional import cross_entropy
 
 from p2p.data.images import ImageSet
 from p2p.decision import solve_decision_layer
+from p2p.digests import weights_digest
 from p2p.errors import UserError
 from p2p.mimicry import MapR2
 from p2p.networks import ProtoNet
@@ -33,6 +34,7 @@ from p2p.training.checkpoints import (
     digest_images,
     load_tensors,
     prefixed,
+    readable,
     save_tensors,
     without,
 )
@@ -85,8 +87,9 @@ class Trainer:
         # do not change them
         self.identity = {
             "params": params.model_dump(exclude={"streaming", "warm_cache_gb", "allow_duplicates"}),
-            "images": digest_images(images),
-            "start": digest(self.network),  # weights files included
+            "images": [images.source, digest_images(images)],
+            "weights": weights_digest(params.weights, params.network),
+            "start": digest(self.network),
             "teacher": digest(teacher) if teacher is not None else "",
             "code": code_digest(),
         }
@@ -115,7 +118,7 @@ class Trainer:
             UserError: The loss is no longer finite, or memory or disk is full; the last checkpoint stays.
         """
         checkpoint = self.folder / "checkpoint.safetensors"
-        done = self.restore(*load_tensors(checkpoint, self.device)) if checkpoint.exists() else (0, 0)
+        done = self._resume(checkpoint) if checkpoint.exists() else (0, 0)
         line = Progress(self.params.run, self.phases, len(self.fit.labels), progress)
         if done == (0, 0):
             with memory_advice(self.params, self.device, self.folder):
@@ -154,12 +157,20 @@ class Trainer:
         meta = {"upcoming": upcoming, "history": self.history, "kept": self.kept, "passes": passes}
         return tensors, {**meta, "seconds": self.seconds, **self.identity}
 
+    def _resume(self, checkpoint: Path) -> tuple[int, int]:
+        if not readable(checkpoint):
+            print(f"{self.params.run}: {checkpoint} is damaged, starting anew.", file=sys.stderr)
+            return 0, 0
+        return self.restore(*load_tensors(checkpoint, self.device))
+
     def restore(self, tensors: dict[str, Tensor], meta: dict[str, Any]) -> tuple[int, int]:
         """Be where `state` was taken; (0, 0), to start anew, where parameters, images or teacher have changed."""
         changed = [name for name, value in self.identity.items() if meta.get(name) != value]
-        if meta.get("kept") and not (self.folder / "network.safetensors").exists():
+        if meta.get("kept") and not readable(self.folder / "network.safetensors"):
             changed.append("network.safetensors")
         if changed:
+            if changed != ["start"]:  # which follows from weights, parameters or code, where one of these is named
+                changed = [name for name in changed if name != "start"]
             said = f"{self.params.run}: {' and '.join(changed)} changed since the checkpoint, starting anew."
             print(said, file=sys.stderr)
             return 0, 0
