@@ -1,6 +1,7 @@
 # Everything a user types. STUDY names a file of params/ without its ending.
 # PROFILE, such as profiles/slurm, sends the jobs to a cluster. Small runs may share a GPU: RUNS_PER_GPU=2.
-# --nolock: a killed Snakemake leaves its lock behind; each run folder has a lock that dies with its process.
+# notebooks/run.py shows what Snakemake does. It gives it --nolock: a killed Snakemake leaves its lock behind, while that
+# of each run folder dies with its process.
 # USE names an alternative set of triples of the study, ONLY one of its triples; REHEARSE=1 runs all its steps at a
 # size of seconds.
 STUDY  ?= quick
@@ -20,6 +21,9 @@ export GPUS RUNS_PER_GPU
 WHERE   = $(if $(PROFILE),--profile $(PROFILE),--cores $(CORES) --resources gpu=$$(($(GPUS) * $(RUNS_PER_GPU))))
 BIN    := .venv/bin
 SHELL  := /bin/bash
+TORCH_INDEX ?=
+UV     := uv>=0.9,<1
+PIP     = $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .PHONY: help setup data study search test check lab book bench peers speed clean lock schema
@@ -28,11 +32,22 @@ help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 14
 
 setup: .venv/.ready
+# uv installs the same lock in less time than pip; where it cannot be had, or does not reach what pip does, pip does it.
+# TORCH_INDEX is an index of PyTorch's own builds; NVIDIA's libraries are then left out. All else comes from the lock.
 .venv/.ready: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python >= 3.11 is needed; found $$($(PYTHON) --version). Set PYTHON=…" >&2; exit 1; }
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@echo "Setting up .venv with PyTorch $(if $(TORCH_INDEX),of $(TORCH_INDEX),(5 GB; for CPUs alone 1 GB with TORCH_INDEX=https://download.pytorch.org/whl/cpu))"
+	@$(PYTHON) -m venv .venv
+	@$(PIP) install '$(UV)' 2> .venv/uv.txt || true
+	@set -e; lock=requirements.lock; \
+	install() { $(BIN)/uv pip install --quiet --no-deps --python $(BIN)/python "$$@" 2>> .venv/uv.txt || $(PIP) install --no-deps "$$@"; }; \
+	if [ -n "$(TORCH_INDEX)" ]; then \
+		lock=.venv/cpu.lock; \
+		grep -vE '^(nvidia-|cuda-|triton=|torch=|torchvision=)' requirements.lock > $$lock; \
+		install --index-url "$(TORCH_INDEX)" $$(sed -nE 's/^((torch|torchvision)==[^ ;]+).*/\1/p' requirements.lock); \
+	fi; \
+	install -r $$lock; \
+	install -e .
 	@touch $@
 
 data study lab speed search: export P2P_DATA ?= $(CURDIR)/data
@@ -41,9 +56,7 @@ data: setup ## photographs: download CUB, check CUB and Cars in P2P_DATA (defaul
 
 study: setup ## train, measure and picture a study (STUDY=quick), then build the book
 	@$(BIN)/python notebooks/execute.py --check params/$(STUDY).yaml --prepare $(SHAPE) $(if $(PROFILE),--elsewhere)
-	@$(BIN)/snakemake $(WHERE) --config study=$(STUDY) use=$(USE) only=$(ONLY) rehearse=$(REHEARSE) \
-		--nolock --rerun-incomplete --quiet host progress
-	@$(BIN)/python notebooks/execute.py --summary params/$(STUDY).yaml $(SHAPE)
+	@$(BIN)/python notebooks/run.py params/$(STUDY).yaml $(SHAPE) -- $(WHERE)
 
 search: setup ## try recipes for a study on validation images alone: the trials of params/search/STUDY.yaml
 	@$(BIN)/python -m p2p.evaluation.search $(STUDY)
@@ -65,7 +78,7 @@ book: setup ## the book alone, from the results that are there
 
 peers: .venv/.peers
 .venv/.peers: benchmarks/requirements.txt .venv/.ready
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r $<
+	$(PIP) install --no-deps -r $<
 	@touch $@
 
 bench: peers ## time ratios to CaBRNet and the classic formulation, in minutes, beside the recorded ones
@@ -76,8 +89,9 @@ speed: peers ## the pages on speed, measured in full (about 20 minutes; a quiet 
 		$(BIN)/python notebooks/execute.py notebooks/$$page.py results/speed/$$page.ipynb --threads $(THREADS) || exit 1; \
 	done
 
-lock: setup ## renew requirements.lock (needs uv)
-	uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --no-header --no-annotate -q -o requirements.lock
+lock: setup ## renew requirements.lock
+	$(PIP) install '$(UV)'
+	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --no-header --no-annotate -q -o requirements.lock
 
 schema: setup ## renew the JSON schema that editors complete study files with
 	$(BIN)/python notebooks/execute.py --schema > params/study.schema.json

@@ -24,10 +24,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]  # see JUPYTER_BOOK; nbformat's import, too
+
 import nbformat
 
 from p2p.errors import UserError
 from p2p.study.checksums import check_file
+from p2p.study.jobs import job
 from p2p.study.pages import escape, prose
 
 BOOK = Path(__file__).resolve().parent
@@ -62,10 +65,13 @@ HEADINGS = {  # of the metrics of claims.csv, in the order of the landing page; 
 }
 VERDICTS = {"supported": "✓", "contradicted": "✗", "no effect that matters": "≈", "inconclusive": "?"}  # else: –
 NOTEBOOK = re.compile(r"(\d+)_([A-Za-z0-9]+)(?:-(.+))?")
+# jsonschema would build this grammar of web addresses, a second of work, and does without if it is not there.
+JUPYTER_BOOK = "import sys; sys.modules['rfc3987_syntax'] = None; from jupyter_book.cli.main import main; main()"
+COMPLAINT = re.compile(r"(?:\bWARNING|\bERROR|\bCRITICAL|^\w*(?:Error|Exception)): *(.*)")
 CODE_TAGS = {"hide-input", "hide-cell", "remove-input", "remove-cell", "show-input"}
 
 
-class BookError(ValueError):
+class BookError(UserError):
     """What is wrong with the files the book is made of, in one sentence."""
 
 
@@ -500,26 +506,39 @@ def check_html(html: Path) -> list[str]:
     return faults
 
 
-def build(prose: Path, results: Path, output: Path, strict: bool = True) -> int:
-    """Stage and build; return jupyter-book's exit code, or 1 if the pages have faults (strict)."""
+def build(prose: Path, results: Path, output: Path, strict: bool = True) -> Path:
+    """Stage, build and check; return the landing page.
+
+    Raises:
+        BookError: jupyter-book failed, or the pages have faults (strict).
+    """
     place = output / "_build"
     source, html = place / "src", place / "html"
     for folder in (source, html, place / ".doctrees"):  # a page of a study that is gone must not stay behind
         shutil.rmtree(folder, ignore_errors=True)
     stage(prose, results, source)
-    command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", str(source)]
+    command = [sys.executable, "-c", JUPYTER_BOOK, "build", str(source)]
     command += ["--path-output", str(output), "-n", "--keep-going", *(["-W"] if strict else [])]
     path = os.pathsep.join(filter(None, [str(BOOK.parent), os.environ.get("PYTHONPATH")]))
-    code = subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, check=False).returncode
-    if code:
-        return code
+    complaints = []
+    with subprocess.Popen(
+        command, env={**os.environ, "PYTHONPATH": path}, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            print(line, end="", flush=True)
+            plain = re.sub(r"\x1b\[[\d;]*m", "", line).strip().replace(f"{source}/", "")
+            complaints += [plain] if COMPLAINT.search(plain) else []
+    if process.returncode:
+        found = complaints[0] if complaints else f"it ended with exit code {process.returncode}"
+        more = f" (and {len(complaints) - 1} more)" if len(complaints) > 1 else ""
+        raise BookError(f"jupyter-book did not build the book: {found}{more}")
     faults = check_html(html)
     for fault in faults:
         print(f"book: {fault}", file=sys.stderr)
     if faults and strict:
-        return 1
-    print(html / "index.html")
-    return 0
+        raise BookError(f"{faults[0]}; {len(faults)} such faults in {html}.")
+    return html / "index.html"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -536,10 +555,12 @@ def main(arguments: list[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     try:
-        return build(options.prose.resolve(), options.results.resolve(), options.output.resolve(), options.strict)
+        with job("book"):
+            print(build(options.prose.resolve(), options.results.resolve(), options.output.resolve(), options.strict))
     except BookError as error:
-        print(f"book: {error}", file=sys.stderr)
-        return 2
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
 
 
 if __name__ == "__main__":

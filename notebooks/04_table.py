@@ -54,12 +54,11 @@ seeds = sorted(frame.seed.unique().tolist())
 # %% [markdown]
 # ## Method
 #
-# Teacher, baseline and student of the same seed are compared on the same test images; the table shows the mean over
-# seeds and, small, the lowest and highest seed. All values are those of the *tuned* stage: prototypes are training
-# patches, the decision layer knows it. AAP and AJS are taken without a threshold ($\tau = \infty$); the curves against
-# $\tau$ are on the next page. Below the networks stand the levels to read them against: a network with random weights,
-# the same networks asked about other images (*permuted*: what remains is a liking for certain cells), and a second teacher,
-# trained alike from another seed, which shows what two independent trainings have in common and bounds nothing.
+# Teacher, baseline and student of the same seed are compared on the same test images: mean over seeds and, small, the
+# lowest and highest. All is of the *tuned* stage: prototypes are training patches, the decision layer knows it. AAP and
+# AJS are taken without a threshold ($\tau = \infty$); the next page has the curves. Below stand the levels to read them
+# against: random weights, the same networks asked about other images (*permuted*: what remains is a liking for certain
+# cells), and a second teacher, of another seed, which shows what two independent trainings share and bounds nothing.
 
 # %% [markdown]
 # ## Result
@@ -68,10 +67,7 @@ seeds = sorted(frame.seed.unique().tolist())
 mains = {name: tables.main_table(trained, name, params.variant) for name in frame.triple.unique()}
 write_atomic(out / "table.md", tables.plain_text(mains, params.images, seeds))
 for i, (name, content) in enumerate(mains.items()):
-    caption = (
-        f"{name}, {escape(params.images)}; mean over {len(seeds)} seeds (lowest to highest). AAP: nearer to the teacher's is "
-        "better; AJS and PMS: higher is more like the teacher, 1 is the teacher itself."
-    )
+    caption = f"{name}, {escape(params.images)}; mean over {len(seeds)} seeds (lowest to highest). AAP: nearer to the teacher's is better; AJS and PMS: higher is more like the teacher, 1 is the teacher itself."
     display(Markdown(table(content, caption, f"tab-main-{i}")))
 
 # %% [markdown]
@@ -136,8 +132,7 @@ display(Markdown(table(tables.claim_table(judged), caption, "tab-claims")))
 # %% [markdown]
 # ## What the controls change
 #
-# A control is one of the networks above, trained with one thing changed. The table gives the change within seeds; a
-# study without controls has none to show.
+# A control is one of the networks above, trained with one thing changed; the table gives the change within seeds.
 
 # %%
 effects = control_effects(frame, params.controls, params.variant)

@@ -16,9 +16,10 @@ import json
 import logging
 import os
 import platform
+import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
@@ -29,15 +30,33 @@ from p2p.errors import UserError
 from p2p.files import atomic_path, cannot_write
 from p2p.study import params, speed_params
 from p2p.study.checksums import add_notebook, check_file, sums_file
+from p2p.study.jobs import VARIABLE, job
 from p2p.study.params import near_names
 from p2p.study.study import Study, load_study, schema
 
 ROOT = Path(__file__).resolve().parent.parent
 ROOM = 256 * 1024  # bytes that a folder must take before anything runs: less fills up within the first step
+# jsonschema, which nbformat imports, would build this grammar of web addresses, half of what papermill's import costs,
+# and does without if it is not there.
+sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]
+BAR = re.compile(r"\d%\|.*\| (\d+/\d+) \[(.*?)\]")  # the progress line of a training, see p2p.training.progress
 
 
-def execute(source: Path, out: Path, parameters: dict[str, object], threads: int) -> None:
+def execute(
+    source: Path,
+    out: Path,
+    parameters: dict[str, object],
+    threads: int,
+    progress: Callable[[str], None] = lambda text: None,
+) -> None:
     """Convert a py:percent source, run it with papermill, and move the result into place.
+
+    Args:
+        source: The notebook.
+        out: Its executed copy.
+        parameters: Its parameters.
+        threads: Of the kernel.
+        progress: Gets the last values of a training's progress line.
 
     Raises:
         UserError: What the notebook raised as such, in its one sentence.
@@ -56,6 +75,9 @@ def execute(source: Path, out: Path, parameters: dict[str, object], threads: int
             raise UserError(f"{source.name} has no parameter '{key}'; expected one of {expected}.")
     # A parameters cell shows some of the keys; that the others have been checked above, papermill cannot know.
     logging.getLogger("papermill").addFilter(lambda record: "Passed unknown parameter" not in record.getMessage())
+    # Whoever reads a training's progress elsewhere needs no line of it in the log for every epoch.
+    watched = VARIABLE in os.environ
+    logging.getLogger("papermill").addFilter(lambda line: not (pass_on(line.getMessage(), progress) and watched))
     # The native kernel inherits this environment: threads of one job, and a path that finds p2p from any folder.
     os.environ |= {"OMP_NUM_THREADS": str(threads), "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
@@ -105,6 +127,17 @@ def told_by_step(error: BaseException) -> UserError | None:
             return UserError(getattr(cause, "evalue", ""))
         cause = cause.__context__
     return None
+
+
+def pass_on(text: str, progress: Callable[[str], None]) -> bool:
+    """Give the last progress line of a kernel's output to `progress`; whether it holds such lines and nothing else."""
+    bars = BAR.findall(text)
+    if bars:
+        done, rest = bars[-1]
+        told = dict(pair.split("=", 1) for pair in rest.split(", ") if "=" in pair)
+        left = f"{told['left']} left" if "left" in told else ""
+        progress(", ".join(filter(None, (done, told.get("phase"), told.get("validation"), left))))
+    return bool(bars) and not re.sub(r"[^\r\n]*%\|[^\r\n]*", "", text).strip()
 
 
 @contextmanager
@@ -226,8 +259,9 @@ def main() -> int:
             print(json.dumps(schema(), indent=2))
         elif given.notebook and given.out:
             shared = given.gpu and given.parameters.get("device", "auto") == "auto"
-            with gpu_slot(ROOT / "runs" / ".gpu" / platform.node()) if shared else nullcontext():
-                execute(given.notebook, given.out, given.parameters, given.threads)
+            slot = gpu_slot(ROOT / "runs" / ".gpu" / platform.node()) if shared else nullcontext()
+            with slot, job(given.out.stem) as progress:
+                execute(given.notebook, given.out, given.parameters, given.threads, progress)
         else:
             parser.error("give a notebook and where its executed copy goes, or --check, or --summary")
     except UserError as error:

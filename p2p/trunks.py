@@ -7,7 +7,6 @@ from difflib import get_close_matches
 from typing import Any
 
 import torch
-import torchvision
 from torch import Tensor, nn
 
 from p2p.errors import UserError, reason
@@ -142,6 +141,8 @@ def _model(name: str, weights: str) -> Any:
         if weights == "imagenet":
             raise UserError(f"Network '{name}' has no ImageNet weights; set 'weights' to none or a safetensors file.")
         return nn.Sequential(*_small(OWN[name]))
+    import torchvision  # brings PyTorch's compiler with it, as much again as PyTorch; our own trunks need neither
+
     model = torchvision.models.get_model(name, weights=None)
     if weights == "imagenet":
         model.load_state_dict(torchvision_state(name))

@@ -12,7 +12,6 @@ from typing import Any
 from urllib.error import HTTPError
 
 import torch
-import torchvision
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
@@ -131,6 +130,8 @@ def torchvision_state(name: str) -> dict[str, Tensor]:
 
     P2P_WEIGHTS_MIRROR replaces the host, for clusters without internet.
     """
+    import torchvision  # as in p2p.trunks: only who needs it waits for it
+
     url = torchvision.models.get_model_weights(name)["IMAGENET1K_V1"].url
     mirror = os.environ.get("P2P_WEIGHTS_MIRROR")
     if mirror and "://" not in mirror:

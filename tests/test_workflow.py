@@ -30,7 +30,7 @@ if "second_teacher_run" in values:
     table.parent.mkdir(exist_ok=True); table.write_text(""); table.with_suffix(".json").write_text("{}")
 written = {"04_table": "metrics.csv claims.csv table.md findings.md study.json provenance.json budget.csv"}
 for name in (written | {"08_cost": "passes.csv costs.csv"}).get(out.stem, "").split():
-    (out.parent / name).write_text(name)
+    (out.parent / name).write_text('{"runs": {}}')
 """
 BUILD = """
 from pathlib import Path

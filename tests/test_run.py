@@ -1,0 +1,329 @@
+"""`make study` on the screen: a few lines, the job's own sentence last, exit codes; and how `make setup` installs.
+
+The real runner, Snakefile and Snakemake in a copy of the project, with stand-ins for the programs that do the work.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import pty
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import test_workflow
+
+from p2p.errors import UserError
+from p2p.study.jobs import job, read_jobs, sentence
+from p2p.study.study import load_study
+
+ROOT = Path(__file__).parents[1]
+SPEC = importlib.util.spec_from_file_location("runner", ROOT / "notebooks" / "run.py")
+assert SPEC and SPEC.loader
+runner = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(runner)
+EXECUTE = (
+    """
+import os, time
+sys_path = __import__("sys").path; sys_path.insert(0, os.getcwd())
+from p2p.errors import UserError
+from p2p.study.jobs import job
+
+def summary(study):
+    return f"THE TABLE of {study.study}\\n"
+
+def work(name):
+    with job(name) as progress:
+        if name == os.environ.get("FAILING"):
+            raise UserError("The loss is no longer finite; lower the learning rate.")
+        if name == os.environ.get("DYING"):
+            os._exit(9)
+        if name == os.environ.get("LASTING"):
+            progress("3/9, joint, 0.5, 00:07 left")
+            time.sleep(60)
+        do()
+
+def do():
+"""
+    + "\n".join(f"    {line}" for line in test_workflow.EXECUTE.strip().split("\n"))
+    + """
+
+if __name__ == "__main__":
+    import sys
+    from pathlib import Path
+    try:
+        work(Path(sys.argv[2]).stem)
+    except UserError as error:
+        print("noise\\n" * 50, f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+"""
+)
+BUILD = """
+import os, sys
+sys.path.insert(0, os.getcwd())
+from p2p.study.jobs import job
+with job("book"):
+    if os.environ.get("FAILING") == "book":
+        sys.exit("jupyter-book said a lot")
+""" + "\n".join(f"    {line}" for line in test_workflow.BUILD.strip().split("\n"))
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("project")
+    for name in ("p2p", "notebooks", "params"):
+        shutil.copytree(ROOT / name, place / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "Snakefile", place)
+    (place / "book").mkdir()
+    for name in ("_config.yml", "references.bib", "index.md"):
+        shutil.copy(ROOT / "book" / name, place / "book" / name)
+    (place / "notebooks" / "execute.py").write_text(EXECUTE)
+    (place / "book" / "build.py").write_text(BUILD)
+    return place
+
+
+def start(place: Path, *more: str, study: str = "quick", **variables: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "notebooks/run.py", f"params/{study}.yaml", *more, "--", "--cores", "2"]
+    environment = os.environ | {"PYTHONPATH": str(place)} | variables
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    return subprocess.Popen(command, cwd=place, env=environment, text=True, **pipes)  # type: ignore[call-overload]
+
+
+def run(place: Path, *more: str, **variables: str) -> tuple[int, list[str]]:
+    process = start(place, *more, **variables)
+    said, _ = process.communicate(timeout=300)
+    return process.returncode, [line for line in said.splitlines() if line.strip()]
+
+
+def running_in(place: Path) -> list[str]:
+    """Processes that work in a folder (Linux); those that end meanwhile are none."""
+    found = []
+    for link in Path("/proc").glob("[0-9]*/cwd"):
+        with suppress(OSError):
+            found += [link.parent.name] if link.readlink() == place else []
+    return found
+
+
+def fresh(place: Path) -> Path:
+    for name in ("runs", "results", ".snakemake", "book/_build"):
+        shutil.rmtree(place / name, ignore_errors=True)
+    return place
+
+
+def test_a_study_is_some_forty_lines_the_book_may_fail_and_a_last_call_finds_nothing_to_do(project: Path) -> None:
+    code, lines = run(fresh(project), FAILING="book")
+    text = "\n".join(lines)
+    assert code == 1 and lines[-1] == "error: book: SystemExit: jupyter-book said a lot" and len(lines) <= 40, text
+    assert "To run: the data page, 6 trainings, 2 evaluations, 5 pages, the book." in text
+    for name in ("train teacher-small-s0", "evaluate small-small_sixth-s1", "page 05_tau", "data 01_data"):
+        assert len(re.findall(rf"\d:\d\d  start   {name}$", text, re.M)) == 1, name
+        assert len(re.findall(rf"\d:\d\d  done    {name}, \d+:\d\d", text, re.M)) == 1, name
+    assert re.search(r"start   book\n.*FAILED  book", text)
+    assert "localrule train" in (project / "runs/quick/log.txt").read_text()
+    assert "\x1b" not in text and "localrule" not in text  # no terminal: no line that changes; Snakemake is in the log
+    code, lines = run(project)
+    assert code == 0 and lines[-2:] == ["THE TABLE of quick", "The log:  runs/quick/log.txt"]
+    assert "To run: the book." in lines and len(lines) == 7
+    code, lines = run(project)
+    assert code == 0 and len(lines) == 4 and lines[1].startswith("Nothing to be done")
+
+
+def test_headlines(tmp_path: Path) -> None:
+    outcome = {"outcome": {"validation": 0.5, "top1": {"push": 0.1, "tuned": 0.625}, "r2": 0.25}}
+    rows = "role,variant,stage,metric,tau,value\nstudent,paper,tuned,pms,,0.4\nstudent,paper,tuned,pms_permuted,,0.1\n"
+    rows += "student,other,tuned,pms,,0.9\nstudent,paper,tuned,ajs,0.1,0.3\n"
+    for name, text in {"runs/s/a-s0/run.json": json.dumps(outcome), "results/s/evaluations/b-s0.csv": rows}.items():
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text(text)
+    assert runner.headline("02_train-a-s0", "s", tmp_path) == "validation 0.500, test 0.625, R² 0.250"
+    assert runner.headline("03_evaluate-b-s0", "s", tmp_path) == "PMS 0.400 (images permuted 0.100)"
+    for name in ("02_train-gone-s0", "03_evaluate-gone-s0", "04_table"):
+        assert runner.headline(name, "s", tmp_path) == ""
+
+
+def test_the_time_is_that_of_recorded_jobs_or_said_to_be_unknown(tmp_path: Path) -> None:
+    file, counts = ROOT / "params" / "quick.yaml", {"data": 1, "train": 6, "evaluate": 2, "page": 5, "book": 1}
+    what, time_line = runner.plan(counts, {}, 2, file)
+    assert what == "To run: the data page, 6 trainings, 2 evaluations, 5 pages, the book."
+    assert time_line.startswith("Time: not known") and "a few minutes on two CPU cores" in time_line
+    study = load_study(file)
+    (tmp_path / "results" / "quick").mkdir(parents=True)
+    record = {"runs": {f"teacher-small-s{seed}": {"hours": 0.2} for seed in (0, 1)}}
+    (tmp_path / "results" / "quick" / "provenance.json").write_text(json.dumps(record))
+    past = {"02_train-teacher-small-s1": {"state": "done", "seconds": 360.0}, "book": {"state": "failed", "seconds": 1}}
+    known = runner.recorded(study, past, tmp_path)
+    assert known == {"02_train-teacher-small-s0": 720.0, "02_train-teacher-small-s1": 360.0}
+    assert "Time: about 28 min," in runner.plan(counts, known, 2, file)[1]  # six of 9 minutes, two at a time
+    assert "Time: about 56 min of one machine" in runner.plan(counts, known, 0, file)[1]
+    assert "Time: about 60 s" in runner.plan({"page": 1, "book": 1}, {}, 2, file)[1]
+
+
+def test_the_cause_that_a_log_gives() -> None:
+    assert runner.cause("a\n\x1b[31merror: First.\x1b[0m\nerror: Second.\n") == "First."
+    assert runner.cause("Error in rule train:\n    message: SLURM-job '7' failed\n") == "SLURM-job '7' failed"
+    assert runner.cause("x\nWorkflowError:\n    no such\n    file\n\nmore") == "WorkflowError: no such file"
+    assert runner.cause("\nwords\n") == "words" and runner.cause("") == "Snakemake ended without a word"
+
+
+def test_the_sentence_of_a_failed_job_is_last_and_the_exit_code_says_so(project: Path) -> None:
+    code, lines = run(fresh(project), FAILING="02_train-teacher-small-s0")
+    assert code == 1 and len(lines) < 20
+    assert lines[-1] == "error: train teacher-small-s0: The loss is no longer finite; lower the learning rate."
+    assert "The log: runs/quick/log.txt" in lines[-2]
+    assert any("FAILED  train teacher-small-s0" in line for line in lines)
+
+
+def test_a_job_killed_without_a_word_is_named(project: Path) -> None:
+    code, lines = run(fresh(project), DYING="01_data")
+    assert code == 1 and lines[-1].startswith("error: data 01_data: killed before it could say why")
+
+
+def test_a_workflow_that_cannot_start_is_one_sentence_from_the_log(project: Path) -> None:
+    before = (project / "Snakefile").read_text()
+    (project / "Snakefile").write_text("rule all:\n    input: 'nowhere.txt'\n")
+    code, lines = run(project)
+    (project / "Snakefile").write_text(before)
+    assert code == 1 and len(lines) < 8
+    assert lines[-1].startswith("error: MissingInputException") and "nowhere.txt" in lines[-1]
+    assert "runs/quick/log.txt" in lines[-2]
+
+
+def test_an_unknown_study_is_one_sentence(project: Path) -> None:
+    code, lines = run(project, study="nowhere")
+    assert code == 1 and len(lines) == 1 and lines[0].startswith("error: Study file params/nowhere.yaml not found")
+
+
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
+def test_stopped_nothing_runs_on_and_the_next_call_goes_on(project: Path, sign: signal.Signals) -> None:
+    process = start(fresh(project), LASTING="02_train-teacher-small-s0")
+    assert process.stdout is not None
+    said = ""
+    while "start   train teacher-small-s0" not in said:
+        said += process.stdout.readline()
+    process.send_signal(sign)
+    rest, _ = process.communicate(timeout=50)
+    assert process.returncode == 130
+    assert rest.splitlines()[-1] == "Stopped; the same command goes on from here. The log: runs/quick/log.txt"
+    assert not running_in(project)
+    code, lines = run(project)
+    assert code == 0 and "train teacher-small-s0" in "\n".join(lines)
+
+
+def test_a_terminal_has_one_line_that_changes(project: Path) -> None:
+    fresh(project)
+    master, slave = pty.openpty()
+    command = [sys.executable, "notebooks/run.py", "params/quick.yaml", "--rehearse", "--", "--cores", "2"]
+    environment = os.environ | {"PYTHONPATH": str(project), "LASTING": "02_train-teacher-small-s0"}
+    process = subprocess.Popen(command, cwd=project, env=environment, stdout=slave, stderr=slave)
+    os.close(slave)
+    said, until = b"", time.monotonic() + 120
+    try:
+        while b"3/9" not in said and time.monotonic() < until:
+            said += os.read(master, 4096)
+        assert b"\r\x1b[K" in said and b"train teacher-small-s0 3/9, joint, 0.5, 00:07 left" in said
+    finally:
+        process.send_signal(signal.SIGTERM)
+        with suppress(OSError):  # the other end is closed
+            while os.read(master, 4096):
+                pass
+        process.wait(60)
+        os.close(master)
+
+
+# --------------------------------------------------------------------------------------------------- reports of jobs
+
+
+def test_reports_of_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with job("unwatched") as progress:
+        progress("1/2")
+    monkeypatch.setenv("P2P_JOBS", str(tmp_path / "jobs"))
+    with job("first") as progress:
+        progress("1/2")
+        assert read_jobs(tmp_path / "jobs")["first"]["state"] == "running"
+        assert read_jobs(tmp_path / "jobs")["first"]["progress"] == "1/2"
+    with pytest.raises(ZeroDivisionError), job("second"):
+        raise ZeroDivisionError("by zero")
+    (tmp_path / "jobs" / "half.json").write_text("{")
+    found = read_jobs(tmp_path / "jobs")
+    assert [(name, record["state"]) for name, record in found.items()] == [("first", "done"), ("second", "failed")]
+    assert found["second"]["sentence"] == "ZeroDivisionError: by zero"
+    assert sentence(UserError("One sentence.")) == "One sentence." and sentence(KeyboardInterrupt()) == "stopped"
+
+
+def test_a_job_that_cannot_report_does_its_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("P2P_JOBS", str(tmp_path / "file" / "jobs"))
+    with job("first") as progress:
+        progress("1/2")
+
+
+# -------------------------------------------------------------------------------------------------------- make setup
+
+PYTHON = """#!/bin/bash
+echo "python $*" >> calls
+if [[ "$*" == "-m venv .venv" ]]; then
+    mkdir -p .venv/bin; cp "$0" .venv/bin/python
+elif [[ "$*" == *"pip"*" install uv"* ]]; then
+    [[ $FAKE_UV == no ]] && exit 1
+    printf '#!/bin/bash\\necho "uv $*" >> calls\\n[[ $FAKE_UV != fails ]]\\n' > .venv/bin/uv; chmod +x .venv/bin/uv
+elif [[ $* == *"-m pip"* && $FAKE_PIP == fails ]]; then
+    echo "no such package" >&2; exit 1
+fi
+"""
+
+
+def setup(tmp_path: Path, *more: str, **variables: str) -> tuple[int, list[str], str]:
+    for name in ("Makefile", "requirements.lock", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / "python").write_text(PYTHON)
+    (tmp_path / "python").chmod(0o755)
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("MAKE")} | variables
+    command = ["make", "setup", "PYTHON=./python", *more]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    calls = (tmp_path / "calls").read_text().splitlines()
+    return done.returncode, [call for call in calls if " install " in call], done.stdout + done.stderr
+
+
+def test_setup_uses_uv(tmp_path: Path) -> None:
+    code, calls, said = setup(tmp_path)
+    assert code == 0 and (tmp_path / ".venv/.ready").exists()
+    assert "pip" in calls[0] and " install uv>=" in calls[0]
+    assert [call.split()[0] for call in calls[1:]] == ["uv", "uv"] and calls[1].endswith("-r requirements.lock")
+    assert len(said.splitlines()) == 1 and "TORCH_INDEX" in said
+
+
+@pytest.mark.parametrize("uv", ["no", "fails"])
+def test_setup_uses_pip_where_uv_cannot(tmp_path: Path, uv: str) -> None:
+    code, calls, _ = setup(tmp_path, FAKE_UV=uv)
+    pip = [call for call in calls[1:] if call.startswith("python -m pip")]
+    assert code == 0 and [call.split(" install ")[1] for call in pip] == [
+        "--no-deps -r requirements.lock",
+        "--no-deps -e .",
+    ]
+
+
+def test_setup_that_fails_is_not_ready(tmp_path: Path) -> None:
+    code, _, said = setup(tmp_path, FAKE_UV="no", FAKE_PIP="fails")
+    assert code != 0 and "no such package" in said and not (tmp_path / ".venv/.ready").exists()
+
+
+def test_torch_index_takes_pytorch_from_there_and_leaves_the_gpu_libraries_out(tmp_path: Path) -> None:
+    code, calls, said = setup(tmp_path, "TORCH_INDEX=https://example.org/cpu")
+    assert code == 0 and "https://example.org/cpu" in said
+    pins = dict(re.findall(r"^(torch|torchvision)==([^ ;\n]+)", (ROOT / "requirements.lock").read_text(), re.M))
+    assert calls[1].endswith(
+        f"--index-url https://example.org/cpu torch=={pins['torch']} torchvision=={pins['torchvision']}"
+    )
+    assert calls[2].endswith("-r .venv/cpu.lock") and "index-url" not in calls[2]
+    whole, left = ((tmp_path / name).read_text().splitlines() for name in ("requirements.lock", ".venv/cpu.lock"))
+    gone = [line for line in whole if line not in left]
+    assert all(re.match(r"(nvidia-|cuda-|triton=|torch=|torchvision=)", line) for line in gone) and len(gone) > 15
+    assert not any("nvidia" in line for line in left) and any(line.startswith("torch") for line in gone)
