@@ -31,7 +31,7 @@ except UserError as error:
 
 OUT, RUN = f"results/{NAME}", f"runs/{NAME}"
 GPU = STUDY.gpus or int(shutil.which("nvidia-smi") is not None)  # a cluster's profile says it instead
-PAGES = ["04_table", "05_tau", "06_topk", "07_gallery", "08_cost"]
+PAGES = ["04_table", "06_topk", "07_gallery"]
 NOTEBOOKS = [f"{OUT}/{page}.ipynb" for page in ["01_data", *PAGES]]
 NOTEBOOKS += [f"{OUT}/02_train-{run}.ipynb" for run in RUNS] + [f"{OUT}/03_evaluate-{e}.ipynb" for e in EVALUATIONS]
 TABLES = ["metrics.csv", "claims.csv", "table.md", "findings.md", "study.json"]
@@ -59,7 +59,7 @@ def runs_of(wildcards):
 
 
 wildcard_constraints:
-    run="[^/]+", evaluation="[^/]+", page="05_tau|06_topk|07_gallery",
+    run="[^/]+", evaluation="[^/]+", page="06_topk|07_gallery",
 
 
 localrules: all, book,
@@ -68,7 +68,7 @@ localrules: all, book,
 rule all:  # every file by name: one that is gone while the book is there would not be missed
     input:
         "book/_build/html/index.html", NOTEBOOKS,
-        [f"{OUT}/{name}" for name in [*TABLES, "provenance.json", "passes.csv", "costs.csv"]],
+        [f"{OUT}/{name}" for name in [*TABLES, "provenance.json", "costs.csv"]],
         [f"{OUT}/evaluations/{e}.{kind}" for e in EVALUATIONS for kind in ("csv", "json")],
         [f"{RUN}/{run}/run.json" for run in RUNS],
 
@@ -130,21 +130,7 @@ rule table:
     output:
         notebook=f"{OUT}/04_table.ipynb",
         tables=[f"{OUT}/{name}" for name in TABLES],
-        records=update(f"{OUT}/provenance.json"),
-    params:
-        json=lambda w: PAGE.model_dump_json(),
-        images=IMAGES,
-    shell:
-        EXECUTE + " {input[0]} {output.notebook} --parameters {params.json:q}"
-
-
-rule cost:
-    input:
-        step("08_cost"),
-        [f"{OUT}/evaluations/{e}.csv" for e in EVALUATIONS],
-    output:
-        notebook=f"{OUT}/08_cost.ipynb",
-        costs=update([f"{OUT}/passes.csv", f"{OUT}/costs.csv"]),
+        records=update([f"{OUT}/provenance.json", f"{OUT}/costs.csv"]),
     params:
         json=lambda w: PAGE.model_dump_json(),
         images=IMAGES,
@@ -165,12 +151,13 @@ rule page:
         EXECUTE + " {input[0]} {output} --parameters {params.json:q}"
 
 
-rule book:
+rule book:  # its pages of questions are over all studies that there are
     input:
         NOTEBOOKS,
-        [f"{OUT}/{name}" for name in [*TABLES, "provenance.json", "passes.csv", "costs.csv"]],
+        [f"{OUT}/{name}" for name in [*TABLES, "provenance.json", "costs.csv"]],
         "book/build.py", lambda w: modules_of("book/build.py", Path(workflow.basedir)), "book/_config.yml", "book/references.bib",
-        sorted(map(str, Path("book").glob("*.md"))),
+        sorted(map(str, Path("book").glob("**/*.md"))),
+        [step(path.stem) for path in sorted(Path("notebooks").glob("2?_*.py"))],
     output:
         "book/_build/html/index.html",
     shell:

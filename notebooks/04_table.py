@@ -35,7 +35,7 @@ from p2p import figures
 from p2p.evaluation import tables
 from p2p.evaluation.claims import claims, control_effects
 from p2p.evaluation.findings import runs_sentence, study_findings
-from p2p.evaluation.results import read_evaluations, run_records, write_study
+from p2p.evaluation.results import read_evaluations, run_records, write_costs, write_study
 from p2p.files import project_path, write_atomic, write_table
 from p2p.study.checksums import seal
 from p2p.study.pages import escape, provenance_box, table
@@ -48,6 +48,7 @@ out = project_path(params.results) / params.study
 frame = read_evaluations(out, params.evaluations)
 records = run_records(params.all_runs(), project_path(params.runs) / params.study, out)
 write_study(out, params, frame, records)
+write_costs(params.all_runs(), project_path(params.runs) / params.study, out)
 trained = frame[frame.role != "budget"]  # those of other budgets have a section of their own
 seeds = sorted(frame.seed.unique().tolist())
 
@@ -56,7 +57,7 @@ seeds = sorted(frame.seed.unique().tolist())
 #
 # Teacher, baseline and student of the same seed are compared on the same test images: mean over seeds and, small, the
 # lowest and highest. All is of the *tuned* stage: prototypes are training patches, the decision layer knows it. AAP and
-# AJS are taken without a threshold ($\tau = \infty$); the next page has the curves. Below stand the levels to read them
+# AJS are taken without a threshold ($\tau = \infty$); the page *Was it handed over?* has the curves. Below stand the levels to read them
 # against: random weights, the same networks asked about other images (*permuted*: what remains is a liking for certain
 # cells), and a second teacher, of another seed, which shows what two independent trainings share and bounds nothing.
 
@@ -108,7 +109,7 @@ display(Markdown(table(tables.following_table(frame, params.variant), caption, "
 budget = tables.budget_table(frame, params.variant)
 if len(budget):
     write_table(budget, out / "budget.csv", 6)
-    display(SVG(figures.svg(figures.budget_curves(budget[budget.triple == budget.triple.iloc[0]]))))
+    display(SVG(figures.svg(figures.budget_curves(dict(iter(budget.groupby("triple")))))))
 
 # %% [markdown]
 # ## The claims
@@ -149,7 +150,7 @@ if len(effects):
 # %%
 findings = study_findings(frame, judged, params.images, params.controls, params.variant)
 write_atomic(out / "findings.md", findings + "\n")
-written = ["metrics.csv", "claims.csv", "table.md", "findings.md", "provenance.json", "study.json"]
+written = ["metrics.csv", "claims.csv", "table.md", "findings.md", "provenance.json", "study.json", "costs.csv"]
 seal(out, "04_table", [*written, *(["budget.csv"] if len(budget) else [])])
 display(Markdown(findings))
 

@@ -17,6 +17,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from p2p.evaluation.claims import CLAIMS
+from p2p.evaluation.settings import SHORT
 from p2p.study.checksums import seal
 from p2p.study.pages import escape, option, table
 
@@ -33,7 +34,12 @@ def load(path: Path) -> ModuleType:
     return module
 
 
+sys.path.insert(0, str(BOOK))  # whence build.py takes the modules beside it
 build = load(BOOK / "build.py")
+import pages  # noqa: E402
+import stage  # noqa: E402
+import studies  # noqa: E402
+
 docstrings = load(BOOK / "_ext" / "plain_docstrings.py")
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="20" height="20"><path d="M0 0 L20 20"/></svg>'
 
@@ -42,11 +48,11 @@ def write_notebook(path: Path, title: str) -> None:
     notebook = new_notebook(metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}})
     widget = {"application/vnd.jupyter.widget-view+json": {"model_id": "1"}, "text/plain": "bar"}
     notebook.cells = [
-        new_markdown_cell(f"# {title}\n\nWith $d$; see {{numref}}`fig-x` and {{numref}}`Table %s <tab-x>`."),
+        new_markdown_cell(f"# {title}\n\nWith $d$; see {{ref}}`fig-x` and {{ref}}`numbers <tab-x>`."),
         new_code_cell("1", outputs=[new_output("display_data", data=widget)], execution_count=1),
         new_code_cell("2", metadata={"tags": ["show-input"]}, execution_count=2),
         new_markdown_cell("```{figure} curve.svg\n:name: fig-x\n:alt: A line\nA line.\n```"),
-        new_markdown_cell(":::{table} Numbers\n:name: tab-x\n```{include} table.md\n```\n:::"),
+        new_markdown_cell(":::{table} Numbers\n:name: tab-x\n\n| a |\n|---|\n| 1 |\n:::"),
     ]
     nbformat.write(notebook, path)
 
@@ -64,7 +70,7 @@ def write_study(folder: Path, order: int, title: str, **more: str) -> None:
         "07_gallery",
         "04_table",
         "01_data",
-        "05_tau",
+        "06_topk",
         "02_train-student-s1",
         "02_train-teacher-s0",
         "03_evaluate-a-s0",
@@ -90,107 +96,120 @@ def prose(tmp_path: Path) -> Path:
         shutil.copy2(BOOK / name, folder / name)
     for name in ("_static", "_ext"):
         shutil.copytree(BOOK / name, folder / name)
-    (folder / "index.md").write_text("# Tiny\n\n## Found\n\n<!-- findings -->\n\n[How to](howto.md), $x^2$\n")
+    links = "[How to](howto.md), [Archive](archive.md)"
+    (folder / "index.md").write_text(f"# Tiny\n\n## Found\n\n<!-- landing -->\n\n{links}, $x^2$\n")
     (folder / "howto.md").write_text("# How to\n\n## Read the result files\n\nText.\n")
     return folder
 
 
-def test_toc_orders_prose_studies_and_runs(results: Path) -> None:
-    toc = build.make_toc(["index", "api", "howto", "method", "speed"], build.find_studies(results))
+def test_toc_has_four_parts_and_no_page_of_a_run(results: Path) -> None:
+    shutil.rmtree(results / "late")
+    write_study(results / "speed", 9, "Speed")
+    for run in (results / "speed").glob("0[23]_*"):
+        run.unlink()
+    names = ["index", "api", "api/losses", "howto", "method", "handed", "archive", "more"]
+    toc = stage.make_toc(names, studies.find_studies(results))
     assert toc["root"] == "index"
-    assert [part["caption"] for part in toc["parts"]] == ["The study", "Quick", "Late", "Reference"]
-    assert [chapter["file"] for chapter in toc["parts"][0]["chapters"]] == ["method", "howto", "speed"]
-    assert [chapter["file"] for chapter in toc["parts"][3]["chapters"]] == ["api"]
-    chapters = toc["parts"][1]["chapters"]
-    expected = ["index", "04_table", "05_tau", "07_gallery", "01_data", "runs"]
-    assert [chapter["file"] for chapter in chapters] == [f"studies/quick/{name}" for name in expected]
-    assert [(run["file"].rpartition("/")[2], run["title"]) for run in chapters[-1]["sections"]] == [
-        ("02_train-student-s1", "Training: student-s1"),
-        ("02_train-teacher-s0", "Training: teacher-s0"),
-        ("03_evaluate-a-s0", "Evaluation: a-s0"),
-    ]
+    assert [part["caption"] for part in toc["parts"]] == ["Understand", "Results", "Use it", "Reference"]
+    files = [[chapter["file"] for chapter in part["chapters"]] for part in toc["parts"]]
+    assert files[:3] == [["method"], ["handed"], ["howto"]]
+    assert files[3] == ["api", "archive", "more", "studies/speed/index"]
+    api, speed = toc["parts"][3]["chapters"][0], toc["parts"][3]["chapters"][3]
+    assert api["sections"] == [{"file": "api/losses"}]
+    names = [page["file"].rpartition("/")[2] for page in speed["sections"]]
+    assert names == ["04_table", "06_topk", "07_gallery", "01_data"]
 
 
-def test_landing_page_sets_the_claims_of_all_studies_side_by_side(results: Path) -> None:
-    head = "claim,setting,metric,n_seeds,difference,low,high,p_holm,delta,detectable,verdict\n"
-    rows = [
-        "one,a-b,pms,3,0.0778,0.06,0.09,0.001,0.02,0.01,supported",
-        "two,a-b,top1,3,-0.0777,-0.1,-0.05,0.004,0.01,0.01,contradicted",
-        "three,a-b,ajs_quarter,0,,,,,0.02,,inconclusive",
-    ]
-    (results / "quick" / "claims.csv").write_text(head + "\n".join(rows) + "\n")
-    (results / "quick" / "findings.md").write_text(
-        "PMS is [0.34](./04_table.ipynb).\n\nThe claims:\n\n- one: *supported*\n"
-    )
-    text = build.landing_findings(build.find_studies(results))
-    cells = re.findall(r"^(?:\* -|  -) (.+)$", text, re.M)
-    assert cells[:4] == ["study (images)", "PMS", "AJS", "top-1"]
-    assert cells[4] == "[Quick](studies/quick/04_table.ipynb) (drawn; 3 seeds)"
-    assert cells[5:] == ["✓ +0.078", "?", "✗ \u22120.078"]
-    assert "[0.34](studies/quick/04_table.ipynb)" in text and "one: *supported*" not in text
-    assert "studies/late/findings.md" in text  # no claims: its findings in full
-    (results / "quick" / "claims.csv").write_text(head + "new,a-b,unheard_of,3,0.5,0.4,0.6,0.001,0.02,0.01,supported\n")
-    assert "  - unheard_of\n" in build.landing_findings(build.find_studies(results))  # nothing is left out in silence
-    (results / "quick" / "claims.csv").write_text("claim,setting,metric,n_seeds,verdict\nold,a-b,pms,3,reproduced\n")
-    old = build.landing_findings(build.find_studies(results))
-    assert "tab-claims" not in old and build.OUTDATED in old and build.OUTDATED not in text
+def with_parameters(path: Path, **values: object) -> None:
+    """Give a notebook the cell that papermill would have put into it."""
+    notebook = nbformat.read(path, as_version=4)
+    source = "\n".join(f"{key} = {value!r}" for key, value in values.items())
+    notebook.cells.insert(1, new_code_cell(source, metadata={"tags": ["injected-parameters"]}))
+    nbformat.write(notebook, path)
+
+
+def test_a_run_is_titled_by_what_it_is_and_stands_in_the_archive(results: Path) -> None:
+    run = results / "quick" / "02_train-student-s1.ipynb"
+    with_parameters(run, role="student", variant="paper", network="small_half", teacher_run="teacher-small-s1", seed=1)
+    (results / "quick" / "costs.csv").write_text("run,validation,test,hours\nstudent-s1,0.5,0.25,0.1\n")
+    late, quick = studies.find_studies(results)[::-1]
+    title = studies.run_title(quick, run.stem, studies.run_facts(quick, run.stem))
+    assert title == "quick · student small_half ← small · seed 1"
+    assert studies.run_title(late, "03_evaluate-a-s0", {}) == "late · evaluation a-s0"
+    page = pages.archive_page([quick, late])
+    (row,) = [line for line in page.splitlines() if "02_train-student-s1" in line and "quick" in line]
+    cells = re.findall(r"<td>(?:<a[^>]*>)?([^<]*)", row)
+    assert cells == ["quick", "student", "small_half", "small", "1", "0.500", "0.250", "6.0"]
+    assert page.count("<tr><td>") == 6 and "No study" in pages.archive_page([])
+
+
+def test_landing_page_has_the_figure_of_the_claims_and_the_findings(results: Path, tmp_path: Path) -> None:
+    drawn = tmp_path / "drawn"
+    assert "No study has been run" in pages.landing(studies.find_studies(results), drawn)
+    drawn.mkdir()
+    (drawn / "forest.svg").write_text(SVG)
+    (drawn / "findings.md").write_text("**One.** A.\n\n**Two.** B.\n")
+    text = pages.landing(studies.find_studies(results), drawn)
+    assert "1. **One.** A.\n2. **Two.** B.\n" in text and "drawn/forest.svg" in text and "topk" not in text
+    (results / "late" / "topk-0.svg").write_text(SVG)
+    assert "studies/late/topk-0.svg" in pages.landing(studies.find_studies(results), drawn)
 
 
 def test_schedule_page_sets_few_passes_beside_many(results: Path) -> None:
-    assert "No study in this copy" in build.budget_tables(build.find_studies(results))
+    assert "No study in this copy" in pages.budget_tables(studies.find_studies(results))
     head = 'triple,role,passes,seed,chosen,"top-1, validation","top-1, after push",top-1,R²,PMS,"PMS, permuted"\n'
     rows = ["a,student,3,0,False,0.5,0.2,0.4,0.5,0.3,0.2", "a,student,3,1,False,0.5,0.4,0.6,0.6,0.3,0.2"]
     rows += ["a,baseline,40,0,True,0.5,0.25,0.5,,0.25,0.2", "b,student,3,0,False,0.5,0.9,0.9,0.9,0.9,0.2"]
     (results / "quick" / "budget.csv").write_text(head + "\n".join(rows) + "\n")
-    text = build.budget_tables(build.find_studies(results))
+    text = pages.budget_tables(studies.find_studies(results))
     cells = re.findall(r"^(?:\* -|  -) (.+)$", text, re.M)
     assert cells[:6] == ["network", "joint passes", "R²", "PMS", "top-1, after push", "top-1"]
     assert cells[6:12] == ["student", "3", "0.550", "0.300", "0.300", "0.500"]
     assert cells[12:] == ["baseline", "40 (the study)", "–", "0.250", "0.250", "0.500"]
 
 
-def test_every_claim_has_a_heading_on_the_landing_page() -> None:
-    assert set(build.HEADINGS) == {claim.metric for claim in CLAIMS}
+def test_every_claim_has_a_short_name() -> None:
+    assert set(SHORT) == {claim.metric for claim in CLAIMS}
 
 
 def test_damaged_study_and_stray_notebook_are_told_in_one_sentence(results: Path) -> None:
     (results / "quick" / "study.json").write_text('{"title": "Quick"}')
-    with pytest.raises(build.BookError, match=r"quick/study\.json.*order"):
-        build.find_studies(results)
+    with pytest.raises(studies.BookError, match=r"quick/study\.json.*order"):
+        studies.find_studies(results)
     (results / "quick" / "study.json").unlink()
     write_notebook(results / "late" / "Untitled.ipynb", "?")
-    with pytest.raises(build.BookError, match=r"Untitled\.ipynb.*rename"):
-        build.find_studies(results)
+    with pytest.raises(studies.BookError, match=r"Untitled\.ipynb.*rename"):
+        studies.find_studies(results)
 
 
 def test_a_damaged_file_is_left_out_and_named_and_the_rest_of_the_book_is_drawn(
     results: Path, prose: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (results / "late" / "05_tau.ipynb").write_text('{"cells": [')
+    (results / "late" / "06_topk.ipynb").write_text('{"cells": [')
     (results / "late" / "claims.csv").write_text("")
     (results / "late" / "metrics.csv").write_text("study,value\nx,2\n")
     seal(results / "late", "04_table", ["metrics.csv", "findings.md"])
     (results / "late" / "metrics.csv").write_text("study,value\n")
     (results / "late" / "findings.md").write_text("Found in")
-    build.stage(prose, results, tmp_path / "src")
+    (tmp_path / "drawn").mkdir()
+    stage.stage(prose, results, tmp_path / "src", tmp_path / "drawn")
     said = capsys.readouterr().err
-    for name in ("05_tau.ipynb", "claims.csv", "metrics.csv", "findings.md"):
+    for name in ("06_topk.ipynb", "claims.csv", "metrics.csv", "findings.md"):
         assert f"late/{name} is damaged" in said and "`make study STUDY=late` makes it again" in said
     assert "quick/" not in said
-    page = nbformat.read(tmp_path / "src" / "studies" / "late" / "05_tau.ipynb", as_version=4)
-    assert page.cells[0].source.startswith("# 05_tau") and "damaged" in page.cells[0].source
+    page = nbformat.read(tmp_path / "src" / "studies" / "late" / "06_topk.ipynb", as_version=4)
+    assert page.cells[0].source.startswith("# 06_topk") and "damaged" in page.cells[0].source
     text = (tmp_path / "src" / "studies" / "late" / "index.md").read_text()
     assert "`findings.md` of this study is damaged" in text and "metrics.csv" not in text
     assert not (tmp_path / "src" / "studies" / "late" / "metrics.csv").exists()
-    landing = (tmp_path / "src" / "index.md").read_text()
-    assert "`findings.md` of this study is damaged" in landing and "studies/quick/findings.md" in landing
+    assert "Found in Quick" in (tmp_path / "src" / "studies" / "quick" / "index.md").read_text()
 
 
 def test_staged_notebook_has_own_labels_collapsed_code_and_no_widgets(results: Path, tmp_path: Path) -> None:
-    build.stage_notebook(results / "quick" / "04_table.ipynb", tmp_path / "out.ipynb", "quick-04_table")
+    stage.stage_notebook(results / "quick" / "04_table.ipynb", tmp_path / "out.ipynb", "quick-04_table")
     cells = nbformat.read(tmp_path / "out.ipynb", as_version=4).cells
-    assert "{numref}`quick-04_table-fig-x`" in cells[0].source
-    assert "{numref}`Table %s <quick-04_table-tab-x>`" in cells[0].source
+    assert "{ref}`quick-04_table-fig-x`" in cells[0].source
+    assert "{ref}`numbers <quick-04_table-tab-x>`" in cells[0].source
     assert ":name: quick-04_table-fig-x" in cells[3].source
     assert cells[1].metadata.tags == ["hide-input"] and cells[1].outputs == []
     assert cells[2].metadata.tags == ["show-input"]
@@ -200,7 +219,7 @@ def test_labels_of_prose_are_left_alone() -> None:
     texts = ["(a)=\n# A\n\n{ref}`a`, {ref}`here <a>`, [](#a), {ref}`b`, a word\n\n$$ x $$ (eq-1)\n\n{eq}`eq-1`"]
     expected = "(p-a)=\n# A\n\n{ref}`p-a`, {ref}`here <p-a>`, [](#p-a), {ref}`b`, a word\n\n"
     expected += "$$ x $$ (p-eq-1)\n\n{eq}`p-eq-1`"
-    assert build.own_labels(texts, "p") == [expected]
+    assert stage.own_labels(texts, "p") == [expected]
 
 
 def test_docstrings_are_read_as_plain_text() -> None:
@@ -238,10 +257,10 @@ def test_what_a_study_says_is_shown_as_it_is(prose: Path, results: Path, tmp_pat
     write_study(results / "odd", 0, ODD, intro=INTRO, images=ODD)
     head = "claim,setting,metric,n_seeds,difference,low,high,p_holm,delta,detectable,verdict\n"
     (results / "odd" / "claims.csv").write_text(head + "one,a-b,pms,3,0.0778,0.06,0.09,0.001,0.02,0.01,supported\n")
-    odd_notebook(results / "odd" / "05_tau.ipynb")
+    odd_notebook(results / "odd" / "06_topk.ipynb")
     assert build.main(["-W", "--prose", str(prose), "--results", str(results), "--output", str(tmp_path / "out")]) == 0
     html = tmp_path / "out" / "_build" / "html"
-    for page in ("index", "studies/odd/index", "studies/odd/runs", "studies/odd/05_tau"):
+    for page in ("archive", "studies/odd/index", "studies/odd/06_topk", "handed"):
         text = (html / f"{page}.html").read_text()
         assert unescape(text).count(ODD) >= 2, page  # in the page, and in the list of all pages beside it
         assert "<b>|x|" not in text and "<script>alert" not in text and 'href="y' not in text, page
@@ -255,12 +274,14 @@ def test_tiny_book_builds_without_a_warning_and_every_link_leads_somewhere(
     assert build.main(["-W", "--prose", str(prose), "--results", str(results), "--output", str(tmp_path / "out")]) == 0
     html = tmp_path / "out" / "_build" / "html"
     assert str(html / "index.html") in capfd.readouterr().out
-    landing = (html / "index.html").read_text()
-    assert landing.index("Found in Quick") < landing.index("Found in Late")
-    assert "studies/late/04_table.html" in landing
-    page = (html / "studies" / "quick" / "05_tau.html").read_text()
+    archive = (html / "archive.html").read_text()
+    assert archive.index("studies/quick/index.html") < archive.index("studies/late/index.html")
+    assert "Found in Quick" in (html / "studies" / "quick" / "index.html").read_text()
+    assert "thebe" not in archive.lower() and (html / "handed.html").exists()
+    index = (html / "searchindex.js").read_text()
+    assert "claims" in index and "student-s1" not in index  # pages of runs are found by the archive, not by the search
+    page = (html / "studies" / "quick" / "06_topk.html").read_text()
     assert "Show the code" in page and 'alt="A line"' in page
-    assert re.search(r"Figure \d+\.\d+", page)
     assert (html / "_static" / "mathjax" / "output" / "svg" / "fonts" / "tex.js").exists()
     assert list((html / "_downloads").rglob("metrics.csv"))
     assert build.check_html(html) == []

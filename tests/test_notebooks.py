@@ -21,6 +21,7 @@ from p2p.study.params import (
     EvaluateParams,
     ImagesParams,
     PageParams,
+    QuestionParams,
     Strict,
     TrainParams,
 )
@@ -38,13 +39,17 @@ MODELS: dict[str, type[Strict]] = {
     "02_train": TrainParams,
     "03_evaluate": EvaluateParams,
     "04_table": PageParams,
-    "05_tau": PageParams,
     "06_topk": PageParams,
     "07_gallery": PageParams,
-    "08_cost": PageParams,
     "09_speed": SpeedParams,
     "10_growth": GrowthParams,
     "11_profile": ProfileParams,
+    "20_claims": QuestionParams,
+    "21_handed": QuestionParams,
+    "22_accuracy": QuestionParams,
+    "23_recipe": QuestionParams,
+    "24_looks": QuestionParams,
+    "25_cost": QuestionParams,
 }
 TINY = Study.model_validate(
     {
@@ -76,9 +81,10 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     jobs += [("02_train", f"02_train-{run}", params) for run, params in TINY.runs().items()]
     jobs += [("03_evaluate", f"03_evaluate-{name}", params) for name, params in TINY.evaluations().items()]
     jobs += [(name, name, TINY.page()) for name, model in MODELS.items() if model is PageParams]
+    jobs += [(name, name, QuestionParams()) for name, model in MODELS.items() if model is QuestionParams]
     for source, name, params in jobs:
         values = params.model_dump()
-        values |= {key: str(place / key) for key in ("runs", "results") if key in values}
+        values |= {key: str(place / key) for key in ("runs", "results", "out") if key in values}
         done = execute(source, place / "results" / "tiny" / f"{name}.ipynb", values)
         assert done.returncode == 0, f"{name}: {done.stderr[-3000:]}"
         assert "unknown parameter" not in done.stderr  # papermill's, of keys that the parameters cell leaves out
@@ -118,7 +124,7 @@ def test_notebooks_are_short_and_name_their_model(name: str) -> None:
 
 
 def test_pages_of_results_depend_on_no_training_and_no_images() -> None:
-    for name in ("04_table", "05_tau", "08_cost"):
+    for name in ("04_table", "20_claims", "21_handed", "25_cost"):
         rooms = {file.split("/")[1] for file in modules_of(f"notebooks/{name}.py")}
         assert rooms.isdisjoint({"training", "data", "losses.py", "projection.py"}), name
 

@@ -32,7 +32,7 @@ def places(request: pytest.FixtureRequest) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("study", "targets"),
     [
-        ("cub", ["04_table.ipynb", "08_cost.ipynb"]),
+        ("cub", ["04_table.ipynb"]),
         ("cars", ["04_table.ipynb"]),
     ],
 )

@@ -122,8 +122,8 @@ def test_a_study_is_some_forty_lines_the_book_may_fail_and_a_last_call_finds_not
     code, lines = run(fresh(project), FAILING="book")
     text = "\n".join(lines)
     assert code == 1 and lines[-1] == "error: book: SystemExit: jupyter-book said a lot" and len(lines) <= 40, text
-    assert "To run: the data page, 6 trainings, 2 evaluations, 5 pages, the book." in text
-    for name in ("train teacher-small-s0", "evaluate small-small_sixth-s1", "page 05_tau", "data 01_data"):
+    assert "To run: the data page, 6 trainings, 2 evaluations, 3 pages, the book." in text
+    for name in ("train teacher-small-s0", "evaluate small-small_sixth-s1", "page 06_topk", "data 01_data"):
         assert len(re.findall(rf"\d:\d\d  start   {name}$", text, re.M)) == 1, name
         assert len(re.findall(rf"\d:\d\d  done    {name}, \d+:\d\d", text, re.M)) == 1, name
     assert re.search(r"start   book\n.*FAILED  book", text)
@@ -152,7 +152,7 @@ def test_headlines(tmp_path: Path) -> None:
 def test_the_time_is_that_of_recorded_jobs_or_said_to_be_unknown(tmp_path: Path) -> None:
     file, counts = ROOT / "params" / "quick.yaml", {"data": 1, "train": 6, "evaluate": 2, "page": 5, "book": 1}
     what, time_line = runner.plan(counts, {}, 2, file)
-    assert what == "To run: the data page, 6 trainings, 2 evaluations, 5 pages, the book."
+    assert what == "To run: the data page, 6 trainings, 2 evaluations, 3 pages, the book."
     assert time_line.startswith("Time: not known") and "a few minutes on two CPU cores" in time_line
     study = load_study(file)
     (tmp_path / "results" / "quick").mkdir(parents=True)

@@ -28,8 +28,8 @@ if "run" in values:
 if "second_teacher_run" in values:
     table = out.parent / "evaluations" / f"{values['triple']}-s{values['seed']}.csv"
     table.parent.mkdir(exist_ok=True); table.write_text(""); table.with_suffix(".json").write_text("{}")
-written = {"04_table": "metrics.csv claims.csv table.md findings.md study.json provenance.json budget.csv"}
-for name in (written | {"08_cost": "passes.csv costs.csv"}).get(out.stem, "").split():
+written = {"04_table": "metrics.csv claims.csv table.md findings.md study.json provenance.json budget.csv costs.csv"}
+for name in written.get(out.stem, "").split():
     (out.parent / name).write_text('{"runs": {}}')
 """
 BUILD = """
@@ -105,7 +105,7 @@ def jobs(text: str) -> set[str]:
 
 
 def test_everything_was_made_and_a_second_call_finds_nothing_to_do(project: Path) -> None:
-    assert len(list((project / "results" / "quick").glob("*.ipynb"))) == 1 + 6 + 2 + 5
+    assert len(list((project / "results" / "quick").glob("*.ipynb"))) == 1 + 6 + 2 + 3
     again = snakemake(project)
     assert again.returncode == 0 and "Nothing to be done" in again.stdout + again.stderr
 
@@ -124,16 +124,16 @@ def test_a_changed_parameter_reruns_only_what_depends_on_it_and_says_why(project
 
 
 def test_a_changed_notebook_reruns_its_own_jobs(project: Path) -> None:
-    file = project / "notebooks" / "05_tau.py"
+    file = project / "notebooks" / "07_gallery.py"
     file.write_text(file.read_text() + "\n# %% [markdown]\n# more\n")
     made = jobs(snakemake(project, "--dry-run").stdout)
-    assert made == {"05_tau.ipynb", "index.html"}
+    assert made == {"07_gallery.ipynb", "index.html"}
     assert snakemake(project).returncode == 0  # up to date again for other tests
 
 
 TRAINED = {f"02_train-{run}-s{seed}.ipynb" for run in RUNS for seed in (0, 1)}
 EVALUATED = {f"03_evaluate-small-small_sixth-s{seed}.ipynb" for seed in (0, 1)}
-PAGES = {"04_table.ipynb", "05_tau.ipynb", "06_topk.ipynb", "07_gallery.ipynb", "08_cost.ipynb"}
+PAGES = {"04_table.ipynb", "06_topk.ipynb", "07_gallery.ipynb"}
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ PAGES = {"04_table.ipynb", "05_tau.ipynb", "06_topk.ipynb", "07_gallery.ipynb", 
         ("training/phases", "timeline", TRAINED | EVALUATED | PAGES),
         ("evaluation/measure", "own_rows", EVALUATED | PAGES),
         ("evaluation/findings", "comparison", {"04_table.ipynb"}),
-        ("figures/speed", "passes_curves", {"08_cost.ipynb"}),
+        ("figures/questions", "forest", set()),
     ],
 )
 def test_a_changed_function_reruns_what_can_reach_it_and_nothing_else(project, module, function, expected) -> None:
@@ -234,13 +234,13 @@ def test_images_that_are_gone_are_one_sentence(project: Path, own: Path) -> None
 def test_whatever_is_gone_is_made_again(project: Path, own: Path) -> None:
     out = project / "results" / "own"
     before = sorted(path for path in out.rglob("*") if path.is_file())
-    for name in ("04_table.ipynb", "08_cost.ipynb", "03_evaluate-a-b-s0.ipynb", "05_tau.ipynb"):
+    for name in ("04_table.ipynb", "03_evaluate-a-b-s0.ipynb", "07_gallery.ipynb"):
         (out / name).unlink()
     assert planned(project) == {"03_evaluate-a-b-s0.ipynb"} | PAGES
     assert snakemake(project, "--config", "study=own").returncode == 0
     for name in ("findings.md", "costs.csv", "provenance.json"):
         (out / name).unlink()
-    assert planned(project) == {"04_table.ipynb", "08_cost.ipynb"}
+    assert planned(project) == {"04_table.ipynb"}
     assert snakemake(project, "--config", "study=own").returncode == 0
     assert sorted(path for path in out.rglob("*") if path.is_file()) == before
     (out / "evaluations" / "a-b-s0.json").unlink()

@@ -9,7 +9,7 @@ import pandas as pd
 
 from p2p.evaluation.rows import without_threshold
 from p2p.evaluation.tables import budget_table
-from p2p.study.pages import escape
+from p2p.study.pages import escape, signed
 
 NONE = "none"
 
@@ -95,8 +95,8 @@ def _told(row: Any) -> str:
     if not row.n_seeds:
         return "not measured here"
     if row.low != row.low:
-        return f"{row.difference:+.3f}, one seed alone, *{row.verdict}*"
-    return f"{row.difference:+.3f} ({row.low:+.3f} to {row.high:+.3f}), *{row.verdict}*"
+        return f"{signed(row.difference)}, one seed alone, *{row.verdict}*"
+    return f"{signed(row.difference)} ({signed(row.low)} to {signed(row.high)}), *{row.verdict}*"
 
 
 def beaten_by_a_random_network(frame: pd.DataFrame, triple: str, variant: str = "paper") -> str:

@@ -114,16 +114,15 @@ def write_study(out: Path, params: PageParams, frame: pd.DataFrame, runs: dict[s
     records = {name: read_json(file, ADVICE) for name, file in files.items()}
     write_table(frame, out / "metrics.csv")
     write_json(out / "provenance.json", {"runs": runs, "evaluations": records})
-    write_json(out / "study.json", study_facts(params) | {"runs": [*runs, *params.evaluations]})
+    facts = study_facts(params) | {"variant": params.variant, "controls": params.controls}
+    write_json(out / "study.json", facts | {"runs": [*runs, *params.evaluations]})
 
 
 # ------------------------------------------------------------------------------------------------------------- costs
 
 
-def read_costs(names: Iterable[str], place: Path, out: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """What each run cost, by epoch and in all: from the runs that are there, or from what was written when they were.
-
-    Writes `passes.csv` and `costs.csv` where there are runs.
+def write_costs(names: Iterable[str], place: Path, out: Path) -> pd.DataFrame:
+    """What each run cost: `costs.csv`, from the runs that are there, or as it was written when they were.
 
     Args:
         names: Of the runs; those that are not finished are left out.
@@ -131,13 +130,12 @@ def read_costs(names: Iterable[str], place: Path, out: Path) -> tuple[pd.DataFra
         out: Folder of its results.
 
     Returns:
-        A row an epoch: phase, epoch, passes, hours (both cumulative), validation, run, network, role, variant, seed.
         A row a run: run, network, role, variant, seed, image_passes, teacher_passes, hours, device, validation, test.
 
     Raises:
-        UserError: Neither runs nor files.
+        UserError: Neither runs nor file.
     """
-    curves, costs = [], []
+    costs = []
     for name in names:
         file = place / name / "run.json"
         if not file.is_file():
@@ -146,18 +144,12 @@ def read_costs(names: Iterable[str], place: Path, out: Path) -> tuple[pd.DataFra
         if run["parameters"]["role"] == "budget":
             continue  # their place is the budget figure
         who = {"run": name} | {key: run["parameters"][key] for key in ("network", "role", "variant", "seed")}
-        history = read_csv(file.with_name("history.csv"))
-        history["hours"] = history["seconds"].cumsum() / 3600
-        curves.append(history[["phase", "epoch", "passes", "hours", "validation"]].assign(**who))
         cost = {key: run["provenance"][key] for key in ("image_passes", "teacher_passes", "hours", "device")}
         outcome = run["outcome"]
         costs.append({**who, **cost, "validation": outcome["validation"], "test": outcome["top1"]["tuned"]})
-    files = [out / "passes.csv", out / "costs.csv"]
+    file = out / "costs.csv"
     if costs:
-        for frame, path in zip((pd.concat(curves, ignore_index=True), pd.DataFrame(costs)), files, strict=True):
-            write_table(frame, path, 6)
-    if not all(path.is_file() for path in files):
+        write_table(pd.DataFrame(costs), file, 6)
+    elif not file.is_file():
         raise UserError(f"No run of study '{out.name}' is finished; train one first (make study).")
-    if not costs:
-        files = [check_file(out, path.name) for path in files]
-    return read_csv(files[0]), read_csv(files[1])
+    return read_csv(file if costs else check_file(out, file.name))

@@ -6,14 +6,11 @@ rows has the columns of `p2p.evaluation.rows.COLUMNS`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import pandas as pd
 
 from p2p import metrics
-from p2p.evaluation.claims import paired
 from p2p.evaluation.rows import network_names, without_threshold
-from p2p.study.pages import mean_range
+from p2p.study.pages import mean_range, signed
 
 NONE = "–"
 HEADS = {"top1": "top-1", "top1_push": "top-1, after push", "ajs": "AJS", "pms": "PMS"}
@@ -27,7 +24,7 @@ def of_seeds(rows: pd.DataFrame, metric: str, digits: int = 3, spread: bool = Tr
 
 def interval(low: float, high: float) -> str:
     """ " (+0.010–+0.030)", nothing where a single seed gives none."""
-    return f" ({low:+.3f}–{high:+.3f})" if low == low else ""
+    return f" ({signed(low)}–{signed(high)})" if low == low else ""
 
 
 # ------------------------------------------------------------------------------------------------------ a whole study
@@ -171,8 +168,8 @@ def claim_table(claims: pd.DataFrame) -> pd.DataFrame:
             "claim": claims["claim"],
             "triple": claims["setting"],
             "seeds": claims["n_seeds"],
-            "difference": claims["difference"].map(lambda value: f"{value:+.3f}" if value == value else NONE),
-            "95 % interval": [f"{low:+.3f} to {high:+.3f}" if low == low else NONE for low, high in ends],
+            "difference": claims["difference"].map(lambda value: signed(value) if value == value else NONE),
+            "95 % interval": [f"{signed(low)} to {signed(high)}" if low == low else NONE for low, high in ends],
             "p (Holm)": claims["p_holm"].map(p_text),
             "detectable": claims["detectable"].map(lambda value: f"{value:.3f}" if value == value else NONE),
             "verdict": claims["verdict"],
@@ -197,89 +194,7 @@ def control_table(effects: pd.DataFrame) -> pd.DataFrame:
         triple, control, changed from, and of `HEADS` those that there are; empty without controls.
     """
     ends = zip(effects["difference"], effects["low"], effects["high"], strict=True)
-    effects = effects.assign(value=[f"{difference:+.3f}{interval(low, high)}" for difference, low, high in ends])
+    effects = effects.assign(value=[f"{signed(difference)}{interval(low, high)}" for difference, low, high in ends])
     wide = effects.pivot(index=["setting", "control", "of"], columns="metric", values="value").fillna(NONE)
     wide = wide.reset_index().rename(columns={"setting": "triple", "of": "changed from", **HEADS})
     return wide[[head for head in ("triple", "control", "changed from", *HEADS.values()) if head in wide]]
-
-
-def tau_rows(frame: pd.DataFrame, triple: str, variant: str = "paper") -> pd.DataFrame:
-    """Of a study's metric rows those of one triple and one variant of the student."""
-    return frame[(frame["triple"] == triple) & ((frame["role"] != "student") | (frame["variant"] == variant))]
-
-
-def tau_table(frame: pd.DataFrame, taus: Iterable[float]) -> pd.DataFrame:
-    """AAP and AJS at every threshold, means over seeds.
-
-    Args:
-        frame: As `tau_rows` gives it.
-        taus: The thresholds; the last may be infinite.
-
-    Returns:
-        An unnamed column that says what the row is, and "τ = 0.1" …, "τ = ∞".
-    """
-    rows, thresholds = [], list(taus)
-    for role, metric, name in (
-        ("teacher", "aap", "AAP, teacher"),
-        ("baseline", "aap", "AAP, baseline"),
-        ("student", "aap", "AAP, student"),
-        ("baseline", "ajs", "AJS, baseline"),
-        ("student", "ajs", "AJS, student"),
-        ("baseline", "ajs_permuted", "AJS, baseline, images permuted"),
-        ("student", "ajs_permuted", "AJS, student, images permuted"),
-        ("control", "ajs_floor", "AJS, floor"),
-        ("teacher", "ajs_second_teacher", "AJS, second teacher"),
-    ):
-        part, digits = frame[(frame["stage"] == "tuned") & (frame["role"] == role)], 1 if metric == "aap" else 2
-        texts = {tau: of_seeds(part[part["tau"] == tau], metric, digits, spread=False) for tau in thresholds}
-        rows.append({"": name, **{f"τ = {tau:g}".replace("inf", "∞"): text for tau, text in texts.items()}})
-    return pd.DataFrame(rows)
-
-
-# -------------------------------------------------------------------------------------------------------------- costs
-
-
-def cost_table(costs: pd.DataFrame) -> pd.DataFrame:
-    """Image passes, minutes and accuracy of each network, over seeds.
-
-    Args:
-        costs: A row a run, see `p2p.evaluation.results.read_costs`.
-
-    Returns:
-        network, image passes, of the teacher, minutes, "top-1, validation", "top-1, test".
-    """
-    rows = []
-    for (network, name), group in costs.assign(name=network_names(costs)).groupby(["network", "name"], sort=False):
-        taught = f"{group['teacher_passes'].mean():,.0f}" if group["teacher_passes"].any() else NONE
-        row = {"network": f"{name} ({network})", "image passes": f"{group['image_passes'].mean():,.0f}"}
-        row |= {"of the teacher": taught, "minutes": mean_range(60 * group["hours"], 1)}
-        rows.append(row | {f"top-1, {split}": mean_range(group[split]) for split in ("validation", "test")})
-    return pd.DataFrame(rows)
-
-
-def recipe_table(costs: pd.DataFrame, controls: dict[str, str], variant: str = "paper") -> pd.DataFrame:
-    """What each control costs and brings against the network it was changed from, within seeds.
-
-    Args:
-        costs: A row a run, see `p2p.evaluation.results.read_costs`.
-        controls: control: the role it was changed from.
-        variant: Of the student.
-
-    Returns:
-        control, changed from, "image passes, ratio", "top-1, validation", "top-1, test" (control less origin, and its
-        interval); empty where no control has its origin beside it.
-    """
-    rows = []
-    for control, origin in controls.items():
-        mine = costs[(costs["role"] == "control") & (costs["variant"] == control)].set_index("seed")
-        base = costs[(costs["role"] == origin) & (costs["variant"] == (variant if origin == "student" else "paper"))]
-        base = base[base["network"].isin(mine["network"])].set_index("seed")
-        if mine.empty or base.empty:
-            continue
-        ratio = (mine["image_passes"] / base["image_passes"]).mean()
-        row = {"control": control, "changed from": origin, "image passes, ratio": f"{ratio:.2f}"}
-        for split in ("validation", "test"):
-            found = paired((mine[split] - base[split]).dropna().to_numpy())
-            row[f"top-1, {split}"] = f"{found.mean:+.3f}{interval(found.low, found.high)}"
-        rows.append(row)
-    return pd.DataFrame(rows)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import inf
 from typing import Any
 
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from torch import Tensor
@@ -17,23 +18,32 @@ from p2p.figures.style import LEVELS, LOSSES, MARKERS, METRICS, PHASES, ROLES, S
 
 
 @styled
-def tau_curves(frame: pd.DataFrame) -> Figure:
+def tau_curves(frames: Mapping[str, pd.DataFrame]) -> Figure:
     """AAP, left, and AJS, right, against the threshold τ (paper, figure 2): mean and band of all seeds.
 
     Args:
-        frame: Tidy metric rows of one study, triple and stage: columns role, variant, metric, tau, value.
-            Levels (metric `ajs_floor`, `ajs_second_teacher`) are averaged over all rows. Taus are evenly spaced.
+        frames: Of each setting, a row of panels, its title and the tidy metric rows of one study, triple and stage:
+            columns role, variant, metric, tau, value. Levels (metric `ajs_floor`, `ajs_second_teacher`) are averaged
+            over all rows. Taus are evenly spaced.
 
     Raises:
         UserError: Rows of several studies, triples or stages.
     """
+    figure = Figure(figsize=(WIDTH, 0.6 + 2.9 * len(frames)), layout="constrained")
+    handles: dict[str, Line2D] = {}
+    for axes, (title, frame) in zip(figure.subplots(len(frames), 2, squeeze=False), frames.items(), strict=True):
+        _tau_panels(axes, frame, handles)
+        axes[0].set_title(look.short(title, 60), loc="left")
+    look.legend(figure, list(handles.values()))
+    return figure
+
+
+def _tau_panels(axes: Sequence[Axes], frame: pd.DataFrame, handles: dict[str, Line2D]) -> None:
     frame = _one_setting(frame[frame["tau"].notna()])
     frame = frame[frame["metric"].str.match("a(ap|js)(_floor|_second_teacher)?$")].astype({"tau": float})
     taus = sorted(frame["tau"].unique())
     x = range(len(taus))
-    figure = Figure(figsize=(WIDTH, 3.5), layout="constrained")
-    handles: dict[str, Line2D] = {}
-    for ax, metric in zip(figure.subplots(1, 2), ("aap", "ajs"), strict=True):
+    for ax, metric in zip(axes, ("aap", "ajs"), strict=True):
         for (role, variant), rows in _by_row(frame[frame["metric"] == metric]):
             spread = rows.groupby("tau")["value"].agg(["mean", "min", "max"]).reindex(taus)
             marker, name = MARKERS.get(role, "d"), _row_name(role, variant)
@@ -48,8 +58,6 @@ def tau_curves(frame: pd.DataFrame) -> Figure:
                 (handles[level],) = ax.plot(x, mean, dash, color=ROLES[name], label=name)
         ax.set_xticks(x, ["∞" if tau == inf else f"{tau:g}" for tau in taus])
         ax.set(xlabel="threshold τ (squared L2 distance)", ylabel=METRICS[metric], ylim=(0, None))
-    look.legend(figure, list(handles.values()))
-    return figure
 
 
 @styled
@@ -153,20 +161,35 @@ def training_curves(history: pd.DataFrame, title: str = "") -> Figure:
 
 
 @styled
-def budget_curves(budget: pd.DataFrame) -> Figure:
+def budget_curves(budgets: Mapping[str, pd.DataFrame]) -> Figure:
     """Accuracy, R² and PMS against the number of joint passes: a dot a seed, a line through their means.
 
     Args:
-        budget: Rows of one triple, see `p2p.evaluation.tables.budget_table`.
+        budgets: Of each setting, a row of panels, its title and the rows of one triple, see
+            `p2p.evaluation.tables.budget_table`.
     """
-    figure = Figure(figsize=(WIDTH, 3.5), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 0.7 + 2.8 * len(budgets)), layout="constrained")
+    for axes, (title, budget) in zip(figure.subplots(len(budgets), 3, squeeze=False), budgets.items(), strict=True):
+        _budget_panels(axes, budget)
+        axes[0].set_title(look.short(title, 40), loc="left")
+    names = {"baseline": "baseline", "student": "student"}
+    handles = [Line2D([], [], color=ROLES[r], marker=MARKERS[r], ms=4.5, label=n) for r, n in names.items()]
+    handles += [
+        Line2D([], [], color="#555555", linestyle=":", label="straight after the push (left); images permuted (right)"),
+        Line2D([], [], color=SHARED, linewidth=0.8, label="the study's passes"),
+    ]
+    look.legend(figure, handles)
+    return figure
+
+
+def _budget_panels(axes: Sequence[Axes], budget: pd.DataFrame) -> None:
     panels = (
         ("top-1 accuracy (test)", {"top-1": "-", "top-1, after push": ":"}),
         ("R² of the add-on map", {"R²": "-"}),
         ("PMS", {"PMS": "-", "PMS, permuted": ":"}),
     )
     passes = sorted(budget["passes"].unique())
-    for ax, (label, lines) in zip(figure.subplots(1, 3), panels, strict=True):
+    for ax, (label, lines) in zip(axes, panels, strict=True):
         for role, rows in budget.groupby("role", sort=True):
             for column, dash in lines.items():
                 known = rows.dropna(subset=column)
@@ -180,14 +203,6 @@ def budget_curves(budget: pd.DataFrame) -> Figure:
         ax.set(xscale="log", xlabel="joint passes", ylabel=label)
         ax.set_xticks(passes, [str(n) for n in passes])
         ax.xaxis.minorticks_off()
-    names = {"baseline": "baseline", "student": "student"}
-    handles = [Line2D([], [], color=ROLES[r], marker=MARKERS[r], ms=4.5, label=n) for r, n in names.items()]
-    handles += [
-        Line2D([], [], color="#555555", linestyle=":", label="straight after the push (left); images permuted (right)"),
-        Line2D([], [], color=SHARED, linewidth=0.8, label="the study's passes"),
-    ]
-    look.legend(figure, handles)
-    return figure
 
 
 def _one_setting(frame: pd.DataFrame) -> pd.DataFrame:

@@ -75,6 +75,9 @@ def style() -> dict[Any, Any]:
         "axes.spines.right": False,
         "axes.linewidth": 0.8,
         "lines.linewidth": 1.6,
+        "figure.facecolor": "none",  # the page shows through, light or dark
+        "axes.facecolor": "none",
+        "savefig.facecolor": "none",
         "image.interpolation": "catrom",  # smooth but sharp, enlarged or reduced
         "svg.fonttype": "none",
         "svg.hashsalt": "p2p",

@@ -44,14 +44,14 @@ def table(frame: pd.DataFrame, caption: str, label: str) -> str:
         label: For references, `tab-…`.
     """
     text = frame.to_markdown(index=False, disable_numparse=True)
-    text = re.sub(r" \(([-+.\d]+)–([-+.\d]+)\)", _below, text)
+    text = re.sub(r" \(([−+.\d]+)–([−+.\d]+)\)", _below, text)
     return f":::{{table}} {caption}\n:name: {label}\n\n{text}\n:::\n"
 
 
 def _below(found: re.Match[str]) -> str:
     """A range goes below its mean; between signed numbers a dash would be read as another sign."""
     low, high = found.groups()
-    between = " to " if {low[0], high[0]} & {"-", "+"} else "–"
+    between = " to " if {low[0], high[0]} & {"−", "+"} else "–"
     return f"<br><small>{low}{between}{high}</small>"
 
 
@@ -59,17 +59,23 @@ def provenance_box(record: dict[str, Any], more: str = "") -> str:
     """A provenance record (see `p2p.study.provenance.provenance`) as a box, with a sentence more below it."""
     versions = ", ".join(f"{k} {v}" for k, v in record["versions"].items())
     dirty = " (with uncommitted changes)" if record["dirty"] else ""
-    seed = "" if record["seed"] is None else f" · seed {record['seed']}"
+    seed = "" if record["seed"] is None else f"seed {record['seed']} · "
+    study = f"study `{record['study']}` · {seed}" if record["study"] else ""
     passes = f"{record['image_passes']:,} image passes" if record["image_passes"] else ""
     passes += f" and {record['teacher_passes']:,} of the teacher" if record["teacher_passes"] else ""
     passes += " · " if passes else ""
     return (
         ":::{admonition} Provenance\n:class: provenance\n"
-        f"study `{record['study']}`{seed} · parameters `{record['parameter_hash']}` · "
+        f"{study}parameters `{record['parameter_hash']}` · "
         f"commit `{record['commit']}`{dirty} · {record['device']} · "
         f"{record['hours']:.3f} h · {passes}peak memory {record['peak_memory_gb']} GB · "
         f"Python {record['python']}, {versions} · {record['date']}\n{more and chr(10) + more + chr(10)}:::\n"
     )
+
+
+def signed(value: float, digits: int = 3) -> str:
+    """A difference with its sign, "+0.012" or "−0.012", a minus as typographers have it."""
+    return f"{value:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def mean_range(values: pd.Series, digits: int = 3, spread: bool = True) -> str:

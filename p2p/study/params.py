@@ -239,6 +239,13 @@ class PageParams(Strict):
         return self.train_runs or list(self.networks.values())
 
 
+class QuestionParams(Strict):
+    """A page over all studies: the parameters of notebooks 20 to 25."""
+
+    results: str = Field("results", description="Folder of the studies' results.")
+    out: str = Field("book/_build/pages", description="Folder for what other pages of the book include.")
+
+
 def check(model: type[T], values: dict[str, Any], where: str) -> T:
     """Build a parameter model, or say in one sentence what is wrong.
 

@@ -1,0 +1,27 @@
+"""What the theme and jupyter-book put on every page, put right.
+
+The theme prints each page's title a second time, for paper, as raw HTML: a title is text there, too. Thebe, which runs
+code on a server, is loaded even where it is off, and complains in the browser: it is left out.
+"""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Any
+
+
+def process(app: Any, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
+    if "pagetitle" in context:
+        context["pagetitle"] = escape(context["pagetitle"], quote=False)
+    for kind in ("script_files", "css_files"):
+        context[kind] = [file for file in context.get(kind, []) if not _thebe(file)]
+
+
+def _thebe(file: Any) -> bool:
+    texts = (str(getattr(file, "filename", "") or file), str(getattr(file, "attributes", "")))
+    return any("thebe" in text.lower() for text in texts)
+
+
+def setup(app: Any) -> dict[str, bool]:
+    app.connect("html-page-context", process, priority=900)  # after the theme
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,164 @@
+"""The pages that are written when the book is drawn: landing, studies, archive, what a short schedule does."""
+
+from __future__ import annotations
+
+import re
+from html import escape as html_escape
+from pathlib import Path
+
+from studies import KINDS, NOTEBOOK, Study, csv_rows, page_title, run_facts
+
+from p2p.study.pages import escape, prose
+
+OUTDATED = (
+    "*The verdicts of this study were made by an earlier rule, after a schedule too short for a student to follow its "
+    "teacher; they speak about that schedule and will be replaced.*\n"
+)
+
+DAMAGED = "*The file `{name}` of this study is damaged and left out; `make study STUDY={study}` makes it again.*\n"
+ARCHIVE = """\
+<p><label for="archive-search">Search the table</label> <input id="archive-search" type="search"></p>
+<div class="archive" tabindex="0" role="region" aria-label="All runs">
+<table class="table" id="archive-runs"><thead><tr>{heads}</tr></thead><tbody>
+{rows}
+</tbody></table></div>
+<script src="_static/archive.js"></script>"""
+FOREST = """\
+:::{figure} drawn/forest.svg
+:name: fig-claims
+:class: lines
+:alt: Forest plot of all claims, a row a claim, a colour a setting.
+
+Student minus baseline, mean over seeds with 95 % interval. Right of the grey line the student is better, within the
+grey band the difference does not matter, a hollow mark may still change with more passes. Similarities are
+corrected for chance. [Every number](claims.ipynb).
+:::
+"""
+
+
+def fence(lines: list[str], name: str, argument: str) -> str:
+    return "\n".join([f"```{{{name}}} {argument}", *lines, "```", ""])
+
+
+def findings(study: Study) -> str:
+    """A study's findings, or a sentence why there are none."""
+    if "findings.md" in study.damaged:
+        return DAMAGED.format(name="findings.md", study=study.name)
+    if not (study.folder / "findings.md").exists():
+        return "This study has no summary of findings yet; its pages hold what has been run.\n"
+    text = (study.folder / "findings.md").read_text(encoding="utf-8")
+    claims = study.folder / "claims.csv"
+    old = claims.exists() and "claims.csv" not in study.damaged and outdated(csv_rows(claims))
+    return f"{text}\n{OUTDATED if old else ''}"
+
+
+def outdated(claims: list[dict[str, str]]) -> bool:
+    """Whether claims were judged before studies declared a smallest effect of interest."""
+    return not claims or "delta" not in claims[0]
+
+
+def budget_tables(studies: list[Study]) -> str:
+    """Of every study with other budgets a table: what baseline and student reach by the number of joint passes."""
+    shown = ("R²", "PMS", "top-1, after push", "top-1")
+    parts = []
+    for study in studies:
+        file = study.folder / "budget.csv"
+        if not file.is_file() or file.name in study.damaged:
+            continue
+        rows = csv_rows(file)
+        first = [row for row in rows if row["triple"] == rows[0]["triple"]]
+        lines = [":header-rows: 1", f":name: tab-budget-{study.name}", "", "* - network", "  - joint passes"]
+        lines += [f"  - {head}" for head in shown]
+        for role, passes in dict.fromkeys((row["role"], row["passes"]) for row in first):
+            mine = [row for row in first if (row["role"], row["passes"]) == (role, passes)]
+            lines += [f"* - {role}", f"  - {passes}{' (the study)' if mine[0]['chosen'] == 'True' else ''}"]
+            for head in shown:
+                values = [float(row[head]) for row in mine if row[head]]
+                lines.append(f"  - {sum(values) / len(values):.3f}" if values else "  - –")
+        link = f"[{study.title}](studies/{study.name}/04_table.ipynb)"
+        caption = f"{link}, {study.images}: means over the seeds of each row; R² and accuracies on test images."
+        parts.append(fence(lines, "list-table", caption))
+    return "\n".join(parts) or "No study in this copy has been run with other budgets.\n"
+
+
+def study_page(study: Study) -> str:
+    """The index page of a study: its intro, its findings, its pages and its result files."""
+    front = "---\norphan: true\n---\n\n" if study.runs else ""
+    lines = [f"{front}# {escape(study.title)}", "", prose(study.intro), ""]
+    if study.runs or (study.folder / "findings.md").exists():
+        lines += ["## What it finds", "", findings(study)]
+    lines += ["## Pages", "", *(f"- [{page_title(study, stem)}]({stem}.ipynb)" for stem in study.pages)]
+    if study.runs:
+        lines.append(f"- [{len(study.runs)} executed notebooks](../../archive.md), one a training or evaluation")
+    tables = sorted(path.name for path in study.folder.iterdir() if path.suffix == ".csv")
+    tables = [name for name in tables if name not in study.damaged]
+    tables += [name for name in ("provenance.json",) if (study.folder / name).exists()]
+    if tables:
+        told = "Every number and figure of this study is drawn from these files; their columns are explained in"
+        lines += [
+            "",
+            "## Result files",
+            "",
+            f"{told} [Read the result files](../../howto.md#read-the-result-files).",
+            "",
+        ]
+        lines += [f"- {{download}}`{name} <{name}>`" for name in tables]
+    return "\n".join([*lines, ""])
+
+
+def archive_page(studies: list[Study]) -> str:
+    """All studies, and all runs as one table that can be sorted and searched."""
+    told = "Every study with its own pages, and every network that was trained, with the executed notebook behind it."
+    trained = [study for study in studies if study.runs]
+    if not trained:
+        return "# Archive\n\nNo study has been run in this copy yet: `make study` runs the quick one.\n"
+    listed = [":header-rows: 1", "", "* - study", "  - images", "  - runs"]
+    for study in trained:
+        link = f"[{escape(study.title)}](studies/{study.name}/index.md)"
+        listed += [f"* - {link}", f"  - {escape(study.images)}", f"  - {len(study.runs)}"]
+    heads = ("study", "what", "network", "teacher", "seed", "validation", "test", "minutes")
+    rows = [row for study in trained for row in _archive_rows(study)]
+    runs = ARCHIVE.format(
+        heads="".join(f'<th scope="col"><button type="button">{head}</button></th>' for head in heads),
+        rows="\n".join(rows),
+    )
+    accuracies = "Accuracies are top-1: on validation images, and of the tuned network on test images."
+    parts = ["# Archive", told, "## Studies", fence(listed, "list-table", "Studies."), "## Runs", accuracies]
+    return "\n\n".join([*parts, fence([runs], "raw", "html")])
+
+
+def _archive_rows(study: Study) -> list[str]:
+    file, rows = study.folder / "costs.csv", []
+    costs = csv_rows(file) if file.is_file() and file.name not in study.damaged else []
+    known = {row["run"]: row for row in costs}
+    for stem in study.runs:
+        facts, match = run_facts(study, stem), NOTEBOOK.fullmatch(stem)
+        assert match is not None
+        cost = known.get(match[3] or "", {})
+        role, variant = str(facts.get("role", KINDS.get(match[2], match[2]))), str(facts.get("variant", ""))
+        what = role if variant in ("", "paper") else f"{role}: {variant}"
+        teacher = re.sub(r"^teacher-|-s\d+$", "", str(facts.get("teacher_run", "")))
+        network = str(facts.get("network", facts.get("triple", match[3] or "")))
+        texts = [html_escape(text) for text in (study.name, what, network, teacher, str(facts.get("seed", "")))]
+        texts[1] = f'<a href="studies/{study.name}/{stem}.html">{texts[1]}</a>'
+        texts += [f"{float(cost[key]):.3f}" if cost.get(key) else "" for key in ("validation", "test")]
+        texts.append(f"{60 * float(cost['hours']):.1f}" if cost.get("hours") else "")
+        rows.append("<tr>" + "".join(f"<td>{text}</td>" for text in texts) + "</tr>")
+    return rows
+
+
+def landing(studies: list[Study], drawn: Path) -> str:
+    """What the first page shows: one image as three networks see it, the findings, the claims as a figure."""
+    if not (drawn / "forest.svg").is_file():
+        return "No study has been run in this copy yet: `make study` runs the quick one and draws the book.\n"
+    parts = []
+    for study in studies:
+        if study.runs and (study.folder / "topk-0.svg").is_file():
+            alt = "One test image, and the prototypes that count most in teacher, baseline and student."
+            told = f"One test image of *{escape(study.title)}*, as teacher, baseline and student explain it."
+            opening = f":::{{figure}} studies/{study.name}/topk-0.svg\n:name: fig-landing\n:alt: {alt}"
+            parts.append(f"{opening}\n\n{told}\n:::\n")
+            break
+    found = (drawn / "findings.md").read_text(encoding="utf-8").strip().split("\n\n")
+    parts.append("\n".join(f"{i}. {sentence}" for i, sentence in enumerate(found, 1)) + "\n")
+    return "\n".join([*parts, FOREST])

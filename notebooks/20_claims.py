@@ -1,0 +1,82 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation: {extension: .py, format_name: percent}
+#   kernelspec: {display_name: Python 3, language: python, name: python3}
+# ---
+
+# %% [markdown]
+# # Every claim, setting by setting
+#
+# **Question.** Which of the paper's claims hold, where, and by how much?
+
+# %% tags=["parameters", "remove-input"]
+# All keys and their defaults: p2p.study.params.QuestionParams.
+results = "results"  # Folder of the studies' results.
+out = "book/_build/pages"  # Folder for what other pages of the book include.
+
+# %% tags=["remove-input"]
+import time
+
+import torch
+from IPython.display import SVG, Markdown, display
+
+from p2p import figures
+from p2p.evaluation import across, questions
+from p2p.evaluation.settings import ACCURACIES, SIMILARITIES, read_settings
+from p2p.figures import questions as drawn
+from p2p.files import project_path
+from p2p.study.pages import provenance_box, table
+from p2p.study.params import QuestionParams, from_namespace
+from p2p.study.provenance import provenance
+
+params = from_namespace(QuestionParams, globals())
+began = time.perf_counter()
+settings = read_settings(project_path(params.results))
+out = project_path(params.out)
+out.mkdir(parents=True, exist_ok=True)
+
+# %% [markdown]
+# ## Method
+#
+# Student minus baseline of the same seed, then the mean over seeds with its 95 % interval (paired t). Similarities are
+# corrected for chance; accuracies are those of the test images. The words follow from the interval and from the smallest
+# effect of interest δ that each study file declared before its runs: *supported*, *contradicted*, *no effect that
+# matters*, *inconclusive*; of accuracies *not decided at this budget*, where twice the passes would still move them.
+
+# %% [markdown]
+# ## Result
+
+# %%
+if settings:
+    figures.save(drawn.forest(settings), out / "forest.svg")
+    found = [
+        questions.handed_over(settings, True),
+        questions.more_accurate(settings, True),
+        questions.other_pictures(settings),
+    ]
+    (out / "findings.md").write_text("\n\n".join(found) + "\n", encoding="utf-8")
+    display(Markdown("\n".join(f"- {sentence}" for sentence in found)))
+else:
+    display(Markdown("No study of networks has been run in this copy yet: `make study` runs the quick one."))
+
+# %% mystnb={"figure": {"caption": "Student minus baseline, mean over seeds with 95 % interval. Right of the grey line the student is better; within the grey band the difference does not matter. A hollow mark: more passes might still change it.", "name": "fig-forest"}, "image": {"alt": "Forest plot of all claims: a row a claim, a colour a setting."}}
+if settings:
+    display(SVG(figures.svg(drawn.forest(settings))))
+
+# %%
+if settings:
+    caption = "Every claim: student minus baseline. p: corrected by Holm for the claims of a setting being several."
+    rows = across.claims_table(settings, SIMILARITIES + ACCURACIES)
+    display(Markdown(table(rows, caption, "tab-claims")))
+
+# %% [markdown]
+# ## What this means, and what it does not
+#
+# A verdict speaks about its setting: these images, networks, passes and seeds. *Not decided at this budget* is no weak
+# *supported*: the sign may change with more passes. What settings have in common is likely to hold elsewhere; what they do
+# not, depends on something that these pages have not isolated.
+
+# %% tags=["remove-input"]
+record = provenance(params, torch.device("cpu"), time.perf_counter() - began)
+display(Markdown(provenance_box(record, "Drawn from `claims.csv` of every study; the runs are in the *Archive*.")))

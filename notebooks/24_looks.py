@@ -1,0 +1,75 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation: {extension: .py, format_name: percent}
+#   kernelspec: {display_name: Python 3, language: python, name: python3}
+# ---
+
+# %% [markdown]
+# # What do the prototypes look at?
+#
+# **Question.** Which pictures is a person shown, and are they the teacher's?
+
+# %% tags=["parameters", "remove-input"]
+# All keys and their defaults: p2p.study.params.QuestionParams.
+results = "results"  # Folder of the studies' results.
+
+# %% tags=["remove-input"]
+import time
+
+import torch
+from IPython.display import Markdown, display
+
+from p2p.evaluation import across, questions
+from p2p.evaluation.settings import read_settings
+from p2p.files import project_path
+from p2p.study.pages import provenance_box, table
+from p2p.study.params import QuestionParams, from_namespace
+from p2p.study.provenance import provenance
+
+params = from_namespace(QuestionParams, globals())
+began = time.perf_counter()
+settings = read_settings(project_path(params.results))
+
+# %% [markdown]
+# ## Answer
+
+# %%
+if settings:
+    display(Markdown(questions.other_pictures(settings)))
+else:
+    display(Markdown("No study of networks has been run in this copy yet: `make study` runs the quick one."))
+
+# %% [markdown]
+# ## Method
+#
+# After the push every prototype *is* a patch of a training image, and that patch is the picture a person is shown.
+# *Same source* is the share of the student's prototypes whose picture comes from the same training image, or the same
+# patch, as the teacher's of their number; chance is a random order within each class. Prototypes that coincide show one
+# picture twice: the number of distinct ones is counted.
+
+# %%
+if settings:
+    caption = "Mean over seeds (lowest to highest), chance behind the semicolon."
+    display(Markdown(table(across.sources_table(settings), caption, "tab-sources")))
+
+# %% [markdown]
+# ## In pictures
+#
+# The first of the test images that each study shows, with the prototypes that count most; test images are not chosen by hand.
+
+# %%
+for setting in settings:
+    text = questions.picture(project_path(params.results), setting)
+    if text:
+        display(Markdown(text))
+
+# %% [markdown]
+# ## What this means, and what it does not
+#
+# A cell sees more of the image than its own square: that a box lies on a beak does not prove that the beak was what counted.
+# The galleries of each study show more, one prototype of each of several classes.
+
+# %% tags=["remove-input"]
+record = provenance(params, torch.device("cpu"), time.perf_counter() - began)
+display(Markdown(provenance_box(record, "Drawn from the result files of every study; the runs are in the *Archive*.")))

@@ -1,0 +1,70 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation: {extension: .py, format_name: percent}
+#   kernelspec: {display_name: Python 3, language: python, name: python3}
+# ---
+
+# %% [markdown]
+# # What does it cost?
+#
+# **Question.** How large are the networks, how long do they train, and what does interpretability cost in accuracy?
+
+# %% tags=["parameters", "remove-input"]
+# All keys and their defaults: p2p.study.params.QuestionParams.
+results = "results"  # Folder of the studies' results.
+
+# %% tags=["remove-input"]
+import time
+
+import torch
+from IPython.display import SVG, Markdown, display
+
+from p2p import figures
+from p2p.evaluation import across, questions
+from p2p.evaluation.settings import read_settings
+from p2p.figures import questions as drawn
+from p2p.files import project_path
+from p2p.study.pages import provenance_box, table
+from p2p.study.params import QuestionParams, from_namespace
+from p2p.study.provenance import provenance
+
+params = from_namespace(QuestionParams, globals())
+began = time.perf_counter()
+settings = read_settings(project_path(params.results))
+
+# %% [markdown]
+# ## Answer
+
+# %%
+if settings:
+    display(Markdown("\n".join(f"- {sentence}" for sentence in questions.cost_sentences(settings))))
+else:
+    display(Markdown("No study of networks has been run in this copy yet: `make study` runs the quick one."))
+
+# %% [markdown]
+# ## Method
+#
+# One *image pass* is one image through the network's own trunk, forward alone or forward and backward, whatever for. While the
+# trunk is frozen (warm phase) its outputs are computed once for a few augmented copies and kept. A student also sends its
+# images through the teacher, which is counted apart. What prototypes cost in accuracy is the distance to an ordinary
+# classifier on the same trunk (a control `model: linear`), where a study has one.
+
+# %% mystnb={"figure": {"caption": "Top-1 accuracy on the test images against image passes, the teacher's included; a dot a run. Higher and further left is better.", "name": "fig-cost"}, "image": {"alt": "Scatter of accuracy against image passes for teacher, baseline, student and controls, a panel a study."}}
+if any(len(setting.costs) for setting in settings):
+    display(SVG(figures.svg(drawn.costs(settings))))
+
+# %%
+if any(len(setting.costs) for setting in settings):
+    caption = "Size, passes, minutes and accuracy; mean over seeds (lowest to highest). Minutes are those of the machine that ran it, which may have done other things as well."
+    display(Markdown(table(across.costs_table(settings), caption, "tab-cost")))
+
+# %% [markdown]
+# ## What this means, and what it does not
+#
+# Image passes can be compared between machines, minutes cannot; the pages on *Speed* compare times within one run. A trunk
+# that starts from ImageNet needs few passes, one that starts from nothing needs many.
+
+# %% tags=["remove-input"]
+record = provenance(params, torch.device("cpu"), time.perf_counter() - began)
+display(Markdown(provenance_box(record, "Drawn from the result files of every study; the runs are in the *Archive*.")))

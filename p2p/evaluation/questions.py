@@ -1,0 +1,155 @@
+"""The answers of the book's pages of questions: sentences over several settings, of verdicts and numbers alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from p2p.evaluation.claims import UNDECIDED, control_effects, flat_budget
+from p2p.evaluation.findings import price_of_prototypes
+from p2p.evaluation.settings import Setting, mean
+from p2p.evaluation.tables import HEADS, interval
+from p2p.study.pages import escape, option, signed
+
+
+def listed(parts: Sequence[str]) -> str:
+    """ "a", "a and b", "a, b and c"."""
+    return " and ".join(filter(None, [", ".join(parts[:-1]), *parts[-1:]]))
+
+
+def told(settings: Iterable[Setting], metric: str, brief: bool = False) -> str:
+    """Each verdict on a claim with the settings that have it, and their numbers; empty where none has been measured.
+
+    "*supported* on Drawn birds (+0.442, +0.248 to +0.635, 5 seeds); *inconclusive* on …"; brief, the difference alone.
+    """
+    by_verdict: dict[str, list[str]] = {}
+    for setting in settings:
+        row = setting.claim(metric)
+        if row is not None:
+            seeds = f", {int(row['n_seeds'])} seeds" if row["n_seeds"] != 1 else ", one seed"
+            ends = f", {signed(row['low'])} to {signed(row['high'])}" if row["low"] == row["low"] else ""
+            number = signed(row["difference"]) if brief else f"{signed(row['difference'])}{ends}{seeds}"
+            by_verdict.setdefault(str(row["verdict"]), []).append(f"{escape(setting.title)} ({number})")
+    return "; ".join(f"*{verdict}* on {listed(parts)}" for verdict, parts in by_verdict.items())
+
+
+def judged(settings: Iterable[Setting], metrics: Sequence[str]) -> list[str]:
+    """The verdicts of several settings on several claims."""
+    rows = (setting.claim(metric) for setting in settings for metric in metrics)
+    return [str(row["verdict"]) for row in rows if row is not None]
+
+
+def head(verdicts: Sequence[str], all_of: str, some: str, none: str) -> str:
+    """The words for claims of which all, some or none are supported."""
+    supported = sum(verdict == "supported" for verdict in verdicts)
+    return all_of if verdicts and supported == len(verdicts) else some if supported else none
+
+
+def handed_over(settings: Sequence[Setting], brief: bool = False) -> str:
+    """The first finding: whether the student's prototypes lie where the teacher's do."""
+    word = head(
+        judged(settings, ("pms", "same_index")),
+        "The teacher's places are handed over.",
+        "The teacher's places are handed over in part.",
+        "That the teacher's places are handed over is not shown.",
+    )
+    pairs = [
+        f"{100 * mean(s.of('student'), 'same_index'):.0f} on {escape(s.title)} "
+        f"(trained alone: {100 * mean(s.of('baseline'), 'same_index'):.0f})"
+        for s in settings
+    ]
+    return (
+        f"**{word}** Prototypes on the same places, image by image (PMS, corrected for chance): "
+        f"{told(settings, 'pms', brief)}. "
+        f"Of 100 prototypes of the student, so many pair with the teacher's of the same number: {listed(pairs)}."
+    )
+
+
+def more_accurate(settings: Sequence[Setting], brief: bool = False) -> str:
+    """The second finding: whether the student is more accurate than the same network trained alone."""
+    verdicts = judged(settings, ("top1",))
+    word = head(
+        verdicts,
+        "The student is more accurate than the same network trained alone.",
+        "The student is more accurate in some settings.",
+        "That the student is more accurate is not decided."
+        if UNDECIDED in verdicts
+        else "The student is not shown to be more accurate.",
+    )
+    tuned, pushed = (told(settings, metric, brief) for metric in ("top1", "top1_push"))
+    return f"**{word}** Top-1, tuned: {tuned}. Straight after the push: {pushed}."
+
+
+def other_pictures(settings: Sequence[Setting]) -> str:
+    """The third finding: how much of the map is reproduced, and whether a person is shown the teacher's pictures."""
+    parts, shares = [], []
+    for setting in settings:
+        own = setting.of("student")
+        share, r2 = mean(own, "same_source_image"), mean(own, "r2")
+        if share == share and r2 == r2:
+            shares.append(share)
+            parts.append(f"{100 * share:.0f} % on {escape(setting.title)}, where R² of the map is {r2:.2f}")
+    mostly = "What a person is shown is mostly another picture than the teacher's."
+    word = mostly if shares and max(shares) < 0.5 else "What a person is shown is in part the teacher's own pictures."
+    return (
+        f"**{word}** The student's prototype comes from the same training image as the teacher's of its number in "
+        f"{listed(parts)}: the push replaces each prototype by the nearest patch of the student's own map."
+    )
+
+
+def flatness(setting: Setting) -> str:
+    """Whether more passes would change the verdict on accuracy, in a sentence."""
+    if setting.budget.empty:
+        return f"{escape(setting.title)}: no other budgets have been run, so nothing is known of more passes."
+    if flat_budget(setting.frame, setting.variant):
+        return f"{escape(setting.title)}: twice the passes move neither network's validation accuracy by a point."
+    return f"{escape(setting.title)}: twice the passes were not run, or still move a network by a point or more."
+
+
+def recipe_sentences(settings: Sequence[Setting]) -> list[str]:
+    """Of each control what it does to accuracy, PMS and sources, a sentence a setting."""
+    said = []
+    for setting in settings:
+        effects = control_effects(setting.frame, setting.controls, setting.variant)
+        for control, rows in effects.groupby("control", sort=False):
+            by = {row["metric"]: row for row in rows.to_dict("records")}
+            parts = [
+                f"{HEADS[name]} by {signed(by[name]['difference'])}{interval(by[name]['low'], by[name]['high'])}"
+                for name in ("top1", "pms", "same_source_image")
+                if name in by
+            ]
+            seeds = int(rows["n_seeds"].max())
+            many = f"{seeds} seeds" if seeds != 1 else "one seed"
+            said.append(f"*{control}* on {escape(setting.title)} ({many}) moves {listed(parts)}.")
+    return said
+
+
+def cost_sentences(settings: Sequence[Setting]) -> list[str]:
+    """How much smaller the student is than its teacher, what it cost to train, and what prototypes cost."""
+    said = []
+    for setting in settings:
+        teacher, student = (mean(setting.of(role), "parameters") for role in ("teacher", "student"))
+        sizes = f"{student / 1e6:.2f} M parameters, the teacher {teacher / 1e6:.2f} M"
+        parts = [f"{escape(setting.title)}: the student has {sizes}"]
+        if len(setting.costs):
+            passes = setting.costs.groupby("role")[["image_passes", "teacher_passes"]].mean().sum(axis=1)
+            ratio = passes.get("student", float("nan")) / passes.get("baseline", float("nan"))
+            parts.append(f"training it takes {ratio:.2f} times the baseline's image passes, the teacher's included")
+        said.append("; ".join(parts) + ".")
+        said += price_of_prototypes(setting.frame, setting.triple, setting.controls, setting.variant)
+    return said
+
+
+def picture(results: Path, setting: Setting) -> str:
+    """The first picture of a setting's page of top prototypes as a figure of markdown; empty where there is none."""
+    file = results / setting.study / "topk-0.svg"
+    if not file.is_file():
+        return ""
+    title = escape(setting.title)
+    return (
+        f":::{{figure}} studies/{setting.study}/topk-0.svg\n:name: fig-looks-{setting.study}\n"
+        f":alt: {option(f'A test image of {setting.title} with the prototypes that count most.')}\n\n"
+        f"{title}: a test image and the prototypes that count most in teacher, baseline and student. "
+        f"[More images](studies/{setting.study}/06_topk.ipynb), "
+        f"[prototypes](studies/{setting.study}/07_gallery.ipynb).\n:::"
+    )

@@ -1,0 +1,129 @@
+"""The settings: each triple of each study, where a claim is judged, as the result files have it.
+
+A study whose claims were judged by an earlier rule (no smallest effect of interest), or whose files are damaged, is
+left out.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from p2p.errors import UserError
+from p2p.evaluation.claims import CLAIMS
+from p2p.evaluation.results import read_csv
+from p2p.evaluation.rows import COLUMNS, without_threshold
+from p2p.study.checksums import check_file
+
+SHORT = {  # of the claims, as figures and tables of several settings name them
+    "pms": "PMS",
+    "ajs_quarter": "AJS",
+    "same_index": "same number",
+    "aap_quarter": "AAP nearer",
+    "top1_push": "after the push",
+    "top1": "tuned",
+    "top1_teacher_head": "teacher's head",
+}
+SIMILARITIES = tuple(claim.metric for claim in CLAIMS if claim.effect == "similarity")
+ACCURACIES = tuple(claim.metric for claim in CLAIMS if claim.effect == "accuracy")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One triple of one study.
+
+    Attributes:
+        study: Name of the study.
+        title: What pages call the setting.
+        images: What the images are.
+        triple: Name of the triple.
+        variant: Of the student.
+        controls: control: the role it was changed from.
+        frame: Metric rows (`p2p.evaluation.rows.COLUMNS`), all seeds.
+        claims: Rows of `claims.csv`.
+        budget: Rows of `budget.csv`; empty without.
+        costs: Rows of `costs.csv`; empty without.
+    """
+
+    study: str
+    title: str
+    images: str
+    triple: str
+    variant: str
+    controls: dict[str, str]
+    frame: pd.DataFrame
+    claims: pd.DataFrame
+    budget: pd.DataFrame
+    costs: pd.DataFrame
+
+    @property
+    def seeds(self) -> int:
+        return int(self.frame["seed"].nunique())
+
+    def of(self, role: str, stage: str = "tuned") -> pd.DataFrame:
+        """The rows of one role without a threshold (τ = ∞ counts as none); of a student those of its variant."""
+        rows = without_threshold(self.frame) if stage == "tuned" else self.frame[self.frame["stage"] == stage]
+        return rows[(rows["role"] == role) & (rows["variant"] == (self.variant if role == "student" else "paper"))]
+
+    def claim(self, metric: str) -> pd.Series | None:
+        """The row of one claim; None where it was not measured."""
+        rows = self.claims[(self.claims["metric"] == metric) & self.claims["difference"].notna()]
+        return None if rows.empty else rows.iloc[0]
+
+
+def read_settings(place: Path) -> list[Setting]:
+    """The settings of all studies that have a table, in the order of the studies.
+
+    Args:
+        place: Folder of the results.
+    """
+    found: list[tuple[float, str, list[Setting]]] = []
+    for path in place.glob("*/study.json"):
+        try:
+            facts = json.loads(check_file(path.parent, path.name).read_text(encoding="utf-8"))
+            found.append((float(facts["order"]), path.parent.name, _settings(path.parent, facts)))
+        except (UserError, OSError, ValueError, KeyError, TypeError):
+            continue  # the book says at the study's own place what is damaged
+    return [setting for *_, settings in sorted(found, key=lambda row: row[:2]) for setting in settings]
+
+
+def _settings(folder: Path, facts: dict[str, object]) -> list[Setting]:
+    def read(name: str, columns: Sequence[str], needed: bool = False) -> pd.DataFrame:
+        if not needed and not (folder / name).is_file():
+            return pd.DataFrame(columns=list(columns))
+        return read_csv(check_file(folder, name))
+
+    if not (folder / "claims.csv").is_file():  # not a study of networks, or not yet
+        return []
+    frame, claims = read("metrics.csv", COLUMNS, True), read("claims.csv", [], True)
+    if "delta" not in claims:
+        return []
+    budget, costs = read("budget.csv", ["triple"]), read("costs.csv", ["network"])
+    variants = frame.loc[frame["role"] == "student", "variant"]
+    controls = facts.get("controls") or {}
+    assert isinstance(controls, dict)
+    triples = list(frame["triple"].unique())
+    return [
+        Setting(
+            study=folder.name,
+            title=str(facts["title"]) if len(triples) == 1 else f"{facts['title']}, {triple}",
+            images=str(facts.get("images", "")),
+            triple=str(triple),
+            variant=str(facts.get("variant") or (variants.iloc[0] if len(variants) else "paper")),
+            controls=controls,
+            frame=frame[frame["triple"] == triple],
+            claims=claims[claims["setting"] == triple],
+            budget=budget[budget["triple"] == triple],
+            costs=costs,
+        )
+        for triple in triples
+    ]
+
+
+def mean(rows: pd.DataFrame, metric: str) -> float:
+    """Over seeds; nan without a row."""
+    return float(rows.loc[rows["metric"] == metric, "value"].mean())
