@@ -6,13 +6,18 @@ code on a server, is loaded even where it is off, and complains in the browser: 
 
 from __future__ import annotations
 
+import re
 from html import escape
 from typing import Any
+
+THEBE = re.compile(r'<script type="text/x-thebe-config">.*?</script>', re.S)
 
 
 def process(app: Any, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
     if "pagetitle" in context:
         context["pagetitle"] = escape(context["pagetitle"], quote=False)
+    if "body" in context:
+        context["body"] = THEBE.sub("", context["body"])
     for kind in ("script_files", "css_files"):
         context[kind] = [file for file in context.get(kind, []) if not _thebe(file)]
 
