@@ -1,0 +1,141 @@
+"""The pages of questions: which settings are read, what their sentences and tables say, what the figures draw."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from p2p.evaluation import across, questions
+from p2p.evaluation.claims import UNDECIDED, claims
+from p2p.evaluation.settings import ACCURACIES, SIMILARITIES, Setting, read_settings
+from p2p.figures import questions as drawn
+
+ODD = "<b>|x|</b> [x](y) $z$"
+VALUES = {  # by role: of every seed the same but for a hundredth of the seed
+    "teacher": {"top1": 0.9, "parameters": 2e6},
+    "baseline": {"top1": 0.7, "pms": 0.3, "pms_permuted": 0.2, "same_index": 0.0, "parameters": 1e6},
+    "student": {"top1": 0.8, "pms": 0.6, "pms_permuted": 0.2, "same_index": 0.5, "parameters": 1e6, "r2": 0.75},
+    "control": {"top1": 0.85, "pms": 0.6},
+}
+VALUES["student"] |= {"same_source_image": 0.25, "same_source_image_chance": 0.05}
+
+
+def metric_rows(seeds: int, triple: str = "a-b") -> pd.DataFrame:
+    rows = []
+    for seed in range(seeds):
+        for role, values in VALUES.items():
+            variant = "shared-push" if role == "control" else "paper"
+            for metric, value in values.items():
+                moved = value + 0.01 * seed * (role == "student") * (metric == "top1")
+                rows.append(("s", triple, role, variant, seed, "tuned", metric, None, moved))
+            rows.append(("s", triple, role, variant, seed, "push", "top1", None, values["top1"] - 0.1))
+    columns = ["study", "triple", "role", "variant", "seed", "stage", "metric", "tau", "value"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def write(folder: Path, title: str, order: int, frame: pd.DataFrame) -> Path:
+    folder.mkdir(parents=True)
+    facts = {"study": folder.name, "title": title, "order": order, "intro": "", "images": "drawn"}
+    facts |= {"controls": {"shared-push": "student"}}
+    (folder / "study.json").write_text(json.dumps(facts))
+    frame.to_csv(folder / "metrics.csv", index=False)
+    claims(frame).to_csv(folder / "claims.csv", index=False)
+    head = "run,network,role,variant,seed,image_passes,teacher_passes,hours,device,validation,test\n"
+    costs = ["b0,b,baseline,paper,0,1000,0,0.5,CPU,0.7,0.7", "s0,b,student,paper,0,1000,300,0.5,CPU,0.8,0.8"]
+    (folder / "costs.csv").write_text(head + "\n".join(costs) + "\n")
+    return folder
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> list[Setting]:
+    write(tmp_path / "two", "Two", 2, metric_rows(2))
+    write(tmp_path / "one", "One", 1, metric_rows(3))
+    return read_settings(tmp_path)
+
+
+def test_settings_are_in_the_order_of_studies_and_a_triple_each(tmp_path: Path, settings: list[Setting]) -> None:
+    assert [(setting.title, setting.seeds) for setting in settings] == [("One", 3), ("Two", 2)]
+    write(tmp_path / "pairs", "Pairs", 0, pd.concat([metric_rows(3), metric_rows(3, "c-d")]))
+    assert [setting.title for setting in read_settings(tmp_path)] == ["Pairs, a-b", "Pairs, c-d", "One", "Two"]
+
+
+@pytest.mark.parametrize("damage", ["claims.csv", "metrics.csv", "study.json", "an earlier rule"])
+def test_what_cannot_be_judged_is_left_out(tmp_path: Path, settings: list[Setting], damage: str) -> None:
+    if damage == "an earlier rule":
+        (tmp_path / "one" / "claims.csv").write_text("claim,setting,metric,n_seeds,verdict\nold,a-b,pms,3,reproduced\n")
+    else:
+        (tmp_path / "one" / damage).write_text("")
+    assert [setting.title for setting in read_settings(tmp_path)] == ["Two"]
+
+
+def test_a_verdict_is_told_with_its_number_and_its_settings(settings: list[Setting]) -> None:
+    corrected = (0.6 - 0.2) / 0.8 - (0.3 - 0.2) / 0.8
+    assert (
+        questions.told(settings, "pms", True)
+        == f"*supported* on One (+{corrected:.3f}); *inconclusive* on Two (+0.375)"
+    )
+    assert "3 seeds" in questions.told(settings, "pms") and "+0.375 to +0.375" in questions.told(settings, "pms")
+    assert questions.told(settings, "aap_quarter") == ""
+    assert questions.told(settings, "top1") == (
+        f"*{UNDECIDED}* on One (+0.110, +0.085 to +0.135, 3 seeds) and Two (+0.105, +0.041 to +0.169, 2 seeds)"
+    )
+
+
+def test_what_a_finding_is_headed_by_follows_from_the_verdicts(settings: list[Setting]) -> None:
+    said = questions.handed_over(settings[:1])
+    assert said.startswith("**The teacher's places are handed over.**") and "50 on One (trained alone: 0)" in said
+    assert questions.handed_over(settings).startswith("**The teacher's places are handed over in part.**")
+    assert questions.handed_over(settings[1:]).startswith("**That the teacher's places are handed over is not shown.**")
+    assert questions.more_accurate(settings).startswith("**That the student is more accurate is not decided.**")
+    said = questions.other_pictures(settings[:1])
+    assert "mostly another picture" in said and "25 % on One, where R² of the map is 0.75" in said
+
+
+def test_titles_are_text(tmp_path: Path) -> None:
+    write(tmp_path / "odd", ODD, 0, metric_rows(3))
+    (setting,) = read_settings(tmp_path)
+    found = [questions.handed_over([setting]), questions.more_accurate([setting]), questions.flatness(setting)]
+    found += questions.recipe_sentences([setting]) + questions.cost_sentences([setting])
+    assert len(found) == 5 and all(ODD not in text and r"\<b\>\|x\|" in text for text in found)
+    svg = drawn.forest([setting])
+    assert [text.get_text() for text in svg.legends[0].get_texts()][0] == ODD.replace("$", r"\$")
+
+
+def test_tables_hold_every_setting(settings: list[Setting]) -> None:
+    handed = across.handed_table(settings)
+    assert handed["network"].tolist() == ["student", "baseline"] * 2
+    assert handed["PMS"].tolist() == ["0.600 (0.600–0.600)", "0.300 (0.300–0.300)"] * 2
+    stages = across.stages_table(settings).set_index(["setting", "network"])
+    assert stages.loc[("One", "student"), "tuned"] == "0.810 (0.800–0.820)"
+    assert stages.loc[("Two", "teacher"), "after the push"] == "0.800 (0.800–0.800)"
+    judged = across.claims_table(settings, SIMILARITIES + ACCURACIES)
+    assert set(judged["setting"]) == {"One", "Two"} and "AAP nearer" not in set(judged["claim"])
+    assert judged[judged["claim"] == "tuned"]["verdict"].tolist() == [UNDECIDED] * 2
+    recipe = across.recipe_table(settings)
+    assert recipe["seeds"].tolist() == ["3", "2"] and recipe["top-1"].str.startswith("+0.04").all()
+    costs = across.costs_table(settings)
+    assert costs["of the teacher"].tolist() == ["–", "300"] * 2 and costs["parameters"].tolist() == ["1.00 M"] * 4
+
+
+def test_costs_and_controls_are_told(settings: list[Setting]) -> None:
+    assert questions.cost_sentences(settings[:1]) == [
+        "One: the student has 1.00 M parameters, the teacher 2.00 M; training it takes 1.30 times the baseline's image "
+        "passes, the teacher's included."
+    ]
+    (said,) = questions.recipe_sentences(settings[:1])
+    assert said.startswith("*shared-push* on One (3 seeds) moves top-1 by +0.040") and "PMS by +0.000" in said
+
+
+def test_a_forest_has_a_mark_for_each_measured_claim_hollow_where_undecided(settings: list[Setting]) -> None:
+    similar, accurate = drawn.forest(settings).axes
+    filled = [
+        [line.get_markerfacecolor() for line in ax.lines if line.get_marker() in drawn.SHAPES]
+        for ax in (similar, accurate)
+    ]
+    assert len(filled[0]) == 2 * 2 and "white" not in filled[0]  # PMS and same number of two settings
+    assert len(filled[1]) == 2 * 2 and set(filled[1]) == {"white"}  # after the push and tuned
+    assert drawn.effects(across.recipe_effects(settings)).axes
+    assert len(drawn.costs(settings).axes) == 2
