@@ -20,7 +20,7 @@ from studies import BookError, Study, find_studies, page_title, run_facts, run_t
 from p2p.study.pages import escape
 
 PARTS = {  # of the book, and their pages in reading order: files of book/, or notebooks 2x_<name>.py
-    "Understand": ("method", "glossary"),
+    "Understand": ("worked", "method", "glossary"),
     "Results": ("claims", "handed", "accuracy", "recipe", "looks", "cost", "schedule", "limits"),
     "Use it": ("howto", "built", "cluster"),
     "Reference": ("data", "reproductions", "api", "archive", "bibliography"),

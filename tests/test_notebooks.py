@@ -50,6 +50,7 @@ MODELS: dict[str, type[Strict]] = {
     "23_recipe": QuestionParams,
     "24_looks": QuestionParams,
     "25_cost": QuestionParams,
+    "26_worked": QuestionParams,
 }
 TINY = Study.model_validate(
     {

@@ -7,11 +7,14 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 
+from p2p import metrics
 from p2p.evaluation import across, questions
 from p2p.evaluation.claims import UNDECIDED, claims
 from p2p.evaluation.settings import ACCURACIES, SIMILARITIES, Setting, read_settings
 from p2p.figures import questions as drawn
+from p2p.figures import worked
 
 ODD = "<b>|x|</b> [x](y) $z$"
 VALUES = {  # by role: of every seed the same but for a hundredth of the seed
@@ -139,3 +142,21 @@ def test_a_forest_has_a_mark_for_each_measured_claim_hollow_where_undecided(sett
     assert len(filled[1]) == 2 * 2 and set(filled[1]) == {"white"}  # after the push and tuned
     assert drawn.effects(across.recipe_effects(settings)).axes
     assert len(drawn.costs(settings).axes) == 2
+
+
+def test_the_worked_example_counts_what_the_metrics_count() -> None:
+    example = worked.example()
+    image = torch.zeros(3, 50, 50, dtype=torch.uint8)
+    shares = []
+    for n in range(len(example.teacher.cells)):
+        title = worked.active_cells(image, example, n).axes[2].get_title()
+        mine, theirs = (set(table.cells[n].tolist()) for table in example)
+        assert title.startswith(f"{len(mine & theirs)} of {len(mine | theirs)} cells")
+        shares.append(len(mine & theirs) / len(mine | theirs))
+    assert metrics.ajs(*example, [float("inf")])[0] == pytest.approx(sum(shares) / len(shares))
+    ax = worked.count_matrix(example).axes[0]
+    shown = [[int(ax.texts[8 * i + j].get_text()) for j in range(8)] for i in range(8)]
+    cells_t, cells_s = example.teacher.cells, example.student.cells
+    assert shown == [[int((cells_t[:, i] == cells_s[:, j]).sum()) for j in range(8)] for i in range(8)]
+    framed = {(round(p.get_y() + 0.5), round(p.get_x() + 0.5)) for p in ax.patches}
+    assert len(framed) == 8 and {(2, 3), (3, 2)} <= framed  # two have changed places, and PMS finds them
