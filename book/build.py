@@ -57,6 +57,31 @@ def draw_pages(results: Path, out: Path, notebooks: Path = BOOK.parent / "notebo
         raise BookError(failed[0])
 
 
+# What the theme and Sphinx write and a screen reader stumbles over, and what is written in its place.
+PARAMETERS = re.compile(r"<dl>\n((?:<dd><em class=\"sig-param\">.*?</dd>\n)+)</dl>", re.S)
+SEARCH = 'search-button__button pst-js-only" title="Search"'
+MENDED = (
+    ('<summary aria-label="Toggle hidden content">', "<summary>"),  # it says "Show the code"
+    ('<summary><span class="toctree', '<summary aria-label="Pages below"><span class="toctree'),
+    (f'{SEARCH} aria-label="Search"', SEARCH),
+    ('data-mode="light" title="Light"', 'data-mode="light" aria-hidden="true"'),
+    ('data-mode="dark"  title="Dark"', 'data-mode="dark" aria-hidden="true"'),
+    ('data-mode="auto"  title="System Settings"', 'data-mode="auto" aria-hidden="true"'),
+    ('<figure class="align-default"', '<figure tabindex="0" class="align-default"'),  # it scrolls on a phone
+)
+
+
+def mend(page: str) -> str:
+    """The text of an HTML page with labels as they are shown, and lists that are lists."""
+    for before, after in MENDED:
+        page = page.replace(before, after)
+
+    def lines(found: re.Match[str]) -> str:
+        return '<div class="sig-params">\n' + re.sub("(</?)dd>", r"\1div>", found[1]) + "</div>"
+
+    return PARAMETERS.sub(lines, page)
+
+
 class Links(HTMLParser):
     """Collects `follows` (href of a) and `loads` (what the browser fetches by itself) of one page."""
 
@@ -122,6 +147,8 @@ def build(prose: Path, results: Path, output: Path, strict: bool = True) -> Path
         found = complaints[0] if complaints else f"it ended with exit code {process.returncode}"
         more = f" (and {len(complaints) - 1} more)" if len(complaints) > 1 else ""
         raise BookError(f"jupyter-book did not build the book: {found}{more}")
+    for page in html.rglob("*.html"):
+        page.write_text(mend(page.read_text(encoding="utf-8")), encoding="utf-8")
     faults = check_html(html)
     for fault in faults:
         print(f"book: {fault}", file=sys.stderr)

@@ -296,6 +296,15 @@ def test_tiny_book_builds_without_a_warning_and_every_link_leads_somewhere(
     ]
 
 
+def test_what_a_screen_reader_stumbles_over_is_mended() -> None:
+    one, two = '<em class="sig-param">a</em>,', '<em class="sig-param">b</em>'
+    page = f"<dl>\n<dd>{one}</dd>\n<dd>{two}</dd>\n</dl>\n<dl><dt>t</dt><dd>d</dd></dl>"
+    page += '<summary aria-label="Toggle hidden content">Show</summary><figure class="align-default" id="f">'
+    found, lines = build.mend(page), ['<div class="sig-params">', f"<div>{one}</div>", f"<div>{two}</div>"]
+    assert found.startswith("\n".join([*lines, "</div>\n<dl><dt>t</dt><dd>d</dd></dl><summary>Show</summary>"]))
+    assert found.endswith('<figure tabindex="0" class="align-default" id="f">')
+
+
 def test_warning_fails_a_strict_build(prose: Path, tmp_path: Path) -> None:
     (prose / "howto.md").write_text("# How to\n\n{ref}`nowhere`\n")
     assert (
