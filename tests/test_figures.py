@@ -129,7 +129,7 @@ def budget_rows() -> pd.DataFrame:
 
 
 def test_budget_curves_mark_the_passes_of_the_study() -> None:
-    figure = figures.budget_curves(budget_rows())
+    figure = figures.budget_curves({"A setting": budget_rows()})
     assert [ax.get_ylabel() for ax in figure.axes] == ["top-1 accuracy (test)", "R² of the add-on map", "PMS"]
     for ax in figure.axes:
         assert [tick.get_text() for tick in ax.get_xticklabels()] == ["3", "40", "80"]
@@ -152,10 +152,10 @@ def test_drawing_leaves_the_callers_settings_alone(images: ImageSet) -> None:
 def test_text_is_at_least_nine_points(images: ImageSet, runs: dict[str, Trained]) -> None:
     drawn = [
         figures.top_k_comparison(runs, images, images.pixels[0], 0, CLASSES, 2),
-        figures.tau_curves(metric_rows()),
+        figures.tau_curves({"A setting": metric_rows()}),
         figures.seed_dots(metric_rows()),
         figures.training_curves(history(), "run"),
-        figures.budget_curves(budget_rows()),
+        figures.budget_curves({"A setting": budget_rows()}),
     ]
     for figure in drawn:
         assert figure.get_size_inches()[0] == 8
@@ -296,7 +296,7 @@ def test_nearest_patches_are_in_order_with_the_matched_cell(images: ImageSet, ru
 
 
 def test_tau_curves_average_seeds_and_end_in_infinity() -> None:
-    figure = figures.tau_curves(metric_rows())
+    figure = figures.tau_curves({"A setting": metric_rows()})
     aap, ajs = figure.axes
     for ax in (aap, ajs):
         assert [t.get_text() for t in ax.get_xticklabels()] == ["0.1", "1", "∞"]
@@ -314,7 +314,7 @@ def test_tau_curves_average_seeds_and_end_in_infinity() -> None:
 
 def test_mixed_settings_are_refused_not_averaged() -> None:
     two = pd.concat([metric_rows(), metric_rows().assign(triple="c-d")])
-    for draw in (figures.tau_curves, figures.seed_dots):
+    for draw in (lambda rows: figures.tau_curves({"A setting": rows}), figures.seed_dots):
         with pytest.raises(UserError, match="'triple'.*a-b, c-d"):
             draw(two)
     with pytest.raises(UserError, match="no rows of pms"):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from p2p.evaluation.results import read_costs, read_evaluations, run_records, write_study
+from p2p.evaluation.results import read_evaluations, run_records, write_costs, write_study
 from p2p.evaluation.rows import COLUMNS, network_names, without_threshold
 from p2p.files import write_table
 from p2p.study.params import PageParams
@@ -80,7 +80,7 @@ def test_a_study_is_written_and_its_runs_may_then_go(tmp_path: Path, refuses) ->
     assert record["evaluations"] == {"t-s0": {"seed": 0}, "t-s1": {"seed": 1}} and list(record["runs"]) == ["a", "b"]
     facts = json.loads((out / "study.json").read_text())
     assert facts["runs"] == ["a", "b", "t-s0", "t-s1"] and facts["images"] == "synthetic birds"
-    assert set(facts) == {"study", "title", "order", "intro", "images", "runs"}
+    assert set(facts) == {"study", "title", "order", "intro", "images", "variant", "controls", "runs"}
     assert run_records(["a", "b"], tmp_path / "elsewhere", out) == records
     with refuses("'c'", "'s'", "train it first"):
         run_records(["a", "c"], place, out)
@@ -94,13 +94,10 @@ def test_names_of_all_runs() -> None:
 def test_costs_come_from_runs_or_from_what_they_left(tmp_path: Path, refuses) -> None:  # type: ignore[no-untyped-def]
     out, place = tmp_path / "s", tmp_path / "runs"
     with refuses("'s'", "train one first"):
-        read_costs(["a"], place, out)
+        write_costs(["a"], place, out)
     run(place, "a", 0), run(place, "b", 1, (5, 6, 20))
-    curves, costs = read_costs(["a", "b", "unfinished"], place, out)
-    assert curves.hours.tolist() == [0.5, 1.0, 0.5, 1.0, 1.5] and curves.run.tolist() == ["a"] * 2 + ["b"] * 3
+    costs = write_costs(["a", "b", "unfinished"], place, out)
     assert costs.image_passes.tolist() == [30, 20] and costs.test.tolist() == [0.7, 0.7]
     columns = ["run", "network", "role", "variant", "seed", "image_passes", "teacher_passes", "hours", "device"]
     assert list(costs) == [*columns, "validation", "test"]
-    again = read_costs(["a", "b"], tmp_path / "elsewhere", out)
-    pd.testing.assert_frame_equal(again[0], curves)
-    pd.testing.assert_frame_equal(again[1], costs)
+    pd.testing.assert_frame_equal(write_costs(["a", "b"], tmp_path / "elsewhere", out), costs)

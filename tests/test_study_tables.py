@@ -137,7 +137,7 @@ def test_claim_table_of_two_seeds_and_of_one() -> None:
     two = tables.claim_table(claims(study())).set_index("claim")
     accuracy = two.loc["it is more accurate"]
     assert accuracy[["triple", "seeds", "difference"]].tolist() == ["t", 2, "+0.150"]
-    assert accuracy["95 % interval"] == "-0.485 to +0.785" and accuracy["verdict"] == "not decided at this budget"
+    assert accuracy["95 % interval"] == "−0.485 to +0.785" and accuracy["verdict"] == "not decided at this budget"
     unmeasured = next(claim for claim in two.index if claim.endswith("(AJS)"))
     assert two.loc[unmeasured, ["seeds", "difference", "p (Holm)"]].tolist() == [0, "–", "–"]
     one = tables.claim_table(claims(study(seeds=1)))
@@ -148,52 +148,10 @@ def test_control_table() -> None:
     data = study(rows("control", "top1", 0.8, 0.8, variant="linear-teacher"))
     found = tables.control_table(control_effects(data, {"linear-teacher": "teacher"}))
     assert list(found) == ["triple", "control", "changed from", "top-1"]
-    assert found.iloc[0].tolist() == ["t", "linear-teacher", "teacher", "+0.000 (-0.635–+0.635)"]
+    assert found.iloc[0].tolist() == ["t", "linear-teacher", "teacher", "+0.000 (−0.635–+0.635)"]
     single = tables.control_table(control_effects(data[data.seed == 0], {"linear-teacher": "teacher"}))
     assert single["top-1"].tolist() == ["+0.050"]
     assert tables.control_table(control_effects(data, {})).empty
-
-
-def test_tau_table_is_of_one_student_and_has_a_dash_for_what_was_not_measured() -> None:
-    data = study(
-        rows("student", "ajs", 0.0, variant="mask", tau=inf), rows("student", "ajs", 0.0, tau=inf, stage="push")
-    )
-    found = tables.tau_table(tables.tau_rows(data, "t"), (0.1, inf)).set_index("")
-    assert list(found) == ["τ = 0.1", "τ = ∞"] and len(found) == 9
-    assert found.loc["AJS, baseline"].tolist() == ["0.00", "0.45"] and found.loc["AAP, teacher"].tolist() == [
-        "–",
-        "25.0",
-    ]
-    assert found.loc["AJS, student"].tolist() == ["–", "0.70"] and set(found.loc["AJS, second teacher"]) == {"–"}
-    assert set(tables.tau_table(tables.tau_rows(data, "other"), (inf,))["τ = ∞"]) == {"–"}
-
-
-def costs() -> pd.DataFrame:
-    lines = [
-        ("teacher", "paper", 0, 100, 0, 0.5),
-        ("teacher", "paper", 1, 300, 0, 0.7),
-        ("student", "paper", 0, 50, 40, 0.6),
-    ]
-    lines += [("control", "long", 0, 200, 0, 0.6), ("control", "long", 1, 600, 0, 0.9)]
-    found = pd.DataFrame(lines, columns=["role", "variant", "seed", "image_passes", "teacher_passes", "test"])
-    return found.assign(network="small", hours=0.25, validation=found.test, device="CPU")
-
-
-def test_cost_table() -> None:
-    found = tables.cost_table(costs()).set_index("network")
-    assert found.index.tolist() == ["teacher (small)", "student (small)", "control: long (small)"]
-    assert found.loc["teacher (small)"].tolist() == ["200", "–", "15.0 (15.0–15.0)", *["0.600 (0.500–0.700)"] * 2]
-    assert found.loc["student (small)"].tolist() == ["50", "40", "15.0", "0.600", "0.600"]
-
-
-def test_recipe_table() -> None:
-    found = tables.recipe_table(costs(), {"long": "teacher", "not there": "teacher"})
-    assert found.iloc[0].tolist() == ["long", "teacher", "2.00", *["+0.150 (-0.485–+0.785)"] * 2] and len(found) == 1
-    assert tables.recipe_table(costs()[lambda f: f.seed == 0], {"long": "teacher"})["top-1, test"].tolist() == [
-        "+0.100"
-    ]
-    other = costs().assign(network=["a", "a", "b", "b", "b"])
-    assert tables.recipe_table(other, {"long": "teacher"}).empty and tables.recipe_table(costs(), {}).empty
 
 
 # --------------------------------------------------------------------------------------------------------- sentences

@@ -56,6 +56,8 @@ def refuse_idle(study: Any) -> None:
             raise UserError(
                 f"control '{control.name}' names the seed {min(wrong)}; expected seeds of the study, {study.seeds}."
             )
+    if any(runs[evaluation.teacher_run].model == "linear" for evaluation in study.evaluations().values()):
+        raise UserError("a teacher of model 'linear' has no prototypes to teach; make it a control of the teacher.")
     for mine, other in _pairs(study, runs):
         if _work(mine) == _work(other):
             raise UserError(
@@ -72,6 +74,8 @@ def _refuse_idle_data(data: dict[str, Any]) -> None:
             raise UserError(
                 f"'{key}' is without effect on reader 'birds', which draws its images; remove it from 'data'."
             )
+        if birds and key == "allow_duplicates":
+            raise UserError(f"'{key}' is for images of your own, and 'reader' is birds; remove it from 'data'.")
         if key.startswith("bird_") and not birds:
             raise UserError(f"'{key}' is for reader 'birds' alone, and 'reader' is '{params.reader}'; correct one.")
 
@@ -93,5 +97,30 @@ def _pairs(study: Any, runs: dict[str, TrainParams]) -> Iterator[tuple[TrainPara
 
 def _work(run: TrainParams) -> dict[str, Any]:
     """What a run does, whatever it is called."""
-    named = {"run", "role", "variant"} | (set(LEAN) if run.schedule == "official" else set())
-    return run.model_dump(exclude=named)
+    return run.model_dump(exclude={"run", "role", "variant"} | idle_keys(run))
+
+
+def idle_keys(run: TrainParams) -> set[str]:
+    """Keys that change nothing in this run, whatever their value."""
+    lean = run.schedule == "lean"
+    idle = {"streaming", "warm_cache_gb"} | ({"official_epochs", "official_copies"} if lean else set(LEAN))
+    if lean and not run.warm_epochs:
+        idle |= {"warm_copies", "warm_losses"}
+    if not run.teacher_run:
+        idle |= {"warm_losses"}
+    if not run.distillation.get("global"):
+        idle |= {"global_norm"}
+    if not run.distillation.get("ppc"):
+        idle |= {"ppc_norm", "mask_source", "tau_train"}
+    if run.mask_source == "all":
+        idle |= {"tau_train"}
+    if run.model == "linear":
+        idle |= {
+            "prototypes_per_class",
+            "prototype_layer",
+            "prototype_init",
+            "push",
+            "lambda_cluster",
+            "lambda_separation",
+        }
+    return idle

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import re
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -280,7 +281,8 @@ def _hint(kind: str, given: Any) -> str:
     if kind == "bool_type" and str(given).lower() in ("yes", "no", "on", "off", "0", "1"):
         return ": write true or false"
     if kind in ("int_type", "float_type") and isinstance(given, str):
-        return ": write a number without quotes"
+        number = re.fullmatch(r"[-+]?\d+(\.\d*)?([eE][-+]?\d+)?", given.strip())
+        return ": write a number without quotes" if number else ": write a number such as 0.001 or 1e-3"
     return ": write it in quotes" if kind == "string_type" and isinstance(given, int | float) else ""
 
 

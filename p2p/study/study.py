@@ -48,6 +48,8 @@ class Triple(Strict):
         for part, keys in (("teacher", self.teacher), ("student", self.student)):
             if not isinstance(keys.get("network"), str):
                 raise ValueError(f"the {part} of triple '{self.name}' needs 'network', the name of its trunk")
+        if not all(self.budget.values()):
+            raise ValueError(f"'budget' of triple '{self.name}' has passes without seeds; name them, or remove it")
         if any(passes < 1 for passes in self.budget):
             raise ValueError(
                 f"'budget' of triple '{self.name}' has {min(self.budget)} joint passes; expected 1 or more"
@@ -101,23 +103,27 @@ class Study(Strict):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        lists = [self.seeds, *(one.seeds for one in self.triples), *(one.seeds for one in self.controls)]
-        for seeds in [*lists, *(seeds for triple in self.triples for seeds in triple.budget.values())]:
+        lists = {"'seeds'": self.seeds} | {f"'seeds' of control '{one.name}'": one.seeds for one in self.controls}
+        for one in self.triples:
+            lists |= {f"'seeds' of triple '{one.name}'": one.seeds}
+            lists |= {f"'budget' {passes} of triple '{one.name}'": seeds for passes, seeds in one.budget.items()}
+        for where, seeds in lists.items():
             if len(set(seeds)) < len(seeds):
-                raise ValueError(f"'seeds' names a seed twice: {seeds}; each is one run")
+                raise ValueError(f"{where} names a seed twice: {seeds}; each is one run")
         if len(self.effects) < 2:
             raise ValueError("'effects' needs both 'accuracy' and 'similarity'; leave it out for the defaults")
         for triple in self.triples:
             own = triple.seeds or self.seeds
-            wrong = (set(own) - set(self.seeds)) | (set().union(*triple.budget.values()) - set(own))
-            if wrong:
-                raise ValueError(
-                    f"triple '{triple.name}' names the seed {min(wrong)}; expected seeds of the study, "
-                    f"{self.seeds}, and in its 'budget' seeds of its own, {own}"
-                )
+            if wrong := set(own) - set(self.seeds):
+                raise ValueError(f"triple '{triple.name}' names the seed {min(wrong)}; the study has {self.seeds}")
+            if wrong := set().union(*triple.budget.values()) - set(own):
+                where = f"'budget' of triple '{triple.name}'"
+                raise ValueError(f"{where} names the seed {min(wrong)}; expected seeds that the triple has, {own}")
         names = [control.name for control in self.controls]
-        if len(set(names)) < len(names) or "random" in names:
-            raise ValueError(f"'controls' have the names {names}; each needs its own, and 'random' is the floor's")
+        if len(set(names)) < len(names) or {"random", "paper"} & set(names):
+            raise ValueError(
+                f"'controls' have the names {names}; each needs its own, not 'random', the floor's, or 'paper'"
+            )
         if self.use and self.use not in self.alternatives:
             have = ", ".join(self.alternatives) or "none"
             raise ValueError(f"'use' is '{self.use}'; expected one of the study's alternatives ({have}), or empty")
@@ -157,8 +163,12 @@ class Study(Strict):
             triple |= {part: shorten(triple[part]) for part in ("teacher", "student")} | {"seeds": [], "budget": {}}
         values["variants"] = {name: shorten(change) for name, change in self.variants.items()}
         for control in values["controls"]:
-            control["change"] = shorten(control["change"])
-        values |= {"study": f"{self.study}-rehearsal", "title": f"{self.title} (rehearsal)", "order": self.order + 100}
+            control |= {"change": shorten(control["change"]), "seeds": []}
+        values |= {
+            "study": f"{self.study}-rehearsal",
+            "title": f"{self.title} (rehearsal)",
+            "order": min(self.order + 100, 1000),
+        }
         values |= {"images": f"{self.images}, rehearsal", "seeds": self.seeds[:1]}
         return check(Study, values, f"rehearsal of study '{self.study}'")
 
