@@ -124,6 +124,16 @@ REFUSED = {
     "yes": ("{grid", "{augment: yes, grid", "'augment' is 'yes'", "true or false"),
     "number in quotes": ("{grid", "{lr_trunk: '1e-4', grid", "'lr_trunk'", "without quotes"),
     "linear student": ("", "variants: {paper: {}, x: {model: linear}}", "'linear'", "control"),
+    # what changes nothing, or would fail after training
+    "linear teacher": ("teacher: {network: small", "teacher: {network: small, model: linear", "'linear'", "to teach"),
+    "mask of a baseline": ("", "controls: [{name: x, of: baseline, change: {mask_source: student}}]", "trained twice"),
+    "memory as a control": ("", "controls: [{name: x, of: student, change: {warm_cache_gb: 1}}]", "trained twice"),
+    "control called paper": ("", "controls: [{name: paper, of: student, change: {push: shared}}]", "'paper'"),
+    "seed twice in a control": (
+        "", "controls: [{name: x, of: student, change: {push: shared}, seeds: [0, 0]}]", "'seeds' of control 'x'"
+    ),
+    "fraction as a number": ("{grid", "{lr_trunk: 1/1000, grid", "'lr_trunk'", "such as 0.001"),
+    "duplicates of birds": ("{reader", "{allow_duplicates: true, reader", "'allow_duplicates'"),
     # weights, images and networks
     "own network's ImageNet": (STUDENT, f"{STUDENT}, weights: imagenet", "'small_sixth'", "ImageNet"),
     "no such weights": (STUDENT, f"{STUDENT}, weights: gone.safetensors", "gone.safetensors", "P2P_WEIGHTS"),
