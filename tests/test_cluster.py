@@ -25,7 +25,7 @@ assert SPEC and SPEC.loader
 execute = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(execute)
 PROFILE = read_keys(ROOT / "profiles" / "slurm" / "config.yaml")
-SUBMITTED = {"data", "train", "evaluate", "table", "cost", "page"}
+SUBMITTED = {"data", "train", "evaluate", "table", "page"}
 STANDINS = {
     # The first training is lost before it does anything, like a job on a node that goes down.
     "sbatch": """#!/bin/bash
@@ -96,7 +96,7 @@ def test_dry_run_shows_every_job_and_what_it_asks_for(project: Path) -> None:
         for job in asked[rule]:
             assert {key: job.get(key) for key in wanted} == {key: str(value) for key, value in wanted.items()}
     assert all(int(job["gpu"]) == 1 for rule in ("train", "evaluate") for job in asked[rule])
-    assert not any("gpu" in job for rule in ("data", "table", "cost", "page", "book") for job in asked[rule])
+    assert not any("gpu" in job for rule in ("data", "table", "page", "book") for job in asked[rule])
 
 
 def test_the_profile_names_rules_of_the_snakefile_and_restarts(project: Path) -> None:

@@ -14,7 +14,7 @@ import test_results
 from nbformat.v4 import new_notebook
 
 from p2p.evaluation.mending import changed_inputs, damaged_files, mend_results, mend_runs
-from p2p.evaluation.results import read_costs, read_evaluations, run_records, write_study
+from p2p.evaluation.results import read_evaluations, run_records, write_costs, write_study
 from p2p.evaluation.runs import finish_run
 from p2p.files import run_lock, write_table
 from p2p.study.checksums import add_notebook, check_file, checksums, damaged, run_files, run_sums, seal
@@ -225,18 +225,14 @@ def test_readers_name_a_damaged_file(out, tmp_path, refuses) -> None:
     with refuses("provenance.json", "damaged"):
         run_records(["a"], tmp_path / "elsewhere", out)
     (tmp_path / "runs" / "a" / "run.json").write_text("[")
-    for read in (run_records, read_costs):
+    for read in (run_records, write_costs):
         with refuses("a/run.json", "damaged", "make study"):
             read(["a"], tmp_path / "runs", out)
-    (tmp_path / "runs" / "b" / "history.csv").write_text("")
-    with refuses("b/history.csv", "damaged"):
-        read_costs(["b"], tmp_path / "runs", out)
-    read_costs_of_old = tmp_path / "old"
-    read_costs_of_old.mkdir()
-    for name in ("passes.csv", "costs.csv"):
-        (read_costs_of_old / name).write_text("")
-    with refuses("passes.csv", "damaged"):
-        read_costs([], tmp_path / "runs", read_costs_of_old)
+    old = tmp_path / "old"
+    old.mkdir()
+    (old / "costs.csv").write_text("")
+    with refuses("costs.csv", "damaged"):
+        write_costs([], tmp_path / "runs", old)
 
 
 # --------------------------------------------------------------------------------------------- disks and `make study`

@@ -150,7 +150,7 @@ def test_headlines(tmp_path: Path) -> None:
 
 
 def test_the_time_is_that_of_recorded_jobs_or_said_to_be_unknown(tmp_path: Path) -> None:
-    file, counts = ROOT / "params" / "quick.yaml", {"data": 1, "train": 6, "evaluate": 2, "page": 5, "book": 1}
+    file, counts = ROOT / "params" / "quick.yaml", {"data": 1, "train": 6, "evaluate": 2, "page": 3, "book": 1}
     what, time_line = runner.plan(counts, {}, 2, file)
     assert what == "To run: the data page, 6 trainings, 2 evaluations, 3 pages, the book."
     assert time_line.startswith("Time: not known") and "a few minutes on two CPU cores" in time_line
