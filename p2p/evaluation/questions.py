@@ -145,11 +145,13 @@ def picture(results: Path, setting: Setting) -> str:
     file = results / setting.study / "topk-0.svg"
     if not file.is_file():
         return ""
-    title = escape(setting.title)
+    title, base = escape(setting.title), f"studies/{setting.study}"
+    names = {"06_topk": "More images", "07_gallery": "prototypes"}
+    there = [stem for stem in names if (results / setting.study / f"{stem}.ipynb").is_file()]  # not yet, or damaged
+    pages = [f"[{names[stem]}]({base}/{stem}.ipynb)" for stem in there]
     return (
         f":::{{figure}} studies/{setting.study}/topk-0.svg\n:name: fig-looks-{setting.study}\n"
         f":alt: {option(f'A test image of {setting.title} with the prototypes that count most.')}\n\n"
         f"{title}: a test image and the prototypes that count most in teacher, baseline and student. "
-        f"[More images](studies/{setting.study}/06_topk.ipynb), "
-        f"[prototypes](studies/{setting.study}/07_gallery.ipynb).\n:::"
+        f"{listed(pages)}.\n:::"
     )
