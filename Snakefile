@@ -36,6 +36,7 @@ NOTEBOOKS = [f"{OUT}/{page}.ipynb" for page in ["01_data", *PAGES]]
 NOTEBOOKS += [f"{OUT}/02_train-{run}.ipynb" for run in RUNS] + [f"{OUT}/03_evaluate-{e}.ipynb" for e in EVALUATIONS]
 TABLES = ["metrics.csv", "claims.csv", "table.md", "findings.md", "study.json"]
 TABLES += ["budget.csv"] if any(triple.budget for triple in STUDY.triples) else []
+BOOK_MODULES = {m for file in Path("book").glob("*.py") for m in modules_of(str(file), Path(workflow.basedir))}
 os.environ["P2P_PYTHON"] = sys.executable  # not in the commands: another folder is no reason to run again
 EXECUTE = "$P2P_PYTHON notebooks/execute.py"
 
@@ -155,8 +156,8 @@ rule book:  # its pages of questions are over all studies that there are
     input:
         NOTEBOOKS,
         [f"{OUT}/{name}" for name in [*TABLES, "provenance.json", "costs.csv"]],
-        "book/build.py", lambda w: modules_of("book/build.py", Path(workflow.basedir)), "book/_config.yml", "book/references.bib",
-        sorted(map(str, Path("book").glob("**/*.md"))),
+        sorted(BOOK_MODULES), "book/_config.yml", "book/references.bib",
+        sorted(str(path) for kind in ("*.md", "*.py", "_ext/*.py", "_static/*.*") for path in Path("book").glob(kind)),
         [step(path.stem) for path in sorted(Path("notebooks").glob("2?_*.py"))],
     output:
         "book/_build/html/index.html",

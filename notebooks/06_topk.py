@@ -104,4 +104,4 @@ display(Markdown(table(overlap_table(shares, k), caption, "tab-topk")))
 
 # %% tags=["remove-input"]
 record = provenance(params, torch.device("cpu"), time.perf_counter() - began)
-display(Markdown(provenance_box(record, "The runs behind this page have their own pages under *All runs*.")))
+display(Markdown(provenance_box(record, "The runs behind this page have their own pages in the *Archive*.")))

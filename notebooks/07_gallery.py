@@ -101,4 +101,4 @@ SVG(figures.svg(figures.nearest_patches(pictured["student"], tables["student"], 
 
 # %% tags=["remove-input"]
 record = provenance(params, torch.device("cpu"), time.perf_counter() - began)
-display(Markdown(provenance_box(record, "The runs behind this page have their own pages under *All runs*.")))
+display(Markdown(provenance_box(record, "The runs behind this page have their own pages in the *Archive*.")))

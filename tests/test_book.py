@@ -169,6 +169,13 @@ def test_schedule_page_sets_few_passes_beside_many(results: Path) -> None:
     assert cells[12:] == ["baseline", "40 (the study)", "–", "0.250", "0.250", "0.500"]
 
 
+def test_verdicts_by_an_earlier_rule_are_called_so(results: Path) -> None:
+    head = "claim,setting,metric,n_seeds,verdict\n"
+    (results / "quick" / "claims.csv").write_text(head + "old,a-b,pms,3,reproduced\n")
+    late, quick = studies.find_studies(results)[::-1]
+    assert pages.OUTDATED in pages.findings(quick) and pages.OUTDATED not in pages.findings(late)
+
+
 def test_every_claim_has_a_short_name() -> None:
     assert set(SHORT) == {claim.metric for claim in CLAIMS}
 

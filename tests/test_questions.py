@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -81,7 +82,7 @@ def test_a_verdict_is_told_with_its_number_and_its_settings(settings: list[Setti
         == f"*supported* on One (+{corrected:.3f}); *inconclusive* on Two (+0.375)"
     )
     assert "3 seeds" in questions.told(settings, "pms") and "+0.375 to +0.375" in questions.told(settings, "pms")
-    assert questions.told(settings, "aap_quarter") == ""
+    assert questions.told(settings, "aap_quarter") == "not measured"
     assert questions.told(settings, "top1") == (
         f"*{UNDECIDED}* on One (+0.110, +0.085 to +0.135, 3 seeds) and Two (+0.105, +0.041 to +0.169, 2 seeds)"
     )
@@ -95,6 +96,23 @@ def test_what_a_finding_is_headed_by_follows_from_the_verdicts(settings: list[Se
     assert questions.more_accurate(settings).startswith("**That the student is more accurate is not decided.**")
     said = questions.other_pictures(settings[:1])
     assert "mostly another picture" in said and "25 % on One, where R² of the map is 0.75" in said
+
+
+def test_what_was_not_measured_is_said_so(tmp_path: Path) -> None:
+    bare = metric_rows(3)
+    write(tmp_path / "bare", "Bare", 0, bare[bare["metric"].isin(["top1", "parameters"])])
+    (setting,) = read_settings(tmp_path)
+    assert "not measured" in questions.handed_over([setting]) and "nan" not in questions.handed_over([setting])
+    assert questions.other_pictures([setting]) == "**Which pictures a person is shown has not been measured.**"
+
+
+def test_more_passes_are_spoken_of_as_far_as_they_were_run(settings: list[Setting]) -> None:
+    rows = [("a-b", role, 40, seed, True) for role in ("baseline", "student") for seed in (0, 1)]
+    once = pd.DataFrame(rows, columns=["triple", "role", "passes", "seed", "chosen"])
+    twice = pd.concat([once, once.assign(passes=80, chosen=False)])
+    assert "no other budgets" in questions.flatness(settings[0])
+    assert "were not run" in questions.flatness(replace(settings[0], budget=once))
+    assert "run with 2 seeds, still move" in questions.flatness(replace(settings[0], budget=twice))
 
 
 def test_titles_are_text(tmp_path: Path) -> None:

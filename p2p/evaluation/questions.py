@@ -18,7 +18,7 @@ def listed(parts: Sequence[str]) -> str:
 
 
 def told(settings: Iterable[Setting], metric: str, brief: bool = False) -> str:
-    """Each verdict on a claim with the settings that have it, and their numbers; empty where none has been measured.
+    """Each verdict on a claim with the settings that have it, and their numbers; "not measured" where none has any.
 
     "*supported* on Drawn birds (+0.442, +0.248 to +0.635, 5 seeds); *inconclusive* on …"; brief, the difference alone.
     """
@@ -30,7 +30,7 @@ def told(settings: Iterable[Setting], metric: str, brief: bool = False) -> str:
             ends = f", {signed(row['low'])} to {signed(row['high'])}" if row["low"] == row["low"] else ""
             number = signed(row["difference"]) if brief else f"{signed(row['difference'])}{ends}{seeds}"
             by_verdict.setdefault(str(row["verdict"]), []).append(f"{escape(setting.title)} ({number})")
-    return "; ".join(f"*{verdict}* on {listed(parts)}" for verdict, parts in by_verdict.items())
+    return "; ".join(f"*{verdict}* on {listed(parts)}" for verdict, parts in by_verdict.items()) or "not measured"
 
 
 def judged(settings: Iterable[Setting], metrics: Sequence[str]) -> list[str]:
@@ -57,11 +57,12 @@ def handed_over(settings: Sequence[Setting], brief: bool = False) -> str:
         f"{100 * mean(s.of('student'), 'same_index'):.0f} on {escape(s.title)} "
         f"(trained alone: {100 * mean(s.of('baseline'), 'same_index'):.0f})"
         for s in settings
+        if s.claim("same_index") is not None
     ]
+    numbers = f" Of 100 prototypes of the student, so many pair with the teacher's of the same number: {listed(pairs)}."
     return (
         f"**{word}** Prototypes on the same places, image by image (PMS, corrected for chance): "
-        f"{told(settings, 'pms', brief)}. "
-        f"Of 100 prototypes of the student, so many pair with the teacher's of the same number: {listed(pairs)}."
+        f"{told(settings, 'pms', brief)}.{numbers if pairs else ''}"
     )
 
 
@@ -89,8 +90,10 @@ def other_pictures(settings: Sequence[Setting]) -> str:
         if share == share and r2 == r2:
             shares.append(share)
             parts.append(f"{100 * share:.0f} % on {escape(setting.title)}, where R² of the map is {r2:.2f}")
+    if not shares:
+        return "**Which pictures a person is shown has not been measured.**"
     mostly = "What a person is shown is mostly another picture than the teacher's."
-    word = mostly if shares and max(shares) < 0.5 else "What a person is shown is in part the teacher's own pictures."
+    word = mostly if max(shares) < 0.5 else "What a person is shown is in part the teacher's own pictures."
     return (
         f"**{word}** The student's prototype comes from the same training image as the teacher's of its number in "
         f"{listed(parts)}: the push replaces each prototype by the nearest patch of the student's own map."
@@ -103,7 +106,14 @@ def flatness(setting: Setting) -> str:
         return f"{escape(setting.title)}: no other budgets have been run, so nothing is known of more passes."
     if flat_budget(setting.frame, setting.variant):
         return f"{escape(setting.title)}: twice the passes move neither network's validation accuracy by a point."
-    return f"{escape(setting.title)}: twice the passes were not run, or still move a network by a point or more."
+    chosen = setting.budget.loc[setting.budget["chosen"], "passes"].max()
+    doubled = setting.budget[setting.budget["passes"] == 2 * chosen]
+    if doubled.empty:
+        return f"{escape(setting.title)}: twice the passes were not run, so nothing is known of them."
+    return (
+        f"{escape(setting.title)}: twice the passes, run with {doubled['seed'].nunique()} seeds, still move the "
+        "validation accuracy of a network by a point or more."
+    )
 
 
 def recipe_sentences(settings: Sequence[Setting]) -> list[str]:
@@ -131,9 +141,9 @@ def cost_sentences(settings: Sequence[Setting]) -> list[str]:
         teacher, student = (mean(setting.of(role), "parameters") for role in ("teacher", "student"))
         sizes = f"{student / 1e6:.2f} M parameters, the teacher {teacher / 1e6:.2f} M"
         parts = [f"{escape(setting.title)}: the student has {sizes}"]
-        if len(setting.costs):
+        if {"student", "baseline"} <= set(setting.costs["role"] if len(setting.costs) else ()):
             passes = setting.costs.groupby("role")[["image_passes", "teacher_passes"]].mean().sum(axis=1)
-            ratio = passes.get("student", float("nan")) / passes.get("baseline", float("nan"))
+            ratio = passes["student"] / passes["baseline"]
             parts.append(f"training it takes {ratio:.2f} times the baseline's image passes, the teacher's included")
         said.append("; ".join(parts) + ".")
         said += price_of_prototypes(setting.frame, setting.triple, setting.controls, setting.variant)
