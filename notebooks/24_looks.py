@@ -56,7 +56,7 @@ if settings:
 # %% [markdown]
 # ## In pictures
 #
-# The first of the test images that each study shows, with the prototypes that count most; test images are not chosen by hand.
+# The first of the test images that each study shows, with the prototypes most similar to them; test images are not chosen by hand.
 
 # %%
 for setting in settings:

@@ -91,7 +91,11 @@ def test_a_verdict_is_told_with_its_number_and_its_settings(settings: list[Setti
 def test_what_a_finding_is_headed_by_follows_from_the_verdicts(settings: list[Setting]) -> None:
     said = questions.handed_over(settings[:1])
     assert said.startswith("**The teacher's places are handed over.**") and "50 on One (trained alone: 0)" in said
-    assert questions.handed_over(settings).startswith("**The teacher's places are handed over in part.**")
+    assert questions.handed_over(settings).startswith(
+        "**The teacher's places are handed over.**"
+    )  # two seeds decide nothing
+    other = replace(settings[0], claims=settings[0].claims.assign(verdict="contradicted"))
+    assert questions.handed_over([settings[0], other]).startswith("**The teacher's places are handed over in part.**")
     assert questions.handed_over(settings[1:]).startswith("**That the teacher's places are handed over is not shown.**")
     assert questions.more_accurate(settings).startswith("**That the student is more accurate is not decided.**")
     said = questions.other_pictures(settings[:1])

@@ -34,9 +34,10 @@ def told(settings: Iterable[Setting], metric: str, brief: bool = False) -> str:
 
 
 def judged(settings: Iterable[Setting], metrics: Sequence[str]) -> list[str]:
-    """The verdicts of several settings on several claims."""
-    rows = (setting.claim(metric) for setting in settings for metric in metrics)
-    return [str(row["verdict"]) for row in rows if row is not None]
+    """The verdicts of several settings on several claims; of fewer than three seeds only where no other is."""
+    rows = [row for setting in settings for metric in metrics if (row := setting.claim(metric)) is not None]
+    enough = [row for row in rows if row["n_seeds"] >= 3]
+    return [str(row["verdict"]) for row in enough or rows]
 
 
 def head(verdicts: Sequence[str], all_of: str, some: str, none: str) -> str:
@@ -161,7 +162,7 @@ def picture(results: Path, setting: Setting) -> str:
     pages = [f"[{names[stem]}]({base}/{stem}.ipynb)" for stem in there]
     return (
         f":::{{figure}} studies/{setting.study}/topk-0.svg\n:name: fig-looks-{setting.study}\n"
-        f":alt: {option(f'A test image of {setting.title} with the prototypes that count most.')}\n\n"
-        f"{title}: a test image and the prototypes that count most in teacher, baseline and student. "
+        f":alt: {option(f'A test image of {setting.title} with the most similar prototypes.')}\n\n"
+        f"{title}: a test image and the most similar prototypes of teacher, baseline and student. "
         f"{listed(pages)}.\n:::"
     )
