@@ -156,8 +156,8 @@ def landing(studies: list[Study], drawn: Path) -> str:
         if study.runs and (study.folder / "topk-0.svg").is_file():
             alt = "One test image, and the most similar prototypes of teacher, baseline and student."
             told = (
-                f"One test image of *{escape(study.title)}* and the prototypes that teacher, baseline and student find in "
-                "it: training patches, the most similar first, with the place where each was found."
+                f"One test image of *{escape(study.title)}* and the prototypes that teacher, baseline and student "
+                "find in it: training patches, the most similar first, with the place where each was found."
             )
             opening = f":::{{figure}} studies/{study.name}/topk-0.svg\n:name: fig-landing\n:alt: {alt}"
             parts.append(f"{opening}\n\n{told}\n:::\n")
