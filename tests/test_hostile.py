@@ -126,7 +126,19 @@ REFUSED = {
     "linear student": ("", "variants: {paper: {}, x: {model: linear}}", "'linear'", "control"),
     # what changes nothing, or would fail after training
     "linear teacher": ("teacher: {network: small", "teacher: {network: small, model: linear", "'linear'", "to teach"),
-    "mask of a baseline": ("", "controls: [{name: x, of: baseline, change: {mask_source: student}}]", "trained twice"),
+    "mask of a baseline": ("", "controls: [{name: x, of: baseline, change: {mask_source: student}}]", "without effect"),
+    "losses in the recipe": ("{grid", "{push: shared, grid", "push 'shared'", "'variants'"),
+    "head of a baseline": ("", "controls: [{name: x, of: baseline, change: {head: teacher}}]", "'head'", "'variants'"),
+    "no losses": ("", "distillation: {}", "nothing of the teacher reaches", "student-a-b-paper-s0"),
+    "losses of weight 0": ("", "distillation: {global: 0, ppc: 0}", "nothing of the teacher reaches"),
+    "one triple, two names": (
+        "", "  - {name: c, teacher: {network: small}, student: {network: small_sixth}}", "'a-b' and 'c'", "twice"
+    ),
+    "copies of no warm passes": ("{grid", "{warm_copies: 3, grid", "'warm_copies' in the recipe", "without effect"),
+    "mask of all students": ("", "distillation: {global: 1}\nvariants: {paper: {tau_train: 5}}", "'tau_train'", "loss"),
+    "prototypes of a classifier": (
+        "", "controls: [{name: x, of: baseline, change: {model: linear, push: distinct}}]", "'push'", "ordinary"
+    ),
     "memory as a control": ("", "controls: [{name: x, of: student, change: {warm_cache_gb: 1}}]", "trained twice"),
     "control called paper": ("", "controls: [{name: paper, of: student, change: {push: shared}}]", "'paper'"),
     "seed twice in a control": (
@@ -239,7 +251,8 @@ def test_values_are_read_as_people_write_them(old, new, key, value, checked) -> 
         (changed("My birds", "Birds: mine"), ["not valid YAML", "line 2", "quotes"]),
         (STUDY.replace("  - ", "\t- "), ["not valid YAML", "line 8"]),
         (STUDY + "intro: !!python/object/apply:os.system [ls]", ["not valid YAML", "line 9"]),
-        (STUDY + "order: " + "1" * 5000, ["not valid YAML", "4300 digits"]),
+        (STUDY + "order: " + "1" * 5000, ["line 9", "400 digits"]),
+        (STUDY + "intro: a\0b", ["line 9", "control character"]),
         (STUDY + "? [a]\n: 1", ["no name of a key"]),
         (STUDY + "1: 2", ["unknown key 1"]),
         (STUDY.replace("images: synthetic birds\n", ""), ["'images' is required and missing"]),

@@ -158,7 +158,11 @@ def test_control_table() -> None:
 
 
 def test_findings_of_two_seeds() -> None:
-    data = study(rows("control", "top1", 0.9, 0.9, variant="linear-student"), rows("control", "top1", 0.1, variant="x"))
+    data = study(
+        rows("control", "top1", 0.9, 0.9, variant="linear-student"),
+        rows("control", "top1", 0.1, variant="x"),
+        rows("control", "projection_error", 0.0, variant="x"),  # which has prototypes, then
+    )
     controls = {"linear-student": "baseline", "linear-gone": "teacher", "x": "student"}
     text = findings.study_findings(data, claims(data), "birds", controls)
     assert "On birds, with t and 2 seeds, the student" in text

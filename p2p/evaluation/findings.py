@@ -53,7 +53,9 @@ def comparison(frame: pd.DataFrame, triple: str, images: str, variant: str = "pa
 def price_of_prototypes(
     frame: pd.DataFrame, triple: str, controls: dict[str, str], variant: str = "paper"
 ) -> list[str]:
-    """For each control that is an ordinary classifier (`linear…`), how much accuracy its prototypes cost its origin.
+    """For each control that is an ordinary classifier, how much accuracy prototypes cost the network it was made from.
+
+    A network has prototypes where its projection error was measured.
 
     Args:
         frame: Metric rows of a study, all seeds.
@@ -62,10 +64,12 @@ def price_of_prototypes(
         variant: Of the student.
     """
     tuned, lines = without_threshold(frame), []
-    rows = tuned[(tuned["triple"] == triple) & (tuned["metric"] == "top1")]
+    own_rows = tuned[tuned["triple"] == triple]
+    with_prototypes = set(own_rows.loc[own_rows["metric"] == "projection_error", "variant"])
+    rows = own_rows[own_rows["metric"] == "top1"]
     for control, origin in controls.items():
         changed, own = rows.loc[rows["variant"] == control, "value"], network(rows, origin, variant)["value"]
-        if control.startswith("linear") and len(changed) and len(own):
+        if control not in with_prototypes and len(changed) and len(own):
             trunk = "teacher" if origin == "teacher" else "student"
             cost = 100 * (changed.mean() - own.mean())
             lines.append(

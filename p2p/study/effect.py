@@ -11,6 +11,7 @@ from p2p.study.params import DataParams, TrainParams, check
 TAKEN = ("audit", "failed", "search", "speed")  # folders of results/ and runs/ that are no study's
 ENDINGS = ("-rehearsal", "-search")
 LEAN = ("warm_epochs", "joint_epochs", "rounds")  # of the lean schedule alone
+ANY = {"streaming", "warm_cache_gb"}  # change no number, and may stand anywhere
 
 
 def refuse_idle(study: Any) -> None:
@@ -35,16 +36,30 @@ def refuse_idle(study: Any) -> None:
         if all(key in keys for keys in networks):
             raise UserError(f"'{key}' in the recipe is without effect: every network has its own; remove it there.")
     runs = study.runs()
-    schedules = {run.schedule for run in runs.values()}
-    for key in study.recipe:
-        only = {"lean" if key in LEAN else "official" if key.startswith("official_") else ""} - {""}
-        if only and not only & schedules:
-            raise UserError(f"'{key}' in the recipe is without effect: no network has the schedule {only.pop()}.")
+    for place, keys, takers in _places(study, runs):
+        for key in keys:
+            if takers and all(key in idle_keys(run) - ANY for run in takers):
+                raise UserError(f"'{key}' in {place} is without effect: {_why_idle(key)}; remove it there.")
     for run in runs.values():
         if run.weights_missing and run.weights in ("none", "imagenet"):
             raise UserError(
                 f"'weights_missing' of run '{run.run}' is without effect: its weights are '{run.weights}' and no file; "
                 "remove it."
+            )
+    for run in runs.values():
+        taught = any(run.distillation.values()) or run.head != "own" or run.push == "shared"
+        if run.teacher_run and not taught:
+            raise UserError(
+                f"nothing of the teacher reaches run '{run.run}', which would be a baseline: expected a weight above 0 "
+                "in 'distillation', a 'head' of the teacher, or push 'shared'."
+            )
+    by_content: dict[str, str] = {}
+    for triple in study.triples:
+        first = by_content.setdefault(repr((triple.teacher, triple.student)), triple.name)
+        if first != triple.name:
+            raise UserError(
+                f"triples '{first}' and '{triple.name}' have the same teacher and student, and would be trained twice; "
+                "change one of them, or remove it."
             )
     for control in study.controls:
         if not any(run.role == "control" and run.variant == control.name for run in runs.values()):
@@ -78,6 +93,41 @@ def _refuse_idle_data(data: dict[str, Any]) -> None:
             raise UserError(f"'{key}' is for images of your own, and 'reader' is birds; remove it from 'data'.")
         if key.startswith("bird_") and not birds:
             raise UserError(f"'{key}' is for reader 'birds' alone, and 'reader' is '{params.reader}'; correct one.")
+
+
+def _places(study: Any, runs: dict[str, TrainParams]) -> Iterator[tuple[str, dict[str, Any], list[TrainParams]]]:
+    """Each place of the study file that holds keys of runs, and the runs that take them from there."""
+    yield "the recipe", study.recipe, list(runs.values())
+    for evaluation in study.evaluations().values():
+        triple = next(one for one in study.triples if one.name == evaluation.triple)
+        students = {name: runs[run] for name, run in evaluation.student_runs.items()}
+        controls = {name: runs[run] for name, run in evaluation.control_runs.items()}
+        of = {control.name: control.of for control in study.controls}
+        teachers = [runs[evaluation.teacher_run], *(run for name, run in controls.items() if of[name] == "teacher")]
+        others = [run for name, run in controls.items() if of[name] != "teacher"]
+        yield f"the teacher of triple '{triple.name}'", triple.teacher, teachers
+        yield (
+            f"the student of triple '{triple.name}'",
+            triple.student,
+            [runs[evaluation.baseline_run], *students.values(), *others],
+        )
+        for name, change in study.variants.items():
+            yield f"variant '{name}'", change, [students[name]]
+        for control in study.controls:
+            yield f"control '{control.name}'", control.change, [r for n, r in controls.items() if n == control.name]
+
+
+def _why_idle(key: str) -> str:
+    """In what runs the key would count."""
+    if key in LEAN:
+        return "no network there has the schedule lean"
+    if key.startswith("official_"):
+        return "no network there has the schedule official"
+    if key in ("warm_copies", "warm_losses"):
+        return "no network there has warm passes that use it"
+    if key in ("global_norm", "ppc_norm", "mask_source", "tau_train"):
+        return "no network there has the loss, or the mask, that it is about"
+    return "an ordinary classifier has no prototypes"
 
 
 def _pairs(study: Any, runs: dict[str, TrainParams]) -> Iterator[tuple[TrainParams, TrainParams]]:

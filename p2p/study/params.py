@@ -163,12 +163,18 @@ class TrainParams(DataParams):
         if self.role == "student" and not self.teacher_run:
             raise ValueError("role 'student' needs 'teacher_run', the run that teaches it")
         if not self.teacher_run and (self.distillation or self.head != "own"):
-            raise ValueError("'distillation' and 'head' need 'teacher_run', the run that teaches")
+            raise ValueError(
+                "'distillation' and 'head' need 'teacher_run', the run that teaches, which only students have: put "
+                "them under 'variants' or a control of the student, not where teacher and baseline take them too"
+            )
         negative = [name for name, weight in self.distillation.items() if weight < 0]
         if negative:
             raise ValueError(f"'distillation' gives '{negative[0]}' a weight below 0; expected 0 or more")
         if self.push == "shared" and not self.teacher_run:
-            raise ValueError("push 'shared' takes the source patches of a teacher: it needs 'teacher_run'")
+            raise ValueError(
+                "push 'shared' takes the source patches of a teacher: it needs 'teacher_run', which only students "
+                "have: put it under 'variants' or a control of the student"
+            )
         if self.model == "linear" and self.teacher_run:
             raise ValueError(
                 "model 'linear' has no prototypes to teach: give it to a control of teacher or baseline, which has no "

@@ -14,6 +14,7 @@ from ruamel.yaml.error import MarkedYAMLError, ReusedAnchorWarning, YAMLError
 from p2p.errors import UserError, reason, shown
 
 MOST_BYTES, MOST_VALUES, MOST_LEVELS = 2**20, 100_000, 20  # far above any study; aliases can multiply a short file
+RAW = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|[0-9]{400}")  # what the reader of YAML names no line for
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")  # in no name, title or path
 
 
@@ -36,6 +37,10 @@ def read_keys(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} is not UTF-8 in line {line}; save it as UTF-8.") from None
     if len(content) > MOST_BYTES:
         raise UserError(f"{path} has {len(content):,} bytes, too many for such a file; give one as params/quick.yaml.")
+    if found := RAW.search(text):
+        line, what = text.count("\n", 0, found.start()) + 1, found[0]
+        told = "a number of 400 digits or more" if len(what) > 1 else f"a control character, {shown(what)}"
+        raise UserError(f"{path} holds {told} in line {line}; remove it.")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ReusedAnchorWarning)
