@@ -14,6 +14,9 @@ CORES  ?= all
 SIZE   ?= 224
 THREADS ?= 2
 TESTS  ?=
+RUN    ?=
+IMAGE  ?=
+OUT    ?=
 GPUS   ?= $(shell nvidia-smi -L 2>/dev/null | wc -l)
 RUNS_PER_GPU ?= 1
 PROFILE ?=
@@ -26,7 +29,7 @@ UV     := uv>=0.9,<1
 PIP     = $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data study search test check lab book bench peers speed clean lock schema
+.PHONY: help setup data study search explain test check lab book bench peers speed clean lock schema
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 14
@@ -50,13 +53,16 @@ setup: .venv/.ready
 	install -e .
 	@touch $@
 
-data study lab speed search: export P2P_DATA ?= $(CURDIR)/data
+data study lab speed search explain: export P2P_DATA ?= $(CURDIR)/data
 data: setup ## photographs: download CUB, check CUB and Cars in P2P_DATA (default ./data), decode them (SIZE=224)
 	@$(BIN)/python -m p2p.data.download $(SETS) --root "$(P2P_DATA)" $(if $(SIZE),--size $(SIZE)) $(if $(URL),--url "$(URL)")
 
 study: setup ## train, measure and picture a study (STUDY=quick), then build the book
 	@$(BIN)/python notebooks/execute.py --check params/$(STUDY).yaml --prepare $(SHAPE) $(if $(PROFILE),--elsewhere)
 	@$(BIN)/python notebooks/run.py params/$(STUDY).yaml $(SHAPE) -- $(WHERE)
+
+explain: setup ## why a network decides as it does: RUN=runs/quick/… IMAGE=photo.jpg, or a folder of photographs (OUT=…)
+	@$(BIN)/python -m p2p.figures.explain "$(RUN)" "$(IMAGE)" $(if $(OUT),--out "$(OUT)")
 
 search: setup ## try recipes for a study on validation images alone: the trials of params/search/STUDY.yaml
 	@$(BIN)/python -m p2p.evaluation.search $(STUDY)

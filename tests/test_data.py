@@ -231,8 +231,8 @@ def test_missing_roots(reader: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_cache_is_read_back_and_keyed_by_the_files(cub: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     decoded: list[Path] = []
-    frame = decode._frame
-    monkeypatch.setattr(decode, "_frame", lambda path, *rest: decoded.append(path) or frame(path, *rest))
+    frame = decode.read_frame
+    monkeypatch.setattr(decode, "read_frame", lambda path, *rest: decoded.append(path) or frame(path, *rest))
     first = load_images(parameters("cub", cub))
     pixels = first.pixels.clone()
     assert len(decoded) == 18

@@ -146,7 +146,7 @@ def _decode_into(path: Path, header: dict[str, Any], listing: Listing) -> None:
 
     def look(job: tuple[str, list[float] | None]) -> tuple[bytes, tuple[int, ...], int, bytes] | UserError:
         try:
-            pixels, window, note = _frame(listing.folder / job[0], job[1], listing.crop, shape[-1])
+            pixels, window, note = read_frame(listing.folder / job[0], job[1], listing.crop, shape[-1])
         except UserError as error:
             return error
         content = pixels.tobytes()
@@ -186,7 +186,7 @@ def survey(listing: Listing) -> tuple[np.ndarray, list[str]]:
 
     def look(job: tuple[str, list[float] | None]) -> tuple[tuple[float, ...], str]:
         try:
-            return _frame(listing.folder / job[0], job[1], listing.crop, 1)[1], ""
+            return read_frame(listing.folder / job[0], job[1], listing.crop, 1)[1], ""
         except UserError as error:
             return (np.nan,) * 4, str(error)
 
@@ -197,13 +197,13 @@ def survey(listing: Listing) -> tuple[np.ndarray, list[str]]:
     return np.array([window for window, _ in seen]).reshape(-1, 4), [text for _, text in seen if text]
 
 
-def _frame(path: Path, box: list[float] | None, crop: bool, size: int) -> tuple[np.ndarray, tuple[int, ...], int]:
+def read_frame(path: Path, box: list[float] | None, crop: bool, size: int) -> tuple[np.ndarray, tuple[int, ...], int]:
     """One image as (3, size, size) uint8, the window (x0, y0, x1, y1) of the source that it shows, and its note."""
     try:
         with Image.open(path, formats=formats()) as file:
             # boxes count stored pixels, so only images without boxes may be turned upright
             deep = any(re.search(";16[BLN]", str(tile[3])) for tile in getattr(file, "tile", ()))
-            image, note = _rgb(ImageOps.exif_transpose(file) if box is None else file, deep)
+            image, note = to_rgb(ImageOps.exif_transpose(file) if box is None else file, deep)
             if file.format not in ("MPO", "PSD") and getattr(file, "is_animated", False):  # previews, layers
                 note |= 2
     except Image.DecompressionBombError as error:
@@ -230,7 +230,7 @@ def _frame(path: Path, box: list[float] | None, crop: bool, size: int) -> tuple[
     return frame, window, note
 
 
-def _rgb(image: Image.Image, deep: bool) -> tuple[Image.Image, int]:
+def to_rgb(image: Image.Image, deep: bool) -> tuple[Image.Image, int]:
     """An image in eight bits a colour, and its note: deep grey scaled by its range, what is transparent on white.
 
     Raises:

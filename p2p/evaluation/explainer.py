@@ -1,0 +1,160 @@
+"""From a run's folder and an image to an explanation; `p2p.explain` is this with pictures."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from p2p.data.images import ImageSet, load_images
+from p2p.data.photo import read_photo
+from p2p.errors import UserError
+from p2p.evaluation.contributions import contributions, top
+from p2p.evaluation.explanation import USUAL, Evidence, Explanation
+from p2p.evaluation.runs import Trained, check_inputs, load_run
+from p2p.networks import ProtoNet, distance_map
+from p2p.responses import ResponseTable, spans
+
+Kind = TypeVar("Kind", bound=Explanation)
+
+
+class Explainer(Generic[Kind]):
+    """A run, and its teacher where that lies beside it, loaded once to explain any number of images.
+
+    Args:
+        run: Folder of a finished run, runs/<study>/<run>.
+        kind: What explanations are made as: `Explanation`, or a subclass of it.
+        images: The run's data set, all splits, where it has been loaded before.
+
+    Raises:
+        UserError: There is no such run, it is of a network without prototypes, or its images are gone or others.
+    """
+
+    def __init__(self, run: Path | str, kind: type[Kind], images: ImageSet | None = None) -> None:
+        folder = Path(run)
+        self.trained, self.kind = _load(folder), kind
+        self.images = images or load_images(self.trained.params.model_copy(update={"device": "cpu"}))
+        self.limit = usual_distance(folder)
+        self.teacher: Explainer[Kind] | None = None
+        taught = self.trained.params.teacher_run
+        if taught and (folder.parent / taught / "network.safetensors").is_file():
+            self.teacher = Explainer(folder.parent / taught, kind, self.images)
+        check_inputs([one.trained for one in (self, self.teacher) if one], self.images)
+        self._train = (self.images.split == 0).nonzero()[:, 0]
+        _check_sources(self.trained, self.images.labels[self._train])
+
+    def explain(self, image: Path | str | Image.Image | Tensor, name: str = "", k: int = 5) -> Kind:
+        """What the network says of one image.
+
+        Args:
+            image: A file, an opened image, or (3, S, S) uint8 at the run's own size.
+            name: What to call it; empty: the file's name.
+            k: So many prototypes, those that count most, are told one by one.
+
+        Raises:
+            UserError: It is no image that can be read.
+        """
+        size = self.trained.params.size
+        if not isinstance(image, Tensor):
+            name = name or ("image" if isinstance(image, Image.Image) else Path(image).name)
+            image = read_photo(image, size)
+        own = self._explain(image, name or "image", k)
+        return replace(own, teacher=self.teacher._explain(image, own.name, k)) if self.teacher else own
+
+    @torch.inference_mode()
+    def _explain(self, image: Tensor, name: str, k: int) -> Kind:
+        network, found, params = self.trained.network, self.trained.projection, self.trained.params
+        assert isinstance(network, ProtoNet) and found is not None  # `_load` let no other pass
+        out, decision = network(image[None]), network.decision.weight
+        similarities = network.layer.similarity(out.distances)  # (1, P)
+        logits = (similarities.double() @ decision.double().T)[0]
+        values = contributions(similarities, decision, logits.argmax()[None])
+        chosen = top(values, min(k, values.shape[1]))[1][0].tolist()
+        maps = network.layer.similarity(distance_map(out.z, out.prototypes[chosen])[0])
+        width, label = maps.shape[2], int(logits.argmax())
+        evidence = []
+        for similar, j in zip(maps, chosen, strict=True):
+            source = int(self._train[found.images[j]])
+            cell, source_cell = (divmod(int(one), width) for one in (out.cells[0, j], found.cells[j]))
+            evidence.append(
+                Evidence(
+                    prototype=j,
+                    label=int(network.own[:, j].float().argmax()),
+                    similarity=float(similarities[0, j]),
+                    distance=float(out.distances[0, j]),
+                    weight=float(decision[label, j]),
+                    contribution=float(values[0, j]),
+                    cell=cell,
+                    source_cell=source_cell,
+                    source_name=self.images.names[source],
+                    source=self.images.pixels[source].clone(),
+                    similarities=similar,
+                )
+            )
+        return self.kind(
+            run=params.run,
+            role=params.role,
+            study=params.study,
+            name=name,
+            image=image,
+            classes=self.images.classes,
+            logits=logits,
+            contributions=values[0],
+            evidence=tuple(evidence),
+            nearest=float(out.distances.min()),
+            limit=self.limit,
+        )
+
+
+def usual_distance(folder: Path) -> float:
+    """How far, at most, an ordinary image is from its nearest prototype, squared L2.
+
+    Of each image of the run's own test set the distance of the nearest prototype is in its response table; this is the
+    99 % quantile, of fewer than a hundred images the largest. Training images would tell less: the prototypes are
+    patches of them, so any new image lies farther away.
+
+    Args:
+        folder: Of a finished run.
+
+    Raises:
+        UserError: Its response table is missing or damaged.
+    """
+    table = ResponseTable.load(folder / "responses.safetensors")
+    nearest = torch.cat([table.distances[span].amin(1) for span in spans(*table.distances.shape)])
+    return float(torch.quantile(nearest.double(), USUAL, interpolation="higher"))
+
+
+def _load(folder: Path) -> Trained:
+    """A run that can explain; what else a user may have named is told apart."""
+    if not folder.is_dir():
+        there = sorted(path.parent.name for path in folder.parent.glob("*/network.safetensors"))
+        hint = f"; {folder.parent} holds {', '.join(there[:6])}{' …' if len(there) > 6 else ''}" if there else ""
+        raise UserError(f"There is no run {folder}: expected a folder such as runs/quick/teacher-small-s0{hint}.")
+    if not (folder / "network.safetensors").is_file():
+        inside = sorted(path.parent.name for path in folder.glob("*/network.safetensors"))
+        if inside:
+            raise UserError(f"{folder} holds several runs; name one of them, such as {folder / inside[0]}.")
+        raise UserError(f"{folder} holds no finished run; finish it first (make study), or name another folder.")
+    trained = load_run(folder)
+    if not isinstance(trained.network, ProtoNet):
+        raise UserError(
+            f"Run '{trained.params.run}' is an ordinary classifier (model 'linear') and has no prototypes to explain "
+            "with; choose a run of model 'protopnet'."
+        )
+    return trained
+
+
+def _check_sources(trained: Trained, labels: Tensor) -> None:
+    """Refuse training images (labels (N,)) of which the prototypes cannot be patches."""
+    found, network = trained.projection, trained.network
+    assert found is not None and isinstance(network, ProtoNet)
+    own = network.own.float().argmax(0)
+    if int(found.images.max()) >= len(labels) or not torch.equal(labels[found.images], own):
+        raise UserError(
+            f"The training images that are here are not those of run '{trained.params.run}'; give its data set back, "
+            "or train it again (make study)."
+        )

@@ -1,0 +1,171 @@
+"""What a network says of one image, and why: the prototypes that decided, in numbers and in plain words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+USUAL = 0.99  # of a run's own test images; the nearest prototype of an unusual image lies farther away than theirs
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One prototype's part in the decision.
+
+    Attributes:
+        prototype: Its number.
+        label: Its class.
+        similarity, distance: At the nearest cell; distance is squared L2.
+        weight: Of the decision layer, for the predicted class.
+        contribution: similarity · weight, what it adds to the logit.
+        cell: (row, column), from 0, of the nearest cell of the image's grid.
+        source_cell: Likewise, of the training patch that the prototype is.
+        source_name: The training image of that patch.
+        source: (3, S, S) uint8, that image.
+        similarities: (H, W), of every cell of the image to the prototype.
+    """
+
+    prototype: int
+    label: int
+    similarity: float
+    distance: float
+    weight: float
+    contribution: float
+    cell: tuple[int, int]
+    source_cell: tuple[int, int]
+    source_name: str
+    source: Tensor
+    similarities: Tensor
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """One image, explained by one network.
+
+    Attributes:
+        run, role, study: Of the network.
+        name: Of the image.
+        image: (3, S, S) uint8, as the network got it.
+        classes: K names.
+        logits: (K,) float64.
+        contributions: (P,) float64, what each prototype adds to the predicted class's logit; their sum is that logit.
+        evidence: The prototypes that count most, largest contribution first.
+        nearest: Smallest distance of any prototype to any cell, squared L2.
+        limit: Largest such distance that is usual, see `p2p.evaluation.explainer.usual_distance`.
+        teacher: The same image, explained by the network's teacher; None where it has none or that is not there.
+    """
+
+    run: str
+    role: str
+    study: str
+    name: str
+    image: Tensor
+    classes: tuple[str, ...]
+    logits: Tensor
+    contributions: Tensor
+    evidence: tuple[Evidence, ...]
+    nearest: float
+    limit: float
+    teacher: Explanation | None = None
+
+    @property
+    def predicted(self) -> int:
+        return int(self.logits.argmax())
+
+    @property
+    def logit(self) -> float:
+        return float(self.logits.max())
+
+    @property
+    def probabilities(self) -> Tensor:
+        """(K,) softmax of the logits."""
+        return torch.softmax(self.logits, 0)
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        height, width = self.evidence[0].similarities.shape
+        return int(height), int(width)
+
+    def best(self, count: int = 3) -> list[tuple[str, float, float]]:
+        """The likeliest classes: name, logit, probability (0 to 1)."""
+        order = self.logits.argsort(descending=True)[:count].tolist()
+        return [(plain(self.classes[k]), float(self.logits[k]), float(self.probabilities[k])) for k in order]
+
+    @property
+    def rest(self) -> tuple[int, float, float]:
+        """Of the prototypes that are not in `evidence`: how many, what speaks for the class, what against it."""
+        others = self.contributions.clone()
+        others[[one.prototype for one in self.evidence]] = 0
+        gain, loss = others.clamp(min=0).sum(), others.clamp(max=0).sum()
+        return len(others) - len(self.evidence), float(gain), float(loss)
+
+    def steps(self) -> list[tuple[str, float, float]]:
+        """How the contributions add up to the logit: what it is, from where, to where; the last ends at the logit."""
+        count, gain, loss = self.rest
+        parts = [(f"{rank}: no. {one.prototype}", one.contribution) for rank, one in enumerate(self.evidence, 1)]
+        parts += [(f"{count} others, for", gain), (f"{count} others, against", loss)] if count else []
+        ends = torch.tensor([0.0, *(value for _, value in parts)], dtype=torch.float64).cumsum(0).tolist()
+        return [(label, ends[i], ends[i + 1]) for i, (label, _) in enumerate(parts)]
+
+    def share(self, contribution: float) -> str:
+        """A contribution as a share of the logit, "37 %"; empty where the logit is not above zero."""
+        return f"{100 * contribution / self.logit:.0f} %" if self.logit > 0 else ""
+
+    @property
+    def warning(self) -> str:
+        """A sentence where nothing in the image resembles any prototype; else empty."""
+        if self.nearest <= self.limit + 1e-4:  # the ε of similarities: a smaller difference is rounding
+            return ""
+        return (
+            f"Nothing in this image resembles any prototype of {self.run}: the nearest is at a squared distance of "
+            f"{self.nearest:.3g}, and of the images of its own test set {100 * USUAL:.0f} % come nearer than "
+            f"{self.limit:.3g}; do not rely on this explanation."
+        )
+
+    def lines(self) -> list[str]:
+        """The explanation in plain words: what the network says, a line a prototype, the sum."""
+        (name, logit, probability), *others = self.best()
+        after = "; ".join(f"{other} (logit {number(value)}, {100 * p:.0f} %)" for other, value, p in others)
+        told = sum(one.contribution for one in self.evidence)
+        said = [
+            f"{self.run} ({self.role}) takes the image for {name}: logit {number(logit)}, probability "
+            f"{100 * probability:.0f} %. Next: {after}.",
+            f"Of its {len(self.contributions)} prototypes these {len(self.evidence)} count most for that, "
+            f"{number(told)} {f'of {number(logit)} ' if logit > told else ''}together:",
+        ]
+        for rank, one in enumerate(self.evidence, 1):
+            share = self.share(one.contribution)
+            said.append(
+                f"{rank}. Prototype {one.prototype} ({plain(self.classes[one.label])}): {place(one.cell)} of the image "
+                f"looks like {place(one.source_cell)} of training image {one.source_name}. Similarity "
+                f"{one.similarity:.2f} × weight {number(one.weight)} = {number(one.contribution)}"
+                + (f", {share} of the logit." if share else ".")
+            )
+        count, gain, loss = self.rest
+        rest = f"The other {count} prototypes add {gain:.2f} and take {abs(loss):.2f} away. " if count else ""
+        said.append(f"{rest}All together make {number(logit)}.")
+        return said
+
+    def text(self) -> str:
+        """`lines`, after the warning where there is one, and the teacher's below them."""
+        parts = [*filter(None, [self.warning]), *self.lines()]
+        return "\n".join(parts) + (f"\n\n{self.teacher.text()}" if self.teacher else "")
+
+
+def place(cell: Sequence[int]) -> str:
+    """A cell as people count: "row 3, column 4"."""
+    return f"row {cell[0] + 1}, column {cell[1] + 1}"
+
+
+def number(value: float, sign: str = "") -> str:
+    """With two digits and a minus that is one; `sign` "+" shows a plus, too."""
+    return f"{value:{sign}.2f}".replace("-", "\N{MINUS SIGN}")
+
+
+def plain(name: str) -> str:
+    """A class name as it is read: without the number in front and underscores."""
+    return re.sub(r"^\d+\.", "", name).replace("_", " ")

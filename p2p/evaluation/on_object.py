@@ -1,0 +1,93 @@
+"""Whether what a person is shown lies on the object: source patches and hits, beside what uniform cells give.
+
+Where the object is, is known of CUB (places of parts) and of drawn birds (masks of their parts); other data sets have
+no such rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d
+
+from p2p.data.images import SPLITS, ImageSet
+from p2p.evaluation.contributions import deciding
+from p2p.evaluation.measure import ALWAYS, Answer, Row
+from p2p.networks import ProtoNet
+
+COVERED = 0.25  # of a cell's pixels, from which on it lies on a drawn bird
+TOP = 5  # prototypes of an image that count most, whose hits are looked at
+NAMES = ("source_on_object", "source_on_object_chance", "hits_on_object", "hits_on_object_chance")
+
+
+def object_cells(images: ImageSet, grid: tuple[int, int]) -> Tensor | None:
+    """Which cells lie on the object.
+
+    With masks: a cell of whose pixels a quarter is mask; pixels that two cells share count in both. Without masks: a
+    cell in which at least one visible part has its place.
+
+    Args:
+        images: N images.
+        grid: (H, W).
+
+    Returns:
+        (N, H·W) bool; None where neither masks nor parts are known.
+    """
+    height, width = grid
+    if images.masks is not None:
+        pooled = [adaptive_avg_pool2d((part > 0).float()[:, None], grid) for part in images.masks.split(256)]
+        return (torch.cat(pooled) >= COVERED - 1e-6).flatten(1).cpu()
+    if images.parts is None:
+        return None
+    parts, size = images.parts.cpu(), images.pixels.shape[-1]
+    column, row = (
+        (parts[..., axis] * (cells / size)).long().clamp(0, cells - 1) for axis, cells in ((0, width), (1, height))
+    )
+    counts = torch.zeros(len(parts), height * width)
+    return counts.scatter_add_(1, row * width + column, (parts[..., 2] > 0).float()) > 0
+
+
+def source_on_object(on: Tensor, images: Tensor, cells: Tensor) -> tuple[float, float]:
+    """Share of prototypes whose source patch lies on the object, and that of a uniform cell of the same images.
+
+    Args:
+        on: (N, H·W) bool, see `object_cells`, of the images that the projection searched.
+        images, cells: (P,) of the projection.
+    """
+    found = on[images.cpu()].double()  # (P, H·W)
+    return found.gather(1, cells.cpu()[:, None]).mean().item(), found.mean().item()
+
+
+def hits_on_object(on: Tensor, cells: Tensor) -> tuple[float, float]:
+    """Share of the hits that lie on the object, and that of a uniform cell of the same images.
+
+    Args:
+        on: (N, H·W) bool of the test images.
+        cells: (N, k) where each image's deciding prototypes are found.
+    """
+    return on.gather(1, cells).double().mean().item(), on.double().mean().item()
+
+
+def object_rows(answer: Answer, images: ImageSet) -> Iterator[Row]:
+    """The rows `NAMES` of a tuned network; none where it has no prototypes or nothing is known of the object.
+
+    Args:
+        answer: Of the network.
+        images: All splits.
+    """
+    network, found = answer.trained.network, answer.trained.projection
+    if not isinstance(network, ProtoNet) or found is None or "tuned" not in answer.tables:
+        return
+    table = answer.tables["tuned"]
+    on = object_cells(images, table.grid)
+    if on is None:
+        return
+    split = images.split.cpu()
+    train, test = (on[split == SPLITS.index(name)] for name in ("train", "test"))
+    k = min(TOP, table.cells.shape[1])
+    chosen = deciding(table, network.decision.weight, network.layer, k)
+    values = (*source_on_object(train, found.images, found.cells), *hits_on_object(test, chosen.cells))
+    for name, value in zip(NAMES, values, strict=True):
+        yield answer.role, answer.variant, "tuned", name, ALWAYS, value

@@ -1,0 +1,158 @@
+"""An explanation as a page of its own: it loads nothing, fits a phone, and is light or dark as its reader's system."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from html import escape
+from urllib.parse import quote
+
+from PIL import Image
+
+from p2p.evaluation.explanation import Explanation, number, plain
+from p2p.figures import style as look
+from p2p.figures.style import Pixels
+
+STYLE = """\
+:root { color-scheme: light dark; --page: #fff; --ink: #111; --line: #ccc; --soft: #f4f4f4; --quiet: #555 }
+@media (prefers-color-scheme: dark) {
+  :root { --page: #161616; --ink: #eee; --line: #555; --soft: #262626; --quiet: #bbb }
+}
+body {
+  font: 1rem/1.5 system-ui, sans-serif; max-width: 76rem; margin: 0 auto; padding: 1rem;
+  background: var(--page); color: var(--ink);
+}
+h1 { font-size: 1.5rem; margin: .5rem 0 }
+h2 { font-size: 1.2rem; margin: 0 0 .5rem }
+figure { margin: 0 }
+p { margin: .5rem 0; overflow-wrap: anywhere }
+figcaption, .sum th { font-size: .85rem; color: var(--quiet) }
+.networks { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 30rem), 1fr)); gap: 1.5rem }
+.network { border-top: 5px solid var(--role); padding-top: .6rem }
+.picture { position: relative }
+.picture img, .cards img { display: block; width: 100% }
+.whole { max-width: 20rem }
+.box { position: absolute; border: 3px solid var(--role); outline: 1px solid #fff; box-sizing: border-box }
+.box b { position: absolute; top: 0; left: 0; padding: 0 .3em; font-size: .85rem }
+.box b { background: var(--ink); color: var(--page) }
+.note { background: var(--soft); border-left: 5px solid #d55e00; padding: .6rem .8rem }
+ol { padding: 0; list-style: none; display: grid; gap: 0 1.5rem }
+ol { grid-template-columns: repeat(auto-fill, minmax(min(100%, 20rem), 1fr)) }
+li { border-top: 1px solid var(--line); padding: .7rem 0 }
+.pair { display: grid; grid-template-columns: 1fr 1fr; gap: .6rem; max-width: 24rem }
+.sum { border-collapse: collapse; width: 100%; max-width: 44rem }
+.sum th { text-align: left; font-weight: normal; white-space: nowrap; padding-right: .6rem }
+.sum td { padding: .1rem 0 }
+.track { width: 70%; position: relative }
+.track span { position: absolute; top: .25rem; bottom: .25rem; min-width: 1px }
+.number { text-align: right; padding-left: .5rem }
+.cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 14rem), 1fr)); gap: 1rem }
+.cards a { color: inherit }
+"""
+HEAD = """\
+<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>
+{style}</style></head><body>
+"""
+
+
+def page(said: Explanation) -> str:
+    """One image with its explanation, the student's beside its teacher's where both are there.
+
+    Args:
+        said: What the network says; its `teacher` is shown first.
+    """
+    networks = [one for one in (said.teacher, said) if one]
+    name = plain(said.classes[said.predicted])
+    title = f"{said.name}: {name}"
+    parts = [HEAD.format(title=escape(title), style=STYLE), f"<main><h1>{escape(title)}</h1>"]
+    if said.teacher:
+        same = said.teacher.predicted == said.predicted
+        told = (
+            "takes it for the same" if same else f"takes it for {plain(said.teacher.classes[said.teacher.predicted])}"
+        )
+        parts.append(f"<p>The network's teacher {escape(told)}.</p>")
+    parts.append('<div class="networks">')
+    parts += [_network(one) for one in networks]
+    return "\n".join([*parts, "</div></main></body></html>\n"])
+
+
+def index_page(entries: Sequence[tuple[str, Explanation]]) -> str:
+    """A page that leads to the pages of several images.
+
+    Args:
+        entries: The page's file and what it explains.
+    """
+    title = f"{len(entries)} images explained by {entries[0][1].run}"
+    cards = []
+    for file, said in entries:
+        (name, _, probability), *_ = said.best(1)
+        note = " · nothing here resembles a prototype" if said.warning else ""
+        text = f"{said.name}: {name}, {100 * probability:.0f} %{note}"
+        picture = f'<img src="{_uri(look.array(said.image))}" alt="">'
+        cards.append(f'<a href="{quote(file)}"><figure>{picture}<figcaption>{escape(text)}</figcaption></figure></a>')
+    head = HEAD.format(title=escape(title), style=STYLE)
+    return "\n".join(
+        [head, f'<main><h1>{escape(title)}</h1><div class="cards">', *cards, "</div></main></body></html>\n"]
+    )
+
+
+def _network(one: Explanation) -> str:
+    image = look.array(one.image)
+    opening, counted, *each, total = one.lines()
+    boxes = "".join(_box(e.cell, one.grid, str(rank)) for rank, e in enumerate(one.evidence, 1))
+    whole = _picture(image, f"{one.name}, the cells of the prototypes that count most numbered", boxes)
+    parts = [
+        f'<section class="network" style="--role: {look.role(one.role)}"><h2>{escape(one.role.capitalize())}</h2>',
+        f'<p class="note" role="note">{escape(one.warning)}</p>' if one.warning else "",
+        f'<figure class="whole">{whole}</figure><p>{escape(opening)}</p>',
+        _sum(one),
+        f"<p>{escape(counted)}</p><ol>",
+    ]
+    for rank, (e, line) in enumerate(zip(one.evidence, each, strict=True), 1):
+        source = _picture(look.array(e.source), f"Training image {e.source_name}", _box(e.source_cell, one.grid, ""))
+        heat = _picture(
+            look.heat(image, e.similarities), f"Where {one.name} resembles it", _box(e.cell, one.grid, str(rank))
+        )
+        parts.append(
+            f'<li><div class="pair"><figure>{source}<figcaption>training image</figcaption></figure>'
+            f"<figure>{heat}<figcaption>where this image resembles it</figcaption></figure></div>"
+            f"<p>{escape(line)}</p></li>"
+        )
+    return "\n".join([*parts, f"</ol><p>{escape(total)}</p></section>"])
+
+
+def _sum(one: Explanation) -> str:
+    """The contributions as bars, each beginning where the one above it ends; the last is the logit."""
+    steps = [*one.steps(), ("logit", 0.0, one.logit)]
+    ends = [0.0, *(value for _, start, end in steps for value in (start, end))]
+    low, room = min(ends), max(max(ends) - min(ends), 1e-9)
+    rows = []
+    for label, start, end in steps:
+        colour = "#767676" if label == "logit" else "var(--role)" if end >= start else look.SHARED
+        place = f"left:{100 * (min(start, end) - low) / room:.2f}%;width:{100 * abs(end - start) / room:.2f}%"
+        value = number(end - start, "" if label == "logit" else "+")
+        bar = f'<td class="track"><span style="{place};background:{colour}"></span></td>'
+        head = f'<th scope="row">{escape(label)}</th>'
+        rows.append(f'<tr>{head}{bar}<td class="number">{value}</td></tr>')
+    return f'<table class="sum" aria-label="How the logit adds up"><tbody>{"".join(rows)}</tbody></table>'
+
+
+def _picture(image: Pixels, alt: str, boxes: str) -> str:
+    return f'<div class="picture"><img src="{_uri(image)}" alt="{escape(alt)}">{boxes}</div>'
+
+
+def _box(cell: tuple[int, int], grid: tuple[int, int], text: str) -> str:
+    (row, column), (height, width) = cell, grid
+    place = f"left:{100 * column / width:.2f}%;top:{100 * row / height:.2f}%"
+    size = f"width:{100 / width:.2f}%;height:{100 / height:.2f}%"
+    return f'<span class="box" style="{place};{size}">{f"<b>{text}</b>" if text else ""}</span>'
+
+
+def _uri(image: Pixels) -> str:
+    out = io.BytesIO()
+    Image.fromarray(image).save(out, "JPEG", quality=88)
+    return "data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode()

@@ -1,0 +1,227 @@
+"""One image explained: numbers that add up, words that say them, pages that load nothing, and what is refused."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import p2p
+from p2p.data.images import ImageSet, load_images
+from p2p.evaluation.contributions import contributions, deciding, top
+from p2p.evaluation.explainer import Explainer, usual_distance
+from p2p.evaluation.explanation import Explanation
+from p2p.evaluation.on_object import hits_on_object, object_cells, source_on_object
+from p2p.evaluation.runs import finish_run, load_run
+from p2p.figures.explain import Explained, main, write_pages
+from p2p.networks import ProtoNet
+from p2p.responses import ResponseTable
+from p2p.training.trainer import Trainer
+
+
+@pytest.fixture(scope="module")
+def place(tiny_student, birds, teacher_folder, tmp_path_factory) -> Path:
+    """Folder of a study's runs: teacher, its student, a classifier without prototypes."""
+    runs = tmp_path_factory.mktemp("runs") / "tiny"
+    shutil.copytree(teacher_folder, runs / "teacher")
+    network = load_run(runs / "teacher").network
+    assert isinstance(network, ProtoNet)
+    short = {"rounds": 1, "warm_epochs": 0, "joint_epochs": 1}
+    student = tiny_student.model_copy(update=short)
+    Trainer(student, birds, runs / "student", network).run(progress=False)
+    alone = {
+        "run": "linear",
+        "role": "control",
+        "model": "linear",
+        "teacher_run": "",
+        "distillation": {},
+        "head": "own",
+    }
+    Trainer(student.model_copy(update=alone), birds, runs / "linear").run(progress=False)
+    for run in ("teacher", "student"):
+        finish_run(runs / run, birds, network if run == "student" else None)
+    return runs
+
+
+@pytest.fixture(scope="module")
+def said(place: Path, birds: ImageSet) -> Explained:
+    return p2p.explain(birds.subset("test").pixels[5], place / "student")
+
+
+def test_contributions_add_up_to_the_logit(said: Explained, birds: ImageSet, place: Path) -> None:
+    network = load_run(place / "student").network
+    with torch.inference_mode():
+        logits = network(birds.subset("test").pixels[5][None]).logits[0].double()
+    torch.testing.assert_close(said.logits, logits, rtol=1e-5, atol=1e-5)
+    for one in (said, said.teacher):
+        assert one is not None and one.contributions.sum().item() == pytest.approx(one.logit, abs=1e-5)
+        assert one.steps()[-1][2] == pytest.approx(one.logit, abs=1e-5)  # so do the bars
+        count, gain, loss = one.rest
+        assert count == len(one.contributions) - len(one.evidence)
+        assert sum(e.contribution for e in one.evidence) + gain + loss == pytest.approx(one.logit, abs=1e-5)
+        values = [e.contribution for e in one.evidence]
+        assert values == sorted(values, reverse=True) and max(one.contributions.tolist()) == pytest.approx(values[0])
+        for e in one.evidence:
+            assert e.contribution == pytest.approx(e.similarity * e.weight, rel=1e-5)
+            row, column = e.cell
+            assert float(e.similarities[row, column]) == pytest.approx(e.similarity, rel=1e-3)
+            assert float(e.similarities.max()) == pytest.approx(e.similarity, rel=1e-3)
+
+
+def test_sources_are_training_images_of_the_prototypes_class(said: Explained, birds: ImageSet) -> None:
+    train = birds.subset("train")
+    for e in said.evidence:
+        n = train.names.index(e.source_name)
+        assert int(train.labels[n]) == e.label and torch.equal(train.pixels[n], e.source)
+
+
+def test_words_say_the_numbers(said: Explained) -> None:
+    text = said.text()
+    first = said.evidence[0]
+    assert f"Prototype {first.prototype} " in text and first.source_name in text
+    assert f"row {first.cell[0] + 1}, column {first.cell[1] + 1} of the image" in text
+    assert text.count("count most") == 2 and "teacher (teacher) takes the image for" in text
+
+
+def test_deciding_prototypes_of_a_table_are_those_of_each_image(place: Path, birds: ImageSet) -> None:
+    network = load_run(place / "student").network
+    assert isinstance(network, ProtoNet)
+    table = ResponseTable.load(place / "student" / "responses.safetensors")
+    found = deciding(table, network.decision.weight, network.layer, 3)
+    explainer = Explainer(place / "student", Explanation, birds)
+    for n in (0, 7):
+        one = explainer.explain(birds.subset("test").pixels[n], k=3)
+        assert (
+            found.prototypes[n].tolist() == [e.prototype for e in one.evidence] and found.predicted[n] == one.predicted
+        )
+        torch.testing.assert_close(
+            found.contributions[n], torch.tensor([e.contribution for e in one.evidence]).double(), rtol=1e-3, atol=1e-4
+        )
+
+
+def test_terms_of_a_logit_by_hand() -> None:
+    values = contributions(
+        torch.tensor([[1.0, 2.0], [3.0, 0.5]]), torch.tensor([[1.0, -0.5], [0.0, 2.0]]), torch.tensor([1, 0])
+    )
+    assert values.tolist() == [[0.0, 4.0], [3.0, -0.25]]
+    assert top(torch.tensor([[1.0, 3.0, 3.0]]), 2)[1].tolist() == [[1, 2]]  # of equal ones the first
+
+
+def test_what_resembles_nothing_is_said_so(place: Path, birds: ImageSet) -> None:
+    explainer = Explainer(place / "teacher", Explanation, birds)
+    table = ResponseTable.load(place / "teacher" / "responses.safetensors")
+    assert explainer.limit == table.distances[:].amin(1).max().item() == usual_distance(place / "teacher")  # 16 images
+    for pixels in birds.subset("test").pixels:
+        assert not explainer.explain(pixels).warning
+    explainer.limit = table.distances[:].min().item() - 1e-3
+    warned = explainer.explain(birds.subset("test").pixels[0])
+    assert "Nothing in this image resembles any prototype of teacher" in warned.warning
+    assert warned.text().startswith(warned.warning)
+
+
+def test_a_photograph_in_any_form(place: Path, tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (50, 40, 3), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "photo.png")
+    grey = Image.fromarray(noise).convert("L")
+    turned = Image.fromarray(noise).convert("CMYK")
+    one = p2p.explain(tmp_path / "photo.png", place / "teacher")
+    assert one.name == "photo.png" and one.image.shape == (3, 32, 32) and one.teacher is None
+    assert torch.equal(p2p.explain(Image.open(tmp_path / "photo.png"), place / "teacher").image, one.image)
+    for image in (grey, turned):
+        assert p2p.explain(image, place / "teacher").image.shape == (3, 32, 32)
+
+
+def test_pages_load_nothing_and_lead_to_each_other(place: Path, tmp_path: Path, birds: ImageSet) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for n, name in enumerate(["a & <b>.png", "größe #1.jpg"]):
+        Image.fromarray(birds.subset("test").pixels[n].permute(1, 2, 0).numpy()).save(photos / name)
+    opened = write_pages(place / "student", photos, tmp_path / "out")
+    assert opened.name == "index.html"
+    pages = sorted((tmp_path / "out").glob("*.html"))
+    assert len(pages) == 3
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        assert not re.findall(r"""(?:src|href)=["']?(?!data:)(?:https?:)?//|url\(|<script|@import""", text)
+        assert "<b>.png" not in text and all(re.search(r'\salt="', tag) for tag in re.findall(r"<img[^>]*>", text))
+    text = opened.read_text(encoding="utf-8")
+    assert 'href="a%20%26%20%3Cb%3E.png.html"' in text and 'href="gr%C3%B6%C3%9Fe%20%231.jpg.html"' in text
+    page = (tmp_path / "out" / "a & <b>.png.html").read_text(encoding="utf-8")
+    assert page.count('<section class="network"') == 2 and page.index("<h2>Teacher") < page.index("<h2>Student")
+    for ending in ("svg", "png"):
+        assert (tmp_path / "out" / f"größe #1.jpg.{ending}").stat().st_size > 1000
+    alone = write_pages(place / "teacher", photos / "a & <b>.png", tmp_path / "alone")
+    assert alone.name == "a & <b>.png.html" and not (tmp_path / "alone" / "index.html").exists()
+
+
+def test_mistakes_are_one_sentence(place: Path, tmp_path: Path, refuses) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text.png").write_text("no image")
+    image = tmp_path / "ok.png"
+    Image.new("RGB", (40, 40)).save(image)
+    with refuses("There is no run", "student, teacher"):
+        write_pages(place / "gone", image)
+    with refuses("holds several runs", "name one"):
+        write_pages(place, image)
+    with refuses("no finished run"):
+        write_pages(tmp_path / "empty", image)
+    with refuses("ordinary classifier", "no prototypes"):
+        write_pages(place / "linear", image)
+    out = tmp_path / "out"
+    with refuses("There is no image"):
+        write_pages(place / "teacher", tmp_path / "gone.jpg", out)
+    with refuses("holds no image"):
+        write_pages(place / "teacher", tmp_path / "empty", out)
+    with refuses("text.png", "cannot be decoded"):
+        write_pages(place / "teacher", tmp_path / "text.png", out)
+    assert not out.exists()
+
+
+def test_images_of_another_data_set_are_refused(place: Path, tiny, refuses) -> None:
+    other = load_images(tiny.model_copy(update={"data_seed": 9, "bird_train_per_class": 2}))
+    with refuses("teacher", "images"):
+        Explainer(place / "teacher", Explanation, other)
+
+
+def test_the_command(place: Path, tmp_path: Path, capsys) -> None:
+    image = tmp_path / "ok.png"
+    Image.new("RGB", (40, 40), "green").save(image)
+    assert main([str(place / "student"), str(image)]) == 0
+    assert (place / "student" / "explained" / "ok.png.html").as_uri() in capsys.readouterr().out
+    assert main(["", str(image)]) == 1
+    assert "RUN=" in capsys.readouterr().err
+    imported = [sys.executable, "-c", "import p2p, sys; assert 'torch' not in sys.modules; print(p2p.explain.__name__)"]
+    assert subprocess.run(imported, capture_output=True, text=True, check=True).stdout.strip() == "explain"
+
+
+# ------------------------------------------------------------------------------------------------- on the object
+
+
+def test_cells_on_a_drawn_bird_have_a_quarter_of_it(birds: ImageSet) -> None:
+    found = object_cells(birds, (8, 8))
+    assert found is not None and birds.masks is not None
+    for n in (0, 13, 40):
+        for c in range(64):
+            y, x = divmod(c, 8)
+            cell = birds.masks[n, 4 * y : 4 * y + 4, 4 * x : 4 * x + 4] > 0
+            assert bool(found[n, c]) == (cell.float().mean().item() >= 0.25)
+
+
+def test_shares_on_the_object_are_those_of_a_loop() -> None:
+    draw = torch.Generator().manual_seed(0)
+    on = torch.rand(6, 25, generator=draw) < 0.4
+    images, cells = torch.randint(6, (11,), generator=draw), torch.randint(25, (11,), generator=draw)
+    share, chance = source_on_object(on, images, cells)
+    assert share == pytest.approx(sum(bool(on[i, c]) for i, c in zip(images, cells, strict=True)) / 11)
+    assert chance == pytest.approx(sum(float(on[i].float().mean()) for i in images) / 11)
+    hits = torch.randint(25, (6, 3), generator=draw)
+    share, chance = hits_on_object(on, hits)
+    assert share == pytest.approx(sum(bool(on[n, c]) for n in range(6) for c in hits[n]) / 18)
+    assert chance == pytest.approx(float(on.float().mean()))
