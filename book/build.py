@@ -57,7 +57,7 @@ def draw_pages(results: Path, out: Path, notebooks: Path = BOOK.parent / "notebo
         raise BookError(failed[0])
 
 
-# What the theme and Sphinx write and a screen reader stumbles over, and what is written in its place.
+# What the theme and Sphinx write and a screen reader or a script stumbles over, and what is written in its place.
 PARAMETERS = re.compile(r"<dl>\n((?:<dd><em class=\"sig-param\">.*?</dd>\n)+)</dl>", re.S)
 SEARCH = 'search-button__button pst-js-only" title="Search"'
 MENDED = (
@@ -67,8 +67,13 @@ MENDED = (
     ('data-mode="light" title="Light"', 'data-mode="light" aria-hidden="true"'),
     ('data-mode="dark"  title="Dark"', 'data-mode="dark" aria-hidden="true"'),
     ('data-mode="auto"  title="System Settings"', 'data-mode="auto" aria-hidden="true"'),
+    ('localStorage.getItem("mode") || ""', 'localStorage.getItem("mode") || "auto"'),  # else a script complains of ""
     ('<figure class="align-default"', '<figure tabindex="0" class="align-default"'),  # it scrolls on a phone
 )
+
+
+# Search asks for the pages that it found, to quote from them; a browser refuses that for pages opened from the disk.
+FROM_DISK = "\nif (location.protocol === 'file:') DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;\n"
 
 
 def mend(page: str) -> str:
@@ -149,6 +154,8 @@ def build(prose: Path, results: Path, output: Path, strict: bool = True) -> Path
         raise BookError(f"jupyter-book did not build the book: {found}{more}")
     for page in html.rglob("*.html"):
         page.write_text(mend(page.read_text(encoding="utf-8")), encoding="utf-8")
+    options = html / "_static" / "documentation_options.js"
+    options.write_text(options.read_text(encoding="utf-8") + FROM_DISK, encoding="utf-8")
     faults = check_html(html)
     for fault in faults:
         print(f"book: {fault}", file=sys.stderr)

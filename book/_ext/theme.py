@@ -1,7 +1,8 @@
 """What the theme and jupyter-book put on every page, put right.
 
 The theme prints each page's title a second time, for paper, as raw HTML: a title is text there, too. Thebe, which runs
-code on a server, is loaded even where it is off, and complains in the browser: it is left out.
+code on a server, is loaded even where it is off, and complains in the browser: it is left out. An equation that is
+wider than a phone scrolls, and can be reached by the keyboard to do so.
 """
 
 from __future__ import annotations
@@ -10,6 +11,10 @@ import re
 from html import escape
 from typing import Any
 
+EQUATIONS = """\
+window.addEventListener("load", () => window.MathJax?.startup?.promise?.then(() => {
+  for (const one of document.querySelectorAll('mjx-container[display="true"]')) one.tabIndex = 0;
+}));"""
 THEBE = re.compile(r'<script type="text/x-thebe-config">.*?</script>', re.S)
 
 
@@ -28,5 +33,6 @@ def _thebe(file: Any) -> bool:
 
 
 def setup(app: Any) -> dict[str, bool]:
+    app.add_js_file(None, body=EQUATIONS)
     app.connect("html-page-context", process, priority=900)  # after the theme
     return {"parallel_read_safe": True, "parallel_write_safe": True}

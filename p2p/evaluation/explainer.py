@@ -19,10 +19,10 @@ from p2p.evaluation.runs import Trained, check_inputs, load_run
 from p2p.networks import ProtoNet, distance_map
 from p2p.responses import ResponseTable, spans
 
-Kind = TypeVar("Kind", bound=Explanation)
+E = TypeVar("E", bound=Explanation)
 
 
-class Explainer(Generic[Kind]):
+class Explainer(Generic[E]):
     """A run, and its teacher where that lies beside it, loaded once to explain any number of images.
 
     Args:
@@ -34,12 +34,12 @@ class Explainer(Generic[Kind]):
         UserError: There is no such run, it is of a network without prototypes, or its images are gone or others.
     """
 
-    def __init__(self, run: Path | str, kind: type[Kind], images: ImageSet | None = None) -> None:
+    def __init__(self, run: Path | str, kind: type[E], images: ImageSet | None = None) -> None:
         folder = Path(run)
         self.trained, self.kind = _load(folder), kind
         self.images = images or load_images(self.trained.params.model_copy(update={"device": "cpu"}))
         self.limit = usual_distance(folder)
-        self.teacher: Explainer[Kind] | None = None
+        self.teacher: Explainer[E] | None = None
         taught = self.trained.params.teacher_run
         if taught and (folder.parent / taught / "network.safetensors").is_file():
             self.teacher = Explainer(folder.parent / taught, kind, self.images)
@@ -47,7 +47,7 @@ class Explainer(Generic[Kind]):
         self._train = (self.images.split == 0).nonzero()[:, 0]
         _check_sources(self.trained, self.images.labels[self._train])
 
-    def explain(self, image: Path | str | Image.Image | Tensor, name: str = "", k: int = 5) -> Kind:
+    def explain(self, image: Path | str | Image.Image | Tensor, name: str = "", k: int = 5) -> E:
         """What the network says of one image.
 
         Args:
@@ -66,7 +66,7 @@ class Explainer(Generic[Kind]):
         return replace(own, teacher=self.teacher._explain(image, own.name, k)) if self.teacher else own
 
     @torch.inference_mode()
-    def _explain(self, image: Tensor, name: str, k: int) -> Kind:
+    def _explain(self, image: Tensor, name: str, k: int) -> E:
         network, found, params = self.trained.network, self.trained.projection, self.trained.params
         assert isinstance(network, ProtoNet) and found is not None  # `_load` let no other pass
         out, decision = network(image[None]), network.decision.weight
