@@ -6,9 +6,11 @@ of results that has a `study.json` ({"study", "title", "order", "intro"}) its ex
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import shutil
+import textwrap
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from studies import BookError, Study, find_studies, page_title, run_facts, run_t
 
 from p2p.study.pages import escape
 
+BOOK = Path(__file__).resolve().parent
 PARTS = {  # of the book, and their pages in reading order: files of book/, or notebooks 2x_<name>.py
     "Understand": ("worked", "method", "glossary"),
     "Results": ("claims", "handed", "accuracy", "recipe", "looks", "cost", "schedule", "limits"),
@@ -132,6 +135,39 @@ def api_pages(source: Path) -> None:
     page.write_text(opening + "\n".join([*links, ""]), encoding="utf-8")
 
 
+def stage_code(source: Path, package: Path) -> None:
+    """Write the functions that pages include, each without its docstring, as `code/<module>.<function>.py`.
+
+    A page names one by `{literalinclude} code/losses.cluster.py`; so the method's page shows the lines that run.
+
+    Args:
+        source: The staged folder, its prose in it.
+        package: Folder of the modules.
+
+    Raises:
+        BookError: A page names a function that is not there.
+    """
+    wanted = {
+        (match[1], match[2], page.name)
+        for page in sorted(source.glob("*.md"))
+        for match in re.finditer(r"\{literalinclude\} code/(\w+)\.([\w.]+)\.py", page.read_text(encoding="utf-8"))
+    }
+    for module, name, page in sorted(wanted):
+        path = package / f"{module}.py"
+        text = path.read_text(encoding="utf-8") if path.is_file() else ""
+        node: Any = ast.parse(text)
+        for part in name.split("."):
+            node = next((each for each in getattr(node, "body", []) if getattr(each, "name", "") == part), None)
+        if node is None:
+            raise BookError(f"{page} shows the code of {module}.{name}, which is not in {path}; correct its name.")
+        lines, first = text.splitlines(), node.body[0]
+        told = range(first.lineno - 1, first.end_lineno) if ast.get_docstring(node) is not None else range(0)
+        kept = [lines[n] for n in range(node.lineno - 1, node.end_lineno) if n not in told]
+        (source / "code").mkdir(exist_ok=True)
+        shown = textwrap.dedent("\n".join(kept)).strip()
+        (source / "code" / f"{module}.{name}.py").write_text(f"{shown}\n", encoding="utf-8")
+
+
 def stage(prose: Path, results: Path, source: Path, drawn: Path) -> None:
     """Fill the empty folder `source` with everything jupyter-book needs.
 
@@ -160,6 +196,7 @@ def stage(prose: Path, results: Path, source: Path, drawn: Path) -> None:
         if (page := source / f"{name}.md").exists():
             text = page.read_text(encoding="utf-8")
             page.write_text(text.replace(f"<!-- {mark} -->", content), encoding="utf-8")
+    stage_code(source, BOOK.parent / "p2p")
     (source / "archive.md").write_text(archive_page(studies), encoding="utf-8")
     api_pages(source)
     if (prose / "images").is_dir():
