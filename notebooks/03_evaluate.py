@@ -81,7 +81,7 @@ images = known.subset("test")
 # trainings agree no more than that. A student that was pulled towards its teacher may pass it.
 
 # %%
-frame = measure_triple(params, place, answers, images, device)
+frame = measure_triple(params, place, answers, known, device)
 record = provenance(params, device, time.perf_counter() - began, len(images))
 out = project_path(params.results) / params.study
 name = f"{params.triple}-s{params.seed}"

@@ -54,6 +54,21 @@ if settings:
     display(Markdown(table(across.sources_table(settings), caption, "tab-sources")))
 
 # %% [markdown]
+# ## On the bird, or beside it
+#
+# Where it is known which cells of an image lie on the object (drawn birds: a quarter of the cell is bird; CUB: a visible part has
+# its place there), two shares are measured: of the prototypes' source patches, and of the places in test images of the five
+# prototypes that count most for the decision. Chance is a cell drawn at random from the same images.
+
+# %%
+on_object = across.object_table(settings)
+if len(on_object):
+    caption = "Share on the object. Mean over seeds (lowest to highest), each with its chance."
+    display(Markdown(table(on_object, caption, "tab-object")))
+else:
+    display(Markdown("*The studies in this copy were evaluated before these shares were measured.*"))
+
+# %% [markdown]
 # ## In pictures
 #
 # The first of the test images that each study shows, with the prototypes most similar to them; test images are not chosen by hand.

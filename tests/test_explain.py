@@ -18,7 +18,8 @@ from p2p.data.images import ImageSet, load_images
 from p2p.evaluation.contributions import contributions, deciding, top
 from p2p.evaluation.explainer import Explainer, usual_distance
 from p2p.evaluation.explanation import Explanation
-from p2p.evaluation.on_object import hits_on_object, object_cells, source_on_object
+from p2p.evaluation.measure import Answer
+from p2p.evaluation.on_object import NAMES, hits_on_object, object_cells, object_rows, source_on_object
 from p2p.evaluation.runs import finish_run, load_run
 from p2p.figures.explain import Explained, main, write_pages
 from p2p.networks import ProtoNet
@@ -225,3 +226,13 @@ def test_shares_on_the_object_are_those_of_a_loop() -> None:
     share, chance = hits_on_object(on, hits)
     assert share == pytest.approx(sum(bool(on[n, c]) for n in range(6) for c in hits[n]) / 18)
     assert chance == pytest.approx(float(on.float().mean()))
+
+
+def test_a_network_has_rows_of_the_object(place: Path, birds: ImageSet) -> None:
+    blind = birds.__class__(**{**birds.__dict__, "masks": None, "parts": None})
+    for run in ("teacher", "student"):
+        tables = {"tuned": ResponseTable.load(place / run / "responses.safetensors")}
+        answer = Answer(run, "paper", {}, tables, load_run(place / run))
+        rows = list(object_rows(answer, birds))
+        assert [row[3] for row in rows] == list(NAMES) and all(0 <= row[5] <= 1 for row in rows)
+        assert not list(object_rows(answer, blind))

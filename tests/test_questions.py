@@ -22,7 +22,7 @@ VALUES = {  # by role: of every seed the same but for a hundredth of the seed
     "teacher": {"top1": 0.9, "parameters": 2e6},
     "baseline": {"top1": 0.7, "pms": 0.3, "pms_permuted": 0.2, "same_index": 0.0, "parameters": 1e6},
     "student": {"top1": 0.8, "pms": 0.6, "pms_permuted": 0.2, "same_index": 0.5, "parameters": 1e6, "r2": 0.75},
-    "control": {"top1": 0.85, "pms": 0.6},
+    "control": {"top1": 0.85, "pms": 0.6, "projection_error": 0.0},
 }
 VALUES["student"] |= {"same_source_image": 0.25, "same_source_image_chance": 0.05}
 

@@ -133,6 +133,19 @@ def sources_table(settings: Sequence[Setting]) -> pd.DataFrame:
     return pd.concat(rows, ignore_index=True)
 
 
+def object_table(settings: Sequence[Setting]) -> pd.DataFrame:
+    """setting, network, source patches and hits on the object, each with its chance; settings that know where it is."""
+    shown = {"source patches": "source_on_object", "chance": "source_on_object_chance"}
+    shown |= {"deciding places": "hits_on_object", "chance ": "hits_on_object_chance"}
+    rows = []
+    for setting in settings:
+        for role in ("teacher", "student", "baseline"):
+            values = {name: of_seeds(setting.of(role), metric) for name, metric in shown.items()}
+            if set(values.values()) != {NONE}:
+                rows.append({"setting": escape(setting.title), "network": role, **values})
+    return pd.DataFrame(rows)
+
+
 def tau_rows(setting: Setting) -> pd.DataFrame:
     """The rows behind the curves over τ: tuned networks of the triple, and the levels."""
     frame = setting.frame

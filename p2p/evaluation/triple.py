@@ -11,6 +11,7 @@ from p2p import metrics
 from p2p.data.images import ImageSet
 from p2p.errors import UserError
 from p2p.evaluation.measure import Answer, level_rows, own_rows, transfer_rows
+from p2p.evaluation.on_object import object_rows
 from p2p.evaluation.rows import COLUMNS, network_names, without_threshold
 from p2p.evaluation.runs import check_inputs, load_run, respond
 from p2p.files import read_json
@@ -76,23 +77,26 @@ def check_images(answers: list[Answer], images: ImageSet) -> None:
 
 
 def measure_triple(
-    params: EvaluateParams, place: Path, answers: list[Answer], images: ImageSet, device: torch.device
+    params: EvaluateParams, place: Path, answers: list[Answer], known: ImageSet, device: torch.device
 ) -> pd.DataFrame:
-    """All metrics of a triple: of each network, of each against the teacher, and of networks it never taught.
+    """All metrics of a triple: of each network, of each against the teacher, and of networks it never taught; and where
+    on the images the object is known, how much of what a person is shown lies on it.
 
     Args:
         params: Of the evaluation.
         place: Folder of the study's runs, for the second teacher's.
         answers: As `read_triple` gives them.
-        images: The test images.
+        known: All splits.
         device: The random network of the floor answers on.
 
     Returns:
         Columns as `p2p.evaluation.rows.COLUMNS`; tau is "" for a metric without a threshold.
     """
     teacher, *others = answers
-    quarter = teacher.run["tau_quarter"]
+    quarter, images = teacher.run["tau_quarter"], known.subset("test")
     rows = list(own_rows(teacher, quarter))
+    for answer in answers:
+        rows += object_rows(answer, known)
     for other in others:
         rows += own_rows(other, quarter)
         if other.tables:
