@@ -58,13 +58,13 @@ which has class, training image, cell and pixels.
 
 {metrics}
 
-The second and third column of numbers are those of `results/{study}`, whose notebooks show how they came about. The first
-is the record of the very run that was packed, from before it was packed; a dash: no number of one run alone.
+The second and third column of numbers are those of `results/{study}`, whose notebooks show how they came about. The
+first is the record of the very run that was packed, from before it was packed; a dash: no number of one run alone.
 
-**What packing changed.** Matrices are stored in {precision} precision and computed with in single. Of {test_images} test
-images the unpacked network is right in {right_unpacked}, this one in {right_packed}; they answer differently to
-{changed}. A prototype and the patch that it is lie {projection_error:.1e} apart at most (Euclidean distance; before packing
-{projection_error_unpacked:.1e}).
+**What packing changed.** Matrices are stored in {precision} precision and computed with in single. Of {test_images}
+test images the unpacked network is right in {right_unpacked}, this one in {right_packed}; they answer differently to
+{changed}. A prototype and the patch that it is lie {projection_error:.1e} apart at most (Euclidean distance; before
+packing {projection_error_unpacked:.1e}).
 {claims}
 ## Use
 
@@ -82,15 +82,16 @@ set; `make export RUN={folder}` writes it as ONNX and as a program of `torch.exp
 
 ## Limits
 
-It knows its {classes} classes and nothing else: whatever an image shows, one of them is the answer. It was trained and
-measured on {images}, prepared as `p2p` prepares them; elsewhere its accuracy is not known. It is one run of one seed, and
-differences between networks are judged over seeds. An explanation says which patches counted, not that they are the
-right ones to look at.
+It knows its {classes} classes and nothing else: whatever an image shows, one of them is the answer. It was trained
+and measured on {images}, prepared as `p2p` prepares them; elsewhere its accuracy is not known. It is one run of one
+seed, and differences between networks are judged over seeds. An explanation says which patches counted, not that they
+are the right ones to look at.
 
 ## Recipe and provenance
 
-All parameters are in `run.json`. Trained {trained} at commit `{trained_commit}`{dirty} on {device} in {hours:.2f} h, PyTorch
-{torch}; packed {date} at commit `{commit}`. Digest of the images: `{images_digest}`; of the weights file: `{weights_digest}`.
+All parameters are in `run.json`. Trained {trained} at commit `{trained_commit}`{dirty} on {device}
+in {hours:.2f} h, PyTorch {torch}; packed {date} at commit `{commit}`.
+Digest of the images: `{images_digest}`; of the weights file: `{weights_digest}`.
 """
 
 

@@ -12,11 +12,10 @@ from torch import Tensor
 
 from p2p.data.images import ImageSet, load_images
 from p2p.data.photo import read_photo
-from p2p.errors import UserError
 from p2p.evaluation.contributions import contributions, top
 from p2p.evaluation.explanation import USUAL, Evidence, Explanation
-from p2p.evaluation.runs import Trained, check_inputs, load_run
-from p2p.evaluation.sources import check_sources, folder_beside, need_prototypes, source_image
+from p2p.evaluation.runs import check_inputs
+from p2p.evaluation.sources import check_sources, folder_beside, load_prototypes, source_image
 from p2p.networks import ProtoNet, distance_map
 from p2p.responses import ResponseTable, spans
 
@@ -37,7 +36,7 @@ class Explainer(Generic[Kind]):
 
     def __init__(self, run: Path | str, kind: type[Kind], images: ImageSet | None = None) -> None:
         folder = Path(run)
-        self.trained, self.kind = _load(folder), kind
+        self.trained, self.kind = load_prototypes(folder), kind
         packed = self.trained.packed
         if packed is None:
             images = images or load_images(self.trained.params.model_copy(update={"device": "cpu"}))
@@ -73,7 +72,7 @@ class Explainer(Generic[Kind]):
     @torch.inference_mode()
     def _explain(self, image: Tensor, name: str, k: int) -> Kind:
         network, found, params = self.trained.network, self.trained.projection, self.trained.params
-        assert isinstance(network, ProtoNet) and found is not None  # `_load` let no other pass
+        assert isinstance(network, ProtoNet) and found is not None  # `load_prototypes` let no other pass
         out, decision = network(image[None]), network.decision.weight
         similarities = network.layer.similarity(out.distances)  # (1, P)
         logits = (similarities.double() @ decision.double().T)[0]
@@ -131,19 +130,3 @@ def usual_distance(folder: Path) -> float:
     table = ResponseTable.load(folder / "responses.safetensors")
     nearest = torch.cat([table.distances[span].amin(1) for span in spans(*table.distances.shape)])
     return float(torch.quantile(nearest.double(), USUAL, interpolation="higher"))
-
-
-def _load(folder: Path) -> Trained:
-    """A run that can explain; what else a user may have named is told apart."""
-    if not folder.is_dir():
-        there = sorted(path.parent.name for path in folder.parent.glob("*/network.safetensors"))
-        hint = f"; {folder.parent} holds {', '.join(there[:6])}{' …' if len(there) > 6 else ''}" if there else ""
-        raise UserError(f"There is no run {folder}: expected a folder such as runs/quick/teacher-small-s0{hint}.")
-    if not (folder / "network.safetensors").is_file():
-        inside = sorted(path.parent.name for path in folder.glob("*/network.safetensors"))
-        if inside:
-            raise UserError(f"{folder} holds several runs; name one of them, such as {folder / inside[0]}.")
-        raise UserError(f"{folder} holds no finished run; finish it first (make study), or name another folder.")
-    trained = load_run(folder)
-    need_prototypes(trained)
-    return trained

@@ -10,7 +10,7 @@ from torch import Tensor
 from p2p.data.images import ImageSet, load_images
 from p2p.errors import UserError
 from p2p.evaluation.packed import SourcePatch, is_packed, read_record
-from p2p.evaluation.runs import Trained
+from p2p.evaluation.runs import Trained, load_run
 from p2p.networks import ProtoNet
 
 AROUND = 3  # cells, side of a patch as it is shown: a cell alone is a few pixels, and the network saw more than it
@@ -80,6 +80,26 @@ def source_image(run: Trained, j: int, images: ImageSet | None = None) -> tuple[
     assert images is not None, "a run's source images are those of its data set"
     source = int((images.split == 0).nonzero()[int(run.projection.images[j]), 0])
     return images.names[source], images.pixels[source].clone()
+
+
+def load_prototypes(folder: Path) -> Trained:
+    """A finished run, or packed network, that has prototypes; what else a user may have named is told apart.
+
+    Raises:
+        UserError: There is no such run, it is not finished or damaged, or it has no prototypes.
+    """
+    if not folder.is_dir():
+        there = sorted(path.parent.name for path in folder.parent.glob("*/network.safetensors"))
+        hint = f"; {folder.parent} holds {', '.join(there[:6])}{' …' if len(there) > 6 else ''}" if there else ""
+        raise UserError(f"There is no run {folder}: expected a folder such as runs/quick/teacher-small-s0{hint}.")
+    if not is_packed(folder) and not (folder / "network.safetensors").is_file():
+        inside = sorted(path.parent.name for path in folder.glob("*/network.safetensors"))
+        if inside:
+            raise UserError(f"{folder} holds several runs; name one of them, such as {folder / inside[0]}.")
+        raise UserError(f"{folder} holds no finished run; finish it first (make study), or name another folder.")
+    trained = load_run(folder)
+    need_prototypes(trained)
+    return trained
 
 
 def need_prototypes(run: Trained) -> ProtoNet:
