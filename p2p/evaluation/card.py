@@ -26,8 +26,8 @@ OTHER_RIGHTS = (
     "them; ask before you pass either on."
 )
 ANEW = (
-    "It is not the published run of its seed itself but that run trained again, by later code or on another processor:\n"
-    "the same parameters, other rounding, and so another of the networks that this recipe leads to."
+    "It is not the published run of its seed itself but that run trained again, by later code or on another\n"
+    "processor: the same parameters, other rounding, and so another of the networks that this recipe leads to."
 )
 MEASURED = (  # what is told: its name, metric and stage in metrics.csv, place in the run's own record
     ("accuracy on test images", "top1", "tuned", ("top1", "tuned")),
