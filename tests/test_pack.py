@@ -196,12 +196,15 @@ def test_the_card_says_what_the_results_say(copy: Path) -> None:
         f"0.725 ({0.725 - half_width:.3f} to {0.725 + half_width:.3f}), 2 seeds",
     ]
     assert "0.438" in text and "it is alike: +0.250 (+0.125 to +0.375), *supported*" in text
-    assert "`networks/tiny" not in text and 'load_run("networks/tiny/student-small_sixth")' in text
+    assert "that run trained again" in text and "`joint_epochs: 12`" in text and "`rounds" not in text
+    assert 'load_run("networks/tiny/student-small_sixth")' in text
     assert "it is alike" not in (copy / "networks" / "tiny" / TEACHER / "README.md").read_text()
     file = copy / "results" / "tiny" / "metrics.csv"
-    file.write_text(file.read_text().replace("0.625", "0.75"))
+    file.write_text(file.read_text().replace("0.625", str(own["tuned"])))
     pack(STUDY, ["student"], copy)
-    assert "| 0.750 " in (copy / "networks" / "tiny" / STUDENT / "README.md").read_text()
+    text = (copy / "networks" / "tiny" / STUDENT / "README.md").read_text()
+    assert "| 0.625 " not in text or own["tuned"] == 0.625
+    assert "It is the published run of its seed." in text
 
 
 def test_damage_is_one_sentence(copy: Path, refuses) -> None:  # type: ignore[no-untyped-def]

@@ -8,6 +8,8 @@ import pandas as pd
 
 from p2p.evaluation.claims import paired
 from p2p.study.pages import signed
+from p2p.study.params import TrainParams
+from p2p.study.places import NETWORK
 
 NONE = "–"
 RIGHTS = {  # by reader: whose the images are that the network learnt from and that its patches are cut from
@@ -22,6 +24,10 @@ RIGHTS = {  # by reader: whose the images are that the network learnt from and t
 OTHER_RIGHTS = (
     "The images are those of whoever packed this network, and the patches beside this card are small parts of some of "
     "them; ask before you pass either on."
+)
+ANEW = (
+    "It is not the published run of its seed itself but that run trained again, by later code or on another\n"
+    "processor: the same parameters, other rounding, and so another of the networks that this recipe leads to."
 )
 MEASURED = (  # what is told: its name, metric and stage in metrics.csv, place in the run's own record
     ("accuracy on test images", "top1", "tuned", ("top1", "tuned")),
@@ -60,6 +66,7 @@ which has class, training image, cell and pixels.
 
 The second and third column of numbers are those of `results/{study}`, whose notebooks show how they came about. The
 first is the record of the very run that was packed, from before it was packed; a dash: no number of one run alone.
+{same}
 
 **What packing changed.** Matrices are stored in {precision} precision and computed with in single. Of {test_images}
 test images the unpacked network is right in {right_unpacked}, this one in {right_packed}; they answer differently to
@@ -89,7 +96,9 @@ are the right ones to look at.
 
 ## Recipe and provenance
 
-All parameters are in `run.json`. Trained {trained} at commit `{trained_commit}`{dirty} on {device}
+Keys that differ from their defaults: {recipe}. All are in `run.json`.
+
+Trained {trained} at commit `{trained_commit}`{dirty} on {device}
 in {hours:.2f} h, PyTorch {torch}; packed {date} at commit `{commit}`.
 Digest of the images: `{images_digest}`; of the weights file: `{weights_digest}`.
 """
@@ -125,7 +134,9 @@ def metric_table(rows: pd.DataFrame, outcome: dict[str, Any], seed: int, study: 
 
 
 def _number(value: Any) -> str:
-    return NONE if value is None else f"{float(value):.3f}".rstrip("0").rstrip(".") if value > 1 else f"{value:.3f}"
+    if value is None:
+        return NONE
+    return f"{value:.3f}" if value <= 1 else f"{value:.1f}".removesuffix(".0")
 
 
 def claim_lines(claims: pd.DataFrame) -> list[str]:
@@ -156,6 +167,8 @@ def card(
     if len(claims):
         lines = "\n".join(claim_lines(claims))
         told = f"\nStudent minus baseline, over all seeds, with 95 % interval:\n\n{lines}\n"
+    recipe = {key: params[key] for key in sorted(NETWORK) if params[key] != TrainParams.model_fields[key].default}
+    anew = [row for row in metrics.iloc[:, 1:3].to_numpy().tolist() if NONE not in row and row[0] != row[1]]
     taught = f", taught by `{params['teacher_run']}` (Proto2Proto)" if params["teacher_run"] else ""
     known = "from a random start" if params["weights"] == "none" else f"from the weights `{params['weights']}`"
     return TEXT.format(
@@ -180,6 +193,8 @@ def card(
         images=images,
         size=size / 1e6,
         taught=taught,
+        same=ANEW if anew else "It is the published run of its seed.",
+        recipe=", ".join(f"`{key}: {value}`" for key, value in recipe.items()),
         **{key: params[key] for key in ("network", "study", "seed")},
         **{key: ran[key] for key in ("device", "hours")},
         **{key: value for key, value in record["packed"].items() if key != "usual_distance"},
