@@ -281,7 +281,9 @@ def test_committed_networks_load_and_have_a_card(folder: Path) -> None:
     assert f'load_run("networks/{folder.parent.name}/{folder.name}")' in text
     assert f"right in {record['packed']['right_unpacked']}, this one in {record['packed']['right_packed']}" in text
     assert abs(record["packed"]["right_unpacked"] - record["packed"]["right_packed"]) <= 1
-    assert all(name in text for name in run.packed.classes) and Image.open(folder / "sources.webp").format == "WEBP"
+    assert all(name in text for name in run.packed.classes)
+    with Image.open(folder / "sources.webp") as sheet:
+        assert sheet.format == "WEBP"
 
 
 @pytest.mark.parametrize("folder", [f for f in NETWORKS if f.parent.name == "birds"], ids=lambda folder: folder.name)

@@ -136,7 +136,7 @@ def metric_table(rows: pd.DataFrame, outcome: dict[str, Any], seed: int, study: 
 def _number(value: Any) -> str:
     if value is None:
         return NONE
-    return f"{value:.3f}" if value <= 1 else f"{value:.1f}".removesuffix(".0")
+    return f"{value:.3f}" if value < 2 else f"{value:.1f}".removesuffix(".0")
 
 
 def claim_lines(claims: pd.DataFrame) -> list[str]:

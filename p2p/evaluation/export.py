@@ -157,7 +157,8 @@ def run_onnx(path: Path, images: np.ndarray) -> dict[str, np.ndarray]:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    return dict(zip(OUTPUTS, session.run(list(OUTPUTS), {"images": images}), strict=True))
+    found = session.run(list(OUTPUTS), {"images": images})
+    return {name: np.asarray(values) for name, values in zip(OUTPUTS, found, strict=True)}
 
 
 @torch.inference_mode()
