@@ -67,7 +67,12 @@ def root(images: ImageSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
         teacher = teacher or load_run(folder)
     out = root / "results" / "tiny"
     out.mkdir(parents=True)
-    values = {("student", 3): 0.625, ("student", 4): 0.825, ("teacher", 3): 0.9, ("baseline", 3): 0.5}
+    values = {  # none is a number of sixteenths, as an accuracy here is
+        ("student", 3): 0.61,
+        ("student", 4): 0.81,
+        ("teacher", 3): 0.9,
+        ("baseline", 3): 0.5,
+    }
     rows = [("tiny", "pair", role, "paper", seed, "tuned", "top1", "", v) for (role, seed), v in values.items()]
     rows.append(("tiny", "pair", "student", "paper", 3, "tuned", "pms", "", 0.4375))
     pd.DataFrame(rows, columns=COLUMNS).to_csv(out / "metrics.csv", index=False)
@@ -192,18 +197,18 @@ def test_the_card_says_what_the_results_say(copy: Path) -> None:
     half_width = 12.706204736 * 0.1  # of a t-interval of two values 0.2 apart: t of one degree of freedom
     assert [cell.strip() for cell in line.split("|")[2:5]] == [
         f"{own['tuned']:.3f}",
-        "0.625",
-        f"0.725 ({0.725 - half_width:.3f} to {0.725 + half_width:.3f}), 2 seeds",
+        "0.610",
+        f"0.710 ({0.71 - half_width:.3f} to {0.71 + half_width:.3f}), 2 seeds",
     ]
     assert "0.438" in text and "it is alike: +0.250 (+0.125 to +0.375), *supported*" in text
     assert "that run trained again" in text and "`joint_epochs: 12`" in text and "`rounds" not in text
     assert 'load_run("networks/tiny/student-small_sixth")' in text
     assert "it is alike" not in (copy / "networks" / "tiny" / TEACHER / "README.md").read_text()
     file = copy / "results" / "tiny" / "metrics.csv"
-    file.write_text(file.read_text().replace("0.625", str(own["tuned"])))
+    file.write_text(file.read_text().replace("0.61", str(own["tuned"])))
     pack(STUDY, ["student"], copy)
     text = (copy / "networks" / "tiny" / STUDENT / "README.md").read_text()
-    assert "| 0.625 " not in text or own["tuned"] == 0.625
+    assert "| 0.610 " not in text
     assert "It is the published run of its seed." in text
 
 
