@@ -84,7 +84,7 @@ def budget_tables(studies: list[Study]) -> str:
 
 def networks_table(networks: Path) -> str:
     """The packed networks that there are, with the accuracy that was measured when they were packed."""
-    lines = [":header-rows: 1", ":name: tab-networks", ""]
+    lines = [":header-rows: 1", ":name: tab-packed", ""]
     lines += ["* - folder", "  - classes", "  - size", "  - right in"]
     for record in sorted(networks.glob("*/*/run.json")):
         found = json.loads(record.read_text(encoding="utf-8"))
