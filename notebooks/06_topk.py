@@ -41,7 +41,7 @@ from p2p.evaluation.runs import check_inputs, load_run
 from p2p.files import project_path
 from p2p.metrics import ResponseTable
 from p2p.study.checksums import seal
-from p2p.study.pages import escape, option, provenance_box, table
+from p2p.study.pages import class_text, escape, option, provenance_box, table
 from p2p.study.params import PageParams, from_namespace
 from p2p.study.provenance import provenance
 
@@ -74,7 +74,7 @@ classes = torch.linspace(0, len(known.classes) - 1, params.pictures).round().lon
 chosen = [int((test.labels == k).nonzero()[0, 0]) for k in classes]
 out = project_path(params.results) / params.study
 for i, n in enumerate(chosen):
-    name = known.classes[test.labels[n]].replace("_", " ")
+    name = class_text(known.classes[test.labels[n]])
     drawn = figures.top_k_comparison(pictured, train, test.pixels[n], int(test.labels[n]), known.classes, k)
     figures.save(drawn, out / f"topk-{i}.svg")
     caption = (

@@ -26,7 +26,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from p2p.errors import UserError
+from p2p.errors import UserError, command
 from p2p.files import atomic_path, cannot_write
 from p2p.study import params, speed_params
 from p2p.study.checksums import add_notebook, check_file, sums_file
@@ -227,7 +227,8 @@ def summary(study: Study) -> str:
     return f"\n{study.title}\n\n{table.read_text().strip()}\n\nThe book: {book.as_uri()}\n"
 
 
-def main() -> int:
+@command
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("notebook", nargs="?", type=Path)
     parser.add_argument("out", nargs="?", type=Path)
@@ -245,29 +246,24 @@ def main() -> int:
         "--elsewhere", action="store_true", help="check for other machines: not this one's device, memory"
     )
     given = parser.parse_args()
-    try:
-        if given.check:
-            from p2p.training.preflight import preflight  # PyTorch comes with it, which no other use needs to wait for
+    if given.check:
+        from p2p.training.preflight import preflight  # PyTorch comes with it, which no other use needs to wait for
 
-            study = load_study(given.check, given.use, given.rehearse, given.only)
-            preflight(study, given.rehearse, given.elsewhere)
-            for sentence in prepare(study) if given.prepare else []:
-                print(sentence, file=sys.stderr)
-        elif given.summary:
-            print(summary(load_study(given.summary, given.use, given.rehearse, given.only)))
-        elif given.schema:
-            print(json.dumps(schema(), indent=2))
-        elif given.notebook and given.out:
-            shared = given.gpu and given.parameters.get("device", "auto") == "auto"
-            slot = gpu_slot(ROOT / "runs" / ".gpu" / platform.node()) if shared else nullcontext()
-            with slot, job(given.out.stem) as progress:
-                execute(given.notebook, given.out, given.parameters, given.threads, progress)
-        else:
-            parser.error("give a notebook and where its executed copy goes, or --check, or --summary")
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+        study = load_study(given.check, given.use, given.rehearse, given.only)
+        preflight(study, given.rehearse, given.elsewhere)
+        for sentence in prepare(study) if given.prepare else []:
+            print(sentence, file=sys.stderr)
+    elif given.summary:
+        print(summary(load_study(given.summary, given.use, given.rehearse, given.only)))
+    elif given.schema:
+        print(json.dumps(schema(), indent=2))
+    elif given.notebook and given.out:
+        shared = given.gpu and given.parameters.get("device", "auto") == "auto"
+        slot = gpu_slot(ROOT / "runs" / ".gpu" / platform.node()) if shared else nullcontext()
+        with slot, job(given.out.stem) as progress:
+            execute(given.notebook, given.out, given.parameters, given.threads, progress)
+    else:
+        parser.error("give a notebook and where its executed copy goes, or --check, or --summary")
 
 
 if __name__ == "__main__":

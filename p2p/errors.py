@@ -1,14 +1,32 @@
-"""The one exception a user's mistake raises."""
+"""The one exception a user's mistake raises, and how a command tells it."""
 
 import re
-from collections.abc import Mapping
-from typing import Any, TypeVar
+import sys
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
 class UserError(ValueError):
     """A mistake of the user's, told in one sentence: what is wrong, where, what was expected, what to do."""
+
+
+def command(main: Callable[P, None]) -> Callable[P, int]:
+    """A program's `main` that gives its exit code: 0, or 1 with the sentence of a user's mistake on standard error."""
+
+    @wraps(main)
+    def run(*args: P.args, **kwargs: P.kwargs) -> int:
+        try:
+            main(*args, **kwargs)
+        except UserError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+        return 0
+
+    return run
 
 
 def pick(table: Mapping[str, T], name: str, key: str) -> T:

@@ -277,6 +277,13 @@ def test_a_file_is_the_same_with_other_line_ends_and_a_mark_of_utf_8(checked, tm
 # --------------------------------------------------------------------------------------------------- what it rests on
 
 
+def test_a_key_that_one_control_of_one_seed_takes_is_not_in_vain(checked) -> None:
+    keys = "variants: {paper: {tau_train: 5}}\ndistillation: {global: 1}\n"
+    control = "controls: [{name: x, of: student, change: {distillation: {ppc: 1}}, seeds: [1]}]\n"
+    runs = checked(f"{STUDY}{keys}{control}").runs()
+    assert [run.tau_train for run in runs.values() if run.role == "control"] == [5]
+
+
 def test_a_seed_within_the_bound_is_a_network_of_its_own() -> None:
     """Why seeds have 32 bits: PyTorch's generator on a CPU drops the others."""
     first, last, beyond = (torch.rand(3, generator=torch.Generator().manual_seed(s)) for s in (0, 2**32 - 1, 2**32))

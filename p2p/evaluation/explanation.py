@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from p2p.study.pages import class_text
 
 USUAL = 0.99  # of a run's own test images; the nearest prototype of an unusual image lies farther away than theirs
 
@@ -93,7 +94,7 @@ class Explanation:
     def best(self, count: int = 3) -> list[tuple[str, float, float]]:
         """The likeliest classes: name, logit, probability (0 to 1)."""
         order = self.logits.argsort(descending=True)[:count].tolist()
-        return [(plain(self.classes[k]), float(self.logits[k]), float(self.probabilities[k])) for k in order]
+        return [(class_text(self.classes[k]), float(self.logits[k]), float(self.probabilities[k])) for k in order]
 
     @property
     def rest(self) -> tuple[int, float, float]:
@@ -138,9 +139,9 @@ class Explanation:
             f"{number(told)} {f'of {number(logit)} ' if logit > told else ''}together:",
         ]
         for rank, one in enumerate(self.evidence, 1):
-            share = self.share(one.contribution)
+            share, label = self.share(one.contribution), class_text(self.classes[one.label])
             said.append(
-                f"{rank}. Prototype {one.prototype} ({plain(self.classes[one.label])}): {place(one.cell)} of the image "
+                f"{rank}. Prototype {one.prototype} ({label}): {place(one.cell)} of the image "
                 f"looks like {place(one.source_cell)} of training image {one.source_name}. Similarity "
                 f"{one.similarity:.2f} × weight {number(one.weight)} = {number(one.contribution)}"
                 + (f", {share} of the logit." if share else ".")
@@ -164,8 +165,3 @@ def place(cell: Sequence[int]) -> str:
 def number(value: float, sign: str = "") -> str:
     """With two digits and a minus that is one; `sign` "+" shows a plus, too."""
     return f"{value:{sign}.2f}".replace("-", "\N{MINUS SIGN}")
-
-
-def plain(name: str) -> str:
-    """A class name as it is read: without the number in front and underscores."""
-    return re.sub(r"^\d+\.", "", name).replace("_", " ")

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from p2p.data.images import load_images
-from p2p.errors import UserError
+from p2p.errors import UserError, command
 from p2p.evaluation.packed import write_patches
 from p2p.evaluation.sources import load_prototypes, need_prototypes, source_patches
 from p2p.files import atomic_path, write_atomic
@@ -186,23 +186,19 @@ def differences(network: ProtoNet, answers: dict[str, np.ndarray], images: Tenso
     return {"distances": float(share.max()), "logits": float(off)}
 
 
-def main(arguments: list[str] | None = None) -> int:
+@command
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Write a trained network as ONNX and as a program of torch.export.")
     parser.add_argument(
         "run", help="folder of a finished run, runs/<study>/<run>, or networks/<study>/<role>-<network>"
     )
     parser.add_argument("--out", help="folder for the files (default: export in the run's folder)")
     given = parser.parse_args(arguments)
-    try:
-        if not given.run:
-            raise UserError("Name the run to export: RUN=networks/birds/student-small_sixth, or runs/<study>/<run>.")
-        out = Path(given.out or Path(given.run) / "export")
-        export(given.run, out)
-        print(f"Written to {out.resolve()}: network.onnx, network.pt2, use.py and what they need; see its README.md")
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    if not given.run:
+        raise UserError("Name the run to export: RUN=networks/birds/student-small_sixth, or runs/<study>/<run>.")
+    out = Path(given.out or Path(given.run) / "export")
+    export(given.run, out)
+    print(f"Written to {out.resolve()}: network.onnx, network.pt2, use.py and what they need; see its README.md")
 
 
 if __name__ == "__main__":

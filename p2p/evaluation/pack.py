@@ -20,7 +20,7 @@ from torch import Tensor
 
 from p2p.data.images import ImageSet, load_images
 from p2p.device import choose_device
-from p2p.errors import UserError
+from p2p.errors import UserError, command
 from p2p.evaluation import packed
 from p2p.evaluation.card import card, metric_table
 from p2p.evaluation.explainer import usual_distance
@@ -158,7 +158,8 @@ def answers(network: ProtoNet, pixels: Pixels, batch_size: int) -> Tensor:
     return torch.cat([network(part).logits.argmax(1).cpu() for part in pixels.split(batch_size)])
 
 
-def main(arguments: list[str] | None = None) -> int:
+@command
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Pack the trained networks of a study into networks/<study>.")
     parser.add_argument("study", type=Path, help="a file of params/")
     parser.add_argument("roles", nargs="*", metavar="ROLE", help=f"{', '.join(ROLES)}; none named: all")
@@ -166,18 +167,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--only", default="", help="one triple of the study")
     parser.add_argument("--rehearse", action="store_true", help="the study at a size of seconds")
     given = parser.parse_args(arguments)
-    try:
-        study = load_study(given.study, given.use, given.rehearse, given.only)
-        done, left = pack(study, given.roles, project_path("."))
-        for sentence in left:
-            print(sentence, file=sys.stderr)
-        for folder in done:
-            size = sum(path.stat().st_size for path in folder.iterdir())
-            print(f"{folder}: {size / 1e6:.2f} MB")
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    study = load_study(given.study, given.use, given.rehearse, given.only)
+    done, left = pack(study, given.roles, project_path("."))
+    for sentence in left:
+        print(sentence, file=sys.stderr)
+    for folder in done:
+        size = sum(path.stat().st_size for path in folder.iterdir())
+        print(f"{folder}: {size / 1e6:.2f} MB")
 
 
 if __name__ == "__main__":

@@ -6,9 +6,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from torch import Tensor, tensor
 
-from p2p.evaluation.explanation import Explanation, number, plain
+from p2p.evaluation.explanation import Explanation, number
 from p2p.figures import style as look
 from p2p.figures.style import WIDTH, styled
+from p2p.study.pages import class_text
 
 
 @styled
@@ -43,7 +44,7 @@ def _pictures(part: SubFigure, one: Explanation, letters: int) -> None:
         here = cell_box(each.cell, one.grid, size)
         look.box(whole, here, colour, str(rank))
         above, below = part.add_subplot(grid[0, rank + 1]), part.add_subplot(grid[1, rank + 1])
-        title = f"{rank}: no. {each.prototype}\n{look.short(plain(one.classes[each.label]), letters, 2)}"
+        title = f"{rank}: no. {each.prototype}\n{look.short(class_text(one.classes[each.label]), letters, 2)}"
         look.strip(above, [look.array(each.source)], title)
         look.box(above, cell_box(each.source_cell, one.grid, size), colour)
         look.strip(below, [look.heat(image, each.similarities)])

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from p2p.data.photo import find_photos, read_photo
-from p2p.errors import UserError
+from p2p.errors import UserError, command
 from p2p.evaluation.explainer import Explainer
 from p2p.evaluation.explanation import Explanation
 from p2p.figures.evidence import evidence
@@ -86,22 +86,18 @@ def write_pages(run: Path, place: Path, out: Path | None = None, k: int = 5) -> 
     return out / "index.html"
 
 
-def main(arguments: list[str] | None = None) -> int:
+@command
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Explain an image, or a folder of them, by a trained network.")
     parser.add_argument("run", help="folder of a finished run, runs/<study>/<run>")
     parser.add_argument("image", help="a photograph, or a folder of photographs")
     parser.add_argument("--out", help="folder for the pages (default: explained in the run's folder)")
     given = parser.parse_args(arguments)
-    try:
-        for value, name in ((given.run, "RUN=runs/<study>/<run>"), (given.image, "IMAGE=photo.jpg")):
-            if not value:
-                raise UserError(f"To explain an image, name both run and image: {name} is missing.")
-        opened = write_pages(Path(given.run), Path(given.image), Path(given.out) if given.out else None)
-        print(f"To open in a browser: {opened.resolve().as_uri()}")
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    for value, name in ((given.run, "RUN=runs/<study>/<run>"), (given.image, "IMAGE=photo.jpg")):
+        if not value:
+            raise UserError(f"To explain an image, name both run and image: {name} is missing.")
+    opened = write_pages(Path(given.run), Path(given.image), Path(given.out) if given.out else None)
+    print(f"To open in a browser: {opened.resolve().as_uri()}")
 
 
 if __name__ == "__main__":

@@ -10,9 +10,10 @@ from urllib.parse import quote
 
 from PIL import Image
 
-from p2p.evaluation.explanation import Explanation, number, plain
+from p2p.evaluation.explanation import Explanation, number
 from p2p.figures import style as look
 from p2p.figures.style import Pixels
+from p2p.study.pages import class_text
 
 STYLE = """\
 :root { color-scheme: light dark; --page: #fff; --ink: #111; --line: #ccc; --soft: #f4f4f4; --quiet: #555 }
@@ -66,15 +67,13 @@ def page(said: Explanation) -> str:
         said: What the network says; its `teacher` is shown first.
     """
     networks = [one for one in (said.teacher, said) if one]
-    name = plain(said.classes[said.predicted])
+    name = class_text(said.classes[said.predicted])
     title = f"{said.name}: {name}"
     parts = [HEAD.format(title=escape(title), style=STYLE), f"<main><h1>{escape(title)}</h1>"]
     if said.teacher:
         same = said.teacher.predicted == said.predicted
-        told = (
-            "takes it for the same" if same else f"takes it for {plain(said.teacher.classes[said.teacher.predicted])}"
-        )
-        parts.append(f"<p>The network's teacher {escape(told)}.</p>")
+        other = "the same" if same else class_text(said.teacher.classes[said.teacher.predicted])
+        parts.append(f"<p>The network's teacher takes it for {escape(other)}.</p>")
     parts.append('<div class="networks">')
     parts += [_network(one) for one in networks]
     return "\n".join([*parts, "</div></main></body></html>\n"])

@@ -96,25 +96,28 @@ def _refuse_idle_data(data: dict[str, Any]) -> None:
 
 
 def _places(study: Any, runs: dict[str, TrainParams]) -> Iterator[tuple[str, dict[str, Any], list[TrainParams]]]:
-    """Each place of the study file that holds keys of runs, and the runs that take them from there."""
-    yield "the recipe", study.recipe, list(runs.values())
+    """Each place of the study file that holds keys of runs, and the runs of all seeds that take them from there."""
+    found: dict[str, tuple[dict[str, Any], list[TrainParams]]] = {"the recipe": (study.recipe, list(runs.values()))}
+
+    def take(place: str, keys: dict[str, Any], *names: str) -> None:
+        found.setdefault(place, (keys, []))[1].extend(runs[name] for name in names)
+
+    first = next(iter(study.variants))  # controls of the student have its changes, too
     for evaluation in study.evaluations().values():
         triple = next(one for one in study.triples if one.name == evaluation.triple)
-        students = {name: runs[run] for name, run in evaluation.student_runs.items()}
-        controls = {name: runs[run] for name, run in evaluation.control_runs.items()}
-        of = {control.name: control.of for control in study.controls}
-        teachers = [runs[evaluation.teacher_run], *(run for name, run in controls.items() if of[name] == "teacher")]
-        others = [run for name, run in controls.items() if of[name] != "teacher"]
-        yield f"the teacher of triple '{triple.name}'", triple.teacher, teachers
-        yield (
-            f"the student of triple '{triple.name}'",
-            triple.student,
-            [runs[evaluation.baseline_run], *students.values(), *others],
-        )
-        for name, change in study.variants.items():
-            yield f"variant '{name}'", change, [students[name]]
+        controls = {role: list[str]() for role in ("teacher", "baseline", "student")}
         for control in study.controls:
-            yield f"control '{control.name}'", control.change, [r for n, r in controls.items() if n == control.name]
+            if run := evaluation.control_runs.get(control.name):
+                take(f"control '{control.name}'", control.change, run)
+                controls[control.of].append(run)
+        take(f"the teacher of triple '{triple.name}'", triple.teacher, evaluation.teacher_run, *controls["teacher"])
+        students = [evaluation.baseline_run, *controls["baseline"], *controls["student"]]
+        students += evaluation.student_runs.values()
+        take(f"the student of triple '{triple.name}'", triple.student, *students)
+        for name, change in study.variants.items():
+            also = controls["student"] if name == first else []
+            take(f"variant '{name}'", change, evaluation.student_runs[name], *also)
+    yield from ((place, keys, takers) for place, (keys, takers) in found.items())
 
 
 def _why_idle(key: str) -> str:

@@ -16,6 +16,11 @@ def escape(text: str) -> str:
     return _escape(" ".join(text.split()))
 
 
+def class_text(name: str) -> str:
+    """A class's name as it is read: without a number in front (CUB's "001.") and underscores."""
+    return re.sub(r"^\d+\.", "", name).replace("_", " ")
+
+
 def prose(text: str) -> str:
     """An intro as markdown, one paragraph: *emphasis*, **strong** and `code` count, all else is shown as it is."""
     text, parts, end = " ".join(text.split()), [], 0
