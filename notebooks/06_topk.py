@@ -37,9 +37,9 @@ from p2p import figures
 from p2p.data.images import load_images
 from p2p.device import choose_device
 from p2p.evaluation.contributions import deciding
-from p2p.evaluation.pairs import overlap_table, top_overlap, typical_image
 from p2p.evaluation.explainer import Explainer
 from p2p.evaluation.explanation import Explanation
+from p2p.evaluation.pairs import overlap_table, top_overlap, typical_image
 from p2p.evaluation.runs import check_inputs, load_run
 from p2p.figures.one_image import one_image
 from p2p.files import project_path
@@ -93,7 +93,9 @@ for file, compact in (("one-image", False), ("one-image-compact", True)):
     figures.save(one_image(told, compact, int(test.labels[typical])), out / f"{file}.svg")
 caption = f"A test image of *{escape(name)}* as {', '.join(params.networks)} see it: where its deciding prototypes respond (bright), the training patches that these are, and each one's share of all that speaks for the class."
 alt = f"Test image of {name} with the heat, the training patches and the shares of the deciding prototypes of each network."
-display(Markdown(f":::{{figure}} one-image.svg\n:name: fig-one-image\n:alt: {option(alt)}\n\n{caption}\n:::"))
+display(
+    Markdown(f":::{{figure}} one-image.svg\n:name: fig-one-image\n:class: clear\n:alt: {option(alt)}\n\n{caption}\n:::")
+)
 
 # %% [markdown]
 # ## More test images
