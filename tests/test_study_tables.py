@@ -23,6 +23,7 @@ from p2p.evaluation.pairs import (
 from p2p.evaluation.rows import COLUMNS
 from p2p.evaluation.triple import level_table, triple_table
 from p2p.metrics import ResponseTable
+from p2p.networks import PROTOTYPE_LAYERS
 from p2p.study.pages import numbers
 
 
@@ -249,9 +250,7 @@ def test_top_overlap_by_number_and_by_place() -> None:
     near = deciding(table, torch.tensor([[1.0, 1.0, 1.0]]), layer, 2)  # 0 and 1, on cells 0 and 1
     far = deciding(table_of([[3, 3, 1]], [[9.0, 0.1, 0.2]]), torch.tensor([[1.0, 1.0, 1.0]]), layer, 2)  # 1, 2 on 3, 1
     assert top_overlap(near, far) == (0.5, 0.5) and top_overlap(near, near) == (1, 1)
-    weighed = deciding(
-        table, torch.tensor([[0.0, 1.0, 9.0], [0.0, 0.0, 0.0]]), layer, 2
-    )  # what is most similar has no say
+    weighed = deciding(table, torch.tensor([[0.0, 1.0, 9.0], [0.0, 0.0, 0.0]]), layer, 2)  # 0 has no say
     assert weighed.prototypes.tolist() == [[1, 2]] and weighed.predicted.tolist() == [0]
 
 

@@ -216,14 +216,14 @@ def matched_patches(
     figure, axes = look.sheet(len(matches), columns, 2, lines=2, foot=0.3)
     for (i, j, value), ax in zip(matches, axes, strict=True):
         pictures, names = [], []
-        for number, (_, network, found) in zip((i, j), sides, strict=True):
-            pictures.append(look.array(trains.pixels[int(found.images[number])]))
-            names.append(_class(network, number, trains.classes, 16))
+        for one, (_, network, found) in zip((i, j), sides, strict=True):
+            pictures.append(look.array(trains.pixels[int(found.images[one])]))
+            names.append(_class(network, one, trains.classes, 16))
         of = names[0] if names[0] == names[1] else " → ".join(names)
         look.strip(ax, pictures, f"{i} → {j}, same cell in {value:.0%}\n{of}")
-        for side, number in enumerate((i, j)):
+        for side, one in enumerate((i, j)):
             shift = side * look.step(pictures[0])
-            look.box(ax, boxes[side][number], ROLES[sides[side][0]], shift=shift)
+            look.box(ax, boxes[side][one], ROLES[sides[side][0]], shift=shift)
     look.legend(figure, [Patch(fc="none", ec=ROLES[role], lw=2, label=role) for role, _, _ in sides])
     return figure
 
