@@ -17,6 +17,7 @@ TESTS  ?=
 RUN    ?=
 IMAGE  ?=
 OUT    ?=
+ROLES  ?=
 GPUS   ?= $(shell nvidia-smi -L 2>/dev/null | wc -l)
 RUNS_PER_GPU ?= 1
 PROFILE ?=
@@ -29,7 +30,7 @@ UV     := uv>=0.9,<1
 PIP     = $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data study search explain test check lab book bench peers speed clean lock schema
+.PHONY: help setup data study search explain pack export test check lab book bench peers speed clean lock schema
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 14
@@ -53,7 +54,7 @@ setup: .venv/.ready
 	install -e .
 	@touch $@
 
-data study lab speed search explain: export P2P_DATA ?= $(CURDIR)/data
+data study lab speed search explain pack export: export P2P_DATA ?= $(CURDIR)/data
 data: setup ## photographs: download CUB, check CUB and Cars in P2P_DATA (default ./data), decode them (SIZE=224)
 	@$(BIN)/python -m p2p.data.download $(SETS) --root "$(P2P_DATA)" $(if $(SIZE),--size $(SIZE)) $(if $(URL),--url "$(URL)")
 
@@ -63,6 +64,12 @@ study: setup ## train, measure and picture a study (STUDY=quick), then build the
 
 explain: setup ## why a network decides as it does: RUN=runs/quick/… IMAGE=photo.jpg, or a folder of photographs (OUT=…)
 	@$(BIN)/python -m p2p.figures.explain "$(RUN)" "$(IMAGE)" $(if $(OUT),--out "$(OUT)")
+
+pack: setup ## trained networks of a study, small and with a card, into networks/ (STUDY=birds, ROLES="teacher student")
+	@$(BIN)/python -m p2p.evaluation.pack params/$(STUDY).yaml $(ROLES) $(SHAPE)
+
+export: setup ## a trained network as ONNX and torch.export, to use without p2p: RUN=networks/birds/… (OUT=…)
+	@$(BIN)/python -m p2p.evaluation.export "$(RUN)" $(if $(OUT),--out "$(OUT)")
 
 search: setup ## try recipes for a study on validation images alone: the trials of params/search/STUDY.yaml
 	@$(BIN)/python -m p2p.evaluation.search $(STUDY)

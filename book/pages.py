@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from html import escape as html_escape
 from pathlib import Path
@@ -79,6 +80,20 @@ def budget_tables(studies: list[Study]) -> str:
         caption = f"{link}, {study.images}: means over the seeds of each row; R² and accuracies on test images."
         parts.append(fence(lines, "list-table", caption))
     return "\n".join(parts) or "No study in this copy has been run with other budgets.\n"
+
+
+def networks_table(networks: Path) -> str:
+    """The packed networks that there are, with the accuracy that was measured when they were packed."""
+    lines = [":header-rows: 1", ":name: tab-packed", ""]
+    lines += ["* - folder", "  - classes", "  - size", "  - right in"]
+    for record in sorted(networks.glob("*/*/run.json")):
+        found = json.loads(record.read_text(encoding="utf-8"))
+        size = sum(path.stat().st_size for path in record.parent.iterdir() if path.is_file())
+        said, name = found["packed"], record.parent.relative_to(networks.parent).as_posix()
+        lines += [f"* - `{name}`", f"  - {len(found['classes'])}", f"  - {size / 1e6:.2f} MB"]
+        lines.append(f"  - {said['right_packed']} of {said['test_images']} test images")
+    caption = "Packed networks, with all files of their folders."
+    return fence(lines, "list-table", caption) if len(lines) > 7 else "There are none in this copy: `make pack`.\n"
 
 
 def study_page(study: Study) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
-from pages import DAMAGED, archive_page, budget_tables, landing, study_page
+from pages import DAMAGED, archive_page, budget_tables, landing, networks_table, study_page
 from studies import BookError, Study, find_studies, page_title, run_facts, run_title
 
 from p2p.study.pages import escape
@@ -192,6 +192,7 @@ def stage(prose: Path, results: Path, source: Path, drawn: Path) -> None:
         name = notebook.stem.partition("_")[2]
         stage_notebook(notebook, source / f"{name}.ipynb", name)
     marks = {"index": ("landing", landing(studies, drawn)), "schedule": ("budgets", budget_tables(studies))}
+    marks["data"] = ("networks", networks_table(prose.parent / "networks"))
     for name, (mark, content) in marks.items():
         if (page := source / f"{name}.md").exists():
             text = page.read_text(encoding="utf-8")

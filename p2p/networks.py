@@ -154,7 +154,7 @@ def _distances_without_p2(z: Tensor, prototypes: Tensor) -> tuple[Tensor, Tensor
     with torch.autocast(z.device.type, enabled=False):  # ε = 1e-4 leaves no room for half precision or TF32
         x, p = z.float().flatten(2), prototypes.float()  # (B, D, HW), (P, D)
         x2 = (x * x).sum(1, keepdim=True)  # (B, 1, HW), once, not once per prototype
-        raw = torch.baddbmm(x2, p.expand(len(x), *p.shape), x, alpha=-2)  # (B, P, HW)
+        raw = torch.baddbmm(x2, p.expand(x.shape[0], *p.shape), x, alpha=-2)  # (B, P, HW)
         return raw, (p * p).sum(1)
 
 

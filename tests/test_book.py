@@ -160,6 +160,17 @@ def test_landing_page_has_the_figure_of_the_claims_and_the_findings(results: Pat
     assert "studies/late/one-image.svg" in text and "topk" not in text and "most similar" not in text
 
 
+def test_packed_networks_are_listed(tmp_path: Path) -> None:
+    assert pages.networks_table(tmp_path / "networks").startswith("There are none")
+    folder = tmp_path / "networks" / "birds" / "student-small"
+    folder.mkdir(parents=True)
+    record = {"classes": ["a", "b"], "packed": {"right_packed": 7, "test_images": 9}}
+    (folder / "run.json").write_text(json.dumps(record))
+    (folder / "network.safetensors").write_bytes(b"." * 2_000_000)
+    text = pages.networks_table(tmp_path / "networks")
+    assert "* - `networks/birds/student-small`\n  - 2\n  - 2.00 MB\n  - 7 of 9 test images" in text
+
+
 def test_schedule_page_sets_few_passes_beside_many(results: Path) -> None:
     assert "No study in this copy" in pages.budget_tables(studies.find_studies(results))
     head = 'triple,role,passes,seed,chosen,"top-1, validation","top-1, after push",top-1,R²,PMS,"PMS, permuted"\n'

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from p2p.data.images import ImageSet, load_images
 from p2p.data.photo import read_photo
-from p2p.errors import UserError
 from p2p.evaluation.contributions import contributions, top
 from p2p.evaluation.explanation import USUAL, Evidence, Explanation
-from p2p.evaluation.runs import Trained, check_inputs, load_run
+from p2p.evaluation.runs import check_inputs
+from p2p.evaluation.sources import check_sources, folder_beside, load_prototypes, source_image
 from p2p.networks import ProtoNet, distance_map
 from p2p.responses import ResponseTable, spans
 
@@ -26,9 +26,9 @@ class Explainer(Generic[E]):
     """A run, and its teacher where that lies beside it, loaded once to explain any number of images.
 
     Args:
-        run: Folder of a finished run, runs/<study>/<run>.
+        run: Folder of a finished run, runs/<study>/<run>, or of a packed network, networks/<study>/<role>-<network>.
         kind: What explanations are made as: `Explanation`, or a subclass of it.
-        images: The run's data set, all splits, where it has been loaded before.
+        images: The run's data set, all splits, where it has been loaded before; a packed network needs none.
 
     Raises:
         UserError: There is no such run, it is of a network without prototypes, or its images are gone or others.
@@ -36,16 +36,20 @@ class Explainer(Generic[E]):
 
     def __init__(self, run: Path | str, kind: type[E], images: ImageSet | None = None) -> None:
         folder = Path(run)
-        self.trained, self.kind = _load(folder), kind
-        self.images = images or load_images(self.trained.params.model_copy(update={"device": "cpu"}))
-        self.limit = usual_distance(folder)
+        self.trained, self.kind = load_prototypes(folder), kind
+        packed = self.trained.packed
+        if packed is None:
+            images = images or load_images(self.trained.params.model_copy(update={"device": "cpu"}))
+            self.classes, self.limit = images.classes, usual_distance(folder)
+        else:
+            self.classes, self.limit, images = packed.classes, packed.usual, None
+        self.images = images
         self.teacher: Explainer[E] | None = None
-        taught = self.trained.params.teacher_run
-        if taught and (folder.parent / taught / "network.safetensors").is_file():
-            self.teacher = Explainer(folder.parent / taught, kind, self.images)
-        check_inputs([one.trained for one in (self, self.teacher) if one], self.images)
-        self._train = (self.images.split == 0).nonzero()[:, 0]
-        _check_sources(self.trained, self.images.labels[self._train])
+        if taught := folder_beside(folder, self.trained.params.teacher_run):
+            self.teacher = Explainer(taught, kind, images)
+        check_inputs([one.trained for one in (self, self.teacher) if one], images)
+        if images:
+            check_sources(self.trained, images)
 
     def explain(self, image: Path | str | Image.Image | Tensor, name: str = "", k: int = 5) -> E:
         """What the network says of one image.
@@ -68,7 +72,7 @@ class Explainer(Generic[E]):
     @torch.inference_mode()
     def _explain(self, image: Tensor, name: str, k: int) -> E:
         network, found, params = self.trained.network, self.trained.projection, self.trained.params
-        assert isinstance(network, ProtoNet) and found is not None  # `_load` let no other pass
+        assert isinstance(network, ProtoNet) and found is not None  # `load_prototypes` let no other pass
         out, decision = network(image[None]), network.decision.weight
         similarities = network.layer.similarity(out.distances)  # (1, P)
         logits = (similarities.double() @ decision.double().T)[0]
@@ -78,7 +82,7 @@ class Explainer(Generic[E]):
         width, label = maps.shape[2], int(logits.argmax())
         evidence = []
         for similar, j in zip(maps, chosen, strict=True):
-            source = int(self._train[found.images[j]])
+            source_name, source = source_image(self.trained, j, self.images)
             cell, source_cell = (divmod(int(one), width) for one in (out.cells[0, j], found.cells[j]))
             evidence.append(
                 Evidence(
@@ -90,8 +94,8 @@ class Explainer(Generic[E]):
                     contribution=float(values[0, j]),
                     cell=cell,
                     source_cell=source_cell,
-                    source_name=self.images.names[source],
-                    source=self.images.pixels[source].clone(),
+                    source_name=source_name,
+                    source=source,
                     similarities=similar,
                 )
             )
@@ -101,7 +105,7 @@ class Explainer(Generic[E]):
             study=params.study,
             name=name,
             image=image,
-            classes=self.images.classes,
+            classes=self.classes,
             logits=logits,
             contributions=values[0],
             evidence=tuple(evidence),
@@ -126,35 +130,3 @@ def usual_distance(folder: Path) -> float:
     table = ResponseTable.load(folder / "responses.safetensors")
     nearest = torch.cat([table.distances[span].amin(1) for span in spans(*table.distances.shape)])
     return float(torch.quantile(nearest.double(), USUAL, interpolation="higher"))
-
-
-def _load(folder: Path) -> Trained:
-    """A run that can explain; what else a user may have named is told apart."""
-    if not folder.is_dir():
-        there = sorted(path.parent.name for path in folder.parent.glob("*/network.safetensors"))
-        hint = f"; {folder.parent} holds {', '.join(there[:6])}{' …' if len(there) > 6 else ''}" if there else ""
-        raise UserError(f"There is no run {folder}: expected a folder such as runs/quick/teacher-small-s0{hint}.")
-    if not (folder / "network.safetensors").is_file():
-        inside = sorted(path.parent.name for path in folder.glob("*/network.safetensors"))
-        if inside:
-            raise UserError(f"{folder} holds several runs; name one of them, such as {folder / inside[0]}.")
-        raise UserError(f"{folder} holds no finished run; finish it first (make study), or name another folder.")
-    trained = load_run(folder)
-    if not isinstance(trained.network, ProtoNet):
-        raise UserError(
-            f"Run '{trained.params.run}' is an ordinary classifier (model 'linear') and has no prototypes to explain "
-            "with; choose a run of model 'protopnet'."
-        )
-    return trained
-
-
-def _check_sources(trained: Trained, labels: Tensor) -> None:
-    """Refuse training images (labels (N,)) of which the prototypes cannot be patches."""
-    found, network = trained.projection, trained.network
-    assert found is not None and isinstance(network, ProtoNet)
-    own = network.own.float().argmax(0)
-    if int(found.images.max()) >= len(labels) or not torch.equal(labels[found.images], own):
-        raise UserError(
-            f"The training images that are here are not those of run '{trained.params.run}'; give its data set back, "
-            "or train it again (make study)."
-        )

@@ -15,6 +15,7 @@ from torch import Tensor
 from p2p.data.images import ImageSet
 from p2p.data.streaming import Rows
 from p2p.errors import UserError
+from p2p.evaluation.packed import Packed, is_packed, read_packed
 from p2p.files import write_table
 from p2p.mimicry import MapR2
 from p2p.networks import LinearNet, Pixels, ProtoNet, PrototypeLayer, nearest_cells
@@ -29,8 +30,9 @@ from p2p.training.checkpoints import digest, load_tensors
 class Trained:
     """A finished run: the network, its parameters, where its prototypes come from, and its state before the push.
 
-    The last three are what it was trained on: digests of images, of the weights file it began with and of its teacher,
-    empty where there was none or the run is older than they are.
+    The next three are what it was trained on: digests of images, of the weights file it began with and of its teacher,
+    empty where there was none or the run is older than they are. A packed network has `packed` in place of its state
+    before the push and of its data set.
     """
 
     params: TrainParams
@@ -41,17 +43,24 @@ class Trained:
     images: str = ""
     weights: str = ""
     teacher: str = ""
+    packed: Packed | None = None
 
 
 def load_run(folder: Path | str, device: str | torch.device = "cpu") -> Trained:
     """Load a finished run from its folder (`network.safetensors`, and `checkpoint.safetensors` for its parameters).
 
+    A packed network's folder (`networks/<study>/<role>-<network>`) will do as well.
+
     Raises:
         UserError: The run is missing or damaged, in one sentence.
     """
     folder = Path(folder)
-    tensors, _ = load_tensors(folder / "network.safetensors", device)
-    _, meta = load_tensors(folder / "checkpoint.safetensors")
+    packed = None
+    if is_packed(folder):
+        tensors, meta, packed = read_packed(folder, device)
+    else:
+        tensors, _ = load_tensors(folder / "network.safetensors", device)
+        _, meta = load_tensors(folder / "checkpoint.safetensors")
     params = check(TrainParams, meta["params"], str(folder))
     decision = tensors["network.decision.weight"]
     try:
@@ -67,12 +76,12 @@ def load_run(folder: Path | str, device: str | torch.device = "cpu") -> Trained:
     if isinstance(network, LinearNet):
         return Trained(params, network, None, None, None, *inputs)
     found = {k.removeprefix("projection."): v for k, v in tensors.items() if k.startswith("projection.")}
-    before = (tensors["before_push.prototypes"], tensors["before_push.decision.weight"])
-    return Trained(params, network, Projection(**found), *before, *inputs)
+    before = (tensors.get("before_push.prototypes"), tensors.get("before_push.decision.weight"))
+    return Trained(params, network, Projection(**found), *before, *inputs, packed)
 
 
-def check_inputs(runs: Sequence[Trained], images: ImageSet) -> None:
-    """Refuse networks that cannot be compared, or not be shown beside these images.
+def check_inputs(runs: Sequence[Trained], images: ImageSet | None = None) -> None:
+    """Refuse networks that cannot be compared, or not be shown beside these images, where there are any.
 
     Raises:
         UserError: One was trained on other images, from other weights of the same name, or by another teacher than the
@@ -82,7 +91,7 @@ def check_inputs(runs: Sequence[Trained], images: ImageSet) -> None:
     weights: dict[tuple[str, str], Trained] = {}
     for run in runs:
         name, params = f"Run '{run.params.run}'", run.params
-        if run.images and images.source and run.images != images.source:
+        if images and run.images and images.source and run.images != images.source:
             raise UserError(
                 f"{name} of study '{params.study}' was trained on other images (digest {run.images}) than those that "
                 f"its data keys give now ({images.source}); give the former back, or {again}."
