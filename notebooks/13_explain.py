@@ -43,9 +43,11 @@ params = from_namespace(ExplainParams, globals())
 began = time.perf_counter()
 choose_device("cpu")
 explainer = Explainer(project_path(params.runs) / params.study / params.run, Explained)
-test = explainer.images.subset("test")
+test = explainer.images.subset("test") if explainer.images else None  # a packed network comes without its data set
 if params.image:
     said = explainer.explain(project_path(params.image), k=params.top_k)
+elif test is None:
+    raise UserError("'image' is empty, and a packed network has no data set to take one from; name a photograph.")
 elif params.number < len(test):
     said = explainer.explain(test.pixels[params.number], test.names[params.number], params.top_k)
 else:
