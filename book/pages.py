@@ -168,7 +168,19 @@ def landing(studies: list[Study], drawn: Path) -> str:
         return "No study has been run in this copy yet: `make study` runs the quick one and draws the book.\n"
     parts = []
     for study in studies:
-        if study.runs and (study.folder / "topk-0.svg").is_file():
+        if study.runs and (study.folder / "one-image.svg").is_file():
+            alt = "One test image with the prototypes that count most for teacher, baseline and student."
+            told = (
+                f"One test image of *{escape(study.title)}*, chosen by rule, as teacher, baseline and student see it: "
+                "where the prototypes that count most respond (bright), the training patches that these are, and each "
+                "one's share of all that speaks for the class."
+            )
+            opening = (
+                f":::{{figure}} studies/{study.name}/one-image.svg\n:name: fig-landing\n:class: clear\n:alt: {alt}"
+            )
+            parts.append(f"{opening}\n\n{told}\n:::\n")
+            break
+        if study.runs and (study.folder / "topk-0.svg").is_file():  # by similarity: drawn before there was the other
             alt = "One test image, and the most similar prototypes of teacher, baseline and student."
             told = (
                 f"One test image of *{escape(study.title)}* and the prototypes that teacher, baseline and student "

@@ -6,7 +6,7 @@
 # ---
 
 # %% [markdown]
-# # The most activated prototypes of a test image
+# # The prototypes that decide about a test image
 #
 # **Question.** Shown the same image, do teacher and student point at the same places and the same prototypes? This is
 # the paper's Figure 1.
@@ -36,8 +36,12 @@ from IPython.display import Markdown, display
 from p2p import figures
 from p2p.data.images import load_images
 from p2p.device import choose_device
-from p2p.evaluation.pairs import overlap_table, top_overlap
+from p2p.evaluation.contributions import deciding
+from p2p.evaluation.explainer import Explainer
+from p2p.evaluation.explanation import Explanation
+from p2p.evaluation.pairs import overlap_table, top_overlap, typical_image
 from p2p.evaluation.runs import check_inputs, load_run
+from p2p.figures.one_image import one_image
 from p2p.files import project_path
 from p2p.metrics import ResponseTable
 from p2p.study.checksums import seal
@@ -59,32 +63,59 @@ k = min(
     params.top_k, *(answers.distances.shape[1] for answers in tables.values())
 )  # few classes may have fewer prototypes
 
+decided = {
+    role: deciding(tables[role], run.network.decision.weight, run.network.layer, k) for role, run in pictured.items()
+}
+
 # %% [markdown]
 # ## Method
 #
-# The similarity of a prototype to an image is $\log\frac{d+1}{d+\epsilon}$ at its nearest cell. For each network the
-# prototypes with the largest similarity are shown: the training image each comes from, and the place in the test image
-# where it was found. Test images are not chosen by hand: they are the first ones of evenly spaced classes.
+# The similarity of a prototype to an image is $\log\frac{d+1}{d+\epsilon}$ at its nearest cell; times the weight that the
+# decision layer gives it, it is what the prototype adds to the logit of a class. For each network the prototypes that add
+# most to the logit of the class that it takes the image for are shown: the training image each comes from, and the place in
+# the test image where it was found. Test images are not chosen by hand: they are the first ones of evenly spaced classes.
 
 # %% [markdown]
-# ## Result
+# ## One image, three networks
+#
+# Of the test images that teacher and student get right, the one in the middle when they are ordered by how many of the
+# teacher's deciding places are the student's, too.
+
+# %%
+out = project_path(params.results) / params.study
+typical = typical_image(decided["teacher"], decided["student"], test.labels.cpu())
+told = [
+    Explainer(place / run, Explanation, known).explain(test.pixels[typical], test.names[typical])
+    for run in params.networks.values()
+]
+name = known.classes[test.labels[typical]].replace("_", " ")
+for file, compact in (("one-image", False), ("one-image-compact", True)):
+    figures.save(one_image(told, compact, int(test.labels[typical])), out / f"{file}.svg")
+caption = f"A test image of *{escape(name)}* as {', '.join(params.networks)} see it: where its deciding prototypes respond (bright), the training patches that these are, and each one's share of all that speaks for the class."
+alt = f"Test image of {name} with the heat, the training patches and the shares of the deciding prototypes of each network."
+display(
+    Markdown(f":::{{figure}} one-image.svg\n:name: fig-one-image\n:class: clear\n:alt: {option(alt)}\n\n{caption}\n:::")
+)
+
+# %% [markdown]
+# ## More test images
 
 # %%
 classes = torch.linspace(0, len(known.classes) - 1, params.pictures).round().long().unique()
 chosen = [int((test.labels == k).nonzero()[0, 0]) for k in classes]
-out = project_path(params.results) / params.study
 for i, n in enumerate(chosen):
     name = class_text(known.classes[test.labels[n]])
     drawn = figures.top_k_comparison(pictured, train, test.pixels[n], int(test.labels[n]), known.classes, k)
     figures.save(drawn, out / f"topk-{i}.svg")
     caption = (
-        f"A test image of *{escape(name)}* and, for teacher, baseline and student, its {k} most activated prototypes, "
-        "strongest first: the training image each comes from, and where it was found in the test image (bright: similar). "
+        f"A test image of *{escape(name)}* and, for teacher, baseline and student, the {k} prototypes that count most "
+        "for what it takes the image for: the training image each comes from, where it was found in the test image (bright: "
+        "similar), and what it adds to the logit. "
         "A frame marks prototypes whose number is also among the teacher's."
     )
-    alt = f"Test image of {name} with the most activated prototypes of teacher, baseline and student."
+    alt = f"Test image of {name} with the prototypes that count most for teacher, baseline and student."
     display(Markdown(f":::{{figure}} topk-{i}.svg\n:name: fig-topk-{i}\n:alt: {option(alt)}\n\n{caption}\n:::"))
-seal(out, "06_topk", [f"topk-{i}.svg" for i in range(len(chosen))])
+seal(out, "06_topk", ["one-image.svg", "one-image-compact.svg", *(f"topk-{i}.svg" for i in range(len(chosen)))])
 
 # %% [markdown]
 # ## Over all test images
@@ -92,8 +123,8 @@ seal(out, "06_topk", [f"topk-{i}.svg" for i in range(len(chosen))])
 # A few images show what is meant; the share over all of them shows whether it is typical.
 
 # %%
-shares = {role: top_overlap(tables["teacher"], tables[role], k) for role in ("baseline", "student")}
-caption = f"Of the teacher's {k} most activated prototypes, how many are also among the network's {k} (by number), and at how many of their cells the network has one of its own {k}; all test images, seed {params.seed}. For a baseline numbers agree by class only."
+shares = {role: top_overlap(decided["teacher"], decided[role]) for role in ("baseline", "student")}
+caption = f"Of the {k} prototypes that count most for the teacher, how many are also among the network's {k} (by number), and at how many of their cells the network has one of its own {k}; all test images, seed {params.seed}. For a baseline numbers agree by class only."
 display(Markdown(table(overlap_table(shares, k), caption, "tab-topk")))
 
 # %% [markdown]

@@ -56,8 +56,8 @@ if settings:
 # %% [markdown]
 # ## On the bird, or beside it
 #
-# Where it is known which cells of an image lie on the object (drawn birds: a quarter of the cell is bird; CUB: a visible part has
-# its place there), two shares are measured: of the prototypes' source patches, and of the places in test images of the five
+# Where it is known which cells of an image lie on the object (drawn birds: a quarter of the cell is one of the six parts; CUB: a visible
+# part has its place there), two shares are measured: of the prototypes' source patches, and of the places in test images of the five
 # prototypes that count most for the decision. Chance is a cell drawn at random from the same images.
 
 # %%
@@ -71,7 +71,8 @@ else:
 # %% [markdown]
 # ## In pictures
 #
-# The first of the test images that each study shows, with the prototypes most similar to them; test images are not chosen by hand.
+# The first of the test images that each study shows, with the prototypes that count most for each network, or in older
+# pictures those most similar to it, as the caption says; test images are not chosen by hand.
 
 # %%
 for setting in settings:

@@ -28,13 +28,14 @@ from filelock import FileLock, Timeout
 
 from p2p.errors import UserError, command
 from p2p.files import atomic_path, cannot_write
-from p2p.study import params, speed_params
+from p2p.study import explain_params, params, speed_params
 from p2p.study.checksums import add_notebook, check_file, sums_file
 from p2p.study.jobs import VARIABLE, job
 from p2p.study.params import near_names
 from p2p.study.study import Study, load_study, schema
 
 ROOT = Path(__file__).resolve().parent.parent
+PARAMETERS = (params, speed_params, explain_params)  # where the models of notebooks are
 ROOM = 256 * 1024  # bytes that a folder must take before anything runs: less fills up within the first step
 # jsonschema, which nbformat imports, would build this grammar of web addresses, half of what papermill's import costs,
 # and does without if it is not there.
@@ -187,7 +188,7 @@ def parameter_names(notebook: Any) -> set[str]:
         for node in ast.walk(tree):
             if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] == "from_namespace":
                 name = ast.unparse(node.args[0]).split(".")[-1] if node.args else ""
-                model = getattr(params, name, None) or getattr(speed_params, name, None)
+                model = next((getattr(place, name) for place in PARAMETERS if hasattr(place, name)), None)
                 if model is not None:
                     return set(model.model_fields)
             elif isinstance(node, ast.Assign | ast.AnnAssign) and "parameters" in tags:

@@ -153,7 +153,11 @@ def test_landing_page_has_the_figure_of_the_claims_and_the_findings(results: Pat
     text = pages.landing(studies.find_studies(results), drawn)
     assert "1. **One.** A.\n2. **Two.** B.\n" in text and "drawn/forest.svg" in text and "topk" not in text
     (results / "late" / "topk-0.svg").write_text(SVG)
-    assert "studies/late/topk-0.svg" in pages.landing(studies.find_studies(results), drawn)
+    text = pages.landing(studies.find_studies(results), drawn)
+    assert "studies/late/topk-0.svg" in text and "most similar" in text  # of a study drawn before there was the other
+    (results / "late" / "one-image.svg").write_text(SVG)
+    text = pages.landing(studies.find_studies(results), drawn)
+    assert "studies/late/one-image.svg" in text and "topk" not in text and "most similar" not in text
 
 
 def test_packed_networks_are_listed(tmp_path: Path) -> None:

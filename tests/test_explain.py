@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from p2p.evaluation.measure import Answer
 from p2p.evaluation.on_object import NAMES, hits_on_object, object_cells, object_rows, source_on_object
 from p2p.evaluation.runs import finish_run, load_run
 from p2p.figures.explain import Explained, main, write_pages
+from p2p.figures.one_image import one_image
 from p2p.networks import ProtoNet
 from p2p.responses import ResponseTable
 from p2p.training.trainer import Trainer
@@ -236,3 +238,32 @@ def test_a_network_has_rows_of_the_object(place: Path, birds: ImageSet) -> None:
         rows = list(object_rows(answer, birds))
         assert [row[3] for row in rows] == list(NAMES) and all(0 <= row[5] <= 1 for row in rows)
         assert not list(object_rows(answer, blind))
+
+
+def test_cells_on_a_photographed_bird_have_a_visible_part(birds: ImageSet) -> None:
+    draw = torch.Generator().manual_seed(1)
+    parts = torch.rand(len(birds), 15, 3, generator=draw) * 32
+    parts[..., 2] = (parts[..., 2] < 8).float()
+    parts[0, :2] = torch.tensor([[32.0, 32.0, 1.0], [0.0, 0.0, 0.0]])  # at the very edge; not visible
+    found = object_cells(replace(birds, masks=None, parts=parts), (5, 7))
+    assert found is not None
+    for n in range(len(birds)):
+        on = {min(int(y * 5 / 32), 4) * 7 + min(int(x * 7 / 32), 6) for x, y, visible in parts[n].tolist() if visible}
+        assert set(found[n].nonzero()[:, 0].tolist()) == on
+    assert 34 in found[0].nonzero()[:, 0].tolist()
+
+
+def test_one_image_shows_each_networks_share_of_the_evidence(said: Explained) -> None:
+    assert said.teacher is not None
+    for compact, count in ((False, 3), (True, 2)):
+        figure = one_image([said.teacher, said], compact, said.predicted)
+        assert len(figure.axes) == 2 * (1 + count)  # a row a network: the image, and a patch a prototype
+        assert (
+            max(ax.get_position().x1 for ax in figure.axes) <= 1
+            and min(ax.get_position().y0 for ax in figure.axes) >= 0
+        )
+        shown = [text.get_text() for text in figure.axes[count + 2].texts]
+        gain = sum(value for value in said.contributions.tolist() if value > 0)
+        assert f"1: {100 * said.evidence[0].contribution / gain:.0f} %" in shown[0]
+        words = " ".join(text.get_text() for text in figure.texts)
+        assert "student" in words and "(right)" in words

@@ -226,7 +226,7 @@ def test_gallery_refuses_other_images(images: ImageSet, runs: dict[str, Trained]
         figures.prototype_gallery(runs["teacher"], images.select(torch.arange(8, -1, -1)), [0])
 
 
-def test_top_k_shows_the_most_similar_and_frames_those_of_the_teacher(
+def test_top_k_shows_what_counts_most_and_frames_those_of_the_teacher(
     images: ImageSet, runs: dict[str, Trained]
 ) -> None:
     k, image = 3, image_set(seed=5).pixels[0]
@@ -237,14 +237,17 @@ def test_top_k_shows_the_most_similar_and_frames_those_of_the_teacher(
     for row, (role, trained) in zip(per_row, runs.items(), strict=True):
         z = trained.network.addon(trained.network.trunk(image[None]))[0].flatten(1).T  # (HW, D)
         d = (z[:, None] - trained.network.prototypes).square().sum(2)  # (HW, P)
-        tops[role] = d.min(0).values.argsort()[:k].tolist()
+        similar = torch.log((d.min(0).values + 1) / (d.min(0).values + 1e-4))
+        weight = trained.network.decision.weight
+        terms = similar * weight[(weight @ similar).argmax()]  # they add up to the predicted class's logit
+        tops[role] = terms.argsort(descending=True)[:k].tolist()
         assert [ax.get_title().split("\n")[0] for ax in row[1::2]] == [
             f"{r + 1}: no. {j}" for r, j in enumerate(tops[role])
         ]
         colour = figures.ROLES[role]
         for rank, (j, ax) in enumerate(zip(tops[role], row[2::2], strict=True)):
-            value = torch.log((d[:, j].min() + 1) / (d[:, j].min() + 1e-4)).item()
-            assert float(ax.get_xlabel().removeprefix("sim. ")) == pytest.approx(value, abs=0.006)
+            adds, logit = (float(part.replace("−", "-")) for part in ax.get_xlabel().split(" of "))
+            assert (adds, logit) == pytest.approx((terms[j].item(), terms.sum().item()), abs=0.006)
             answer = trained.network(image[None])  # the same floats: a pixel may sit on the box's threshold
             maps = distance_map(answer.z, trained.network.prototypes[tops[role]])[0, [rank]]
             where = activation_boxes(similarity(maps), d[:, j].argmin()[None], SIZE)[0]

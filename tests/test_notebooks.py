@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from p2p.evaluation.claims import UNDECIDED
+from p2p.study.explain_params import ExplainParams
 from p2p.study.modules import modules_of
 from p2p.study.params import (
     EvaluateParams,
@@ -44,6 +45,7 @@ MODELS: dict[str, type[Strict]] = {
     "09_speed": SpeedParams,
     "10_growth": GrowthParams,
     "11_profile": ProfileParams,
+    "13_explain": ExplainParams,
     "20_claims": QuestionParams,
     "21_handed": QuestionParams,
     "22_accuracy": QuestionParams,
@@ -83,6 +85,8 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     jobs += [("03_evaluate", f"03_evaluate-{name}", params) for name, params in TINY.evaluations().items()]
     jobs += [(name, name, TINY.page()) for name, model in MODELS.items() if model is PageParams]
     jobs += [(name, name, QuestionParams()) for name, model in MODELS.items() if model is QuestionParams]
+    student = next(run for run in TINY.runs() if run.startswith("student"))
+    jobs += [("13_explain", "13_explain", ExplainParams(study="tiny", run=student))]
     for source, name, params in jobs:
         values = params.model_dump()
         values |= {key: str(place / key) for key in ("runs", "results", "out") if key in values}
@@ -150,7 +154,7 @@ def test_every_source_is_a_known_notebook() -> None:
 
 def test_executed_notebooks_have_outputs_and_no_errors_or_machine_paths(study: Path) -> None:
     files = sorted(study.glob("*.ipynb"))
-    assert len(files) == 1 + 8 + 2 + 3 + 7
+    assert len(files) == 1 + 8 + 2 + 3 + 7 + 1
     for file in files:
         notebook = nbformat.read(file, as_version=4)
         assert "papermill" not in notebook.metadata

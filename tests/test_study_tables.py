@@ -10,11 +10,20 @@ import torch
 
 from p2p.evaluation import findings, tables
 from p2p.evaluation.claims import claims, control_effects
+from p2p.evaluation.contributions import Deciding, deciding
 from p2p.evaluation.inputs import split_table, trunk_table
-from p2p.evaluation.pairs import matched_pairs, overlap_table, same_number, same_number_sentence, top_overlap
+from p2p.evaluation.pairs import (
+    matched_pairs,
+    overlap_table,
+    same_number,
+    same_number_sentence,
+    top_overlap,
+    typical_image,
+)
 from p2p.evaluation.rows import COLUMNS
 from p2p.evaluation.triple import level_table, triple_table
 from p2p.metrics import ResponseTable
+from p2p.networks import PROTOTYPE_LAYERS
 from p2p.study.pages import numbers
 
 
@@ -236,9 +245,27 @@ def test_matched_pairs_find_the_partner_on_the_same_cells() -> None:
 
 
 def test_top_overlap_by_number_and_by_place() -> None:
-    near = table_of([[0, 1, 2]], [[0.1, 0.2, 9.0]])  # the top two: 0 and 1, on cells 0 and 1
-    far = table_of([[3, 3, 1]], [[9.0, 0.1, 0.2]])  # the top two: 1 and 2, on cells 3 and 1
-    assert top_overlap(near, far, 2) == (0.5, 0.5) and top_overlap(near, near, 2) == (1, 1)
+    layer = PROTOTYPE_LAYERS["distance"]
+    table = table_of([[0, 1, 2]], [[0.1, 0.2, 9.0]])
+    near = deciding(table, torch.tensor([[1.0, 1.0, 1.0]]), layer, 2)  # 0 and 1, on cells 0 and 1
+    far = deciding(table_of([[3, 3, 1]], [[9.0, 0.1, 0.2]]), torch.tensor([[1.0, 1.0, 1.0]]), layer, 2)  # 1, 2 on 3, 1
+    assert top_overlap(near, far) == (0.5, 0.5) and top_overlap(near, near) == (1, 1)
+    weighed = deciding(table, torch.tensor([[0.0, 1.0, 9.0], [0.0, 0.0, 0.0]]), layer, 2)  # 0 has no say
+    assert weighed.prototypes.tolist() == [[1, 2]] and weighed.predicted.tolist() == [0]
+
+
+def test_the_typical_image_is_in_the_middle_of_those_both_get_right() -> None:
+    def decided(predicted: list[int], cells: list[list[int]]) -> Deciding:
+        found = torch.tensor(cells)
+        return Deciding(torch.tensor(predicted), found, found, torch.ones(found.shape))
+
+    labels, teacher = torch.tensor([0, 0, 0, 0]), decided([0, 0, 0, 0], [[1, 2]] * 4)
+    student = decided([0, 1, 0, 0], [[1, 2], [1, 2], [3, 4], [1, 4]])  # agreement 1, wrong, 0, 1/2
+    assert typical_image(teacher, student, labels) == 3
+    assert typical_image(teacher, student, labels + 1) == 3  # none right in both: of all, 0, 1/2, 1, 1
+
+
+def test_table_of_overlaps() -> None:
     found = overlap_table({"student": (0.5, 0.25)}, 2)
     assert found.iloc[0].tolist() == ["student", "0.500", "0.250"] and "both top 2" in found.columns[1]
 

@@ -25,8 +25,8 @@ NAMES = ("source_on_object", "source_on_object_chance", "hits_on_object", "hits_
 def object_cells(images: ImageSet, grid: tuple[int, int]) -> Tensor | None:
     """Which cells lie on the object.
 
-    With masks: a cell of whose pixels a quarter is mask; pixels that two cells share count in both. Without masks: a
-    cell in which at least one visible part has its place.
+    With masks: a cell of whose pixels a quarter is mask (of drawn birds the six parts, not the coat between them);
+    pixels that two cells share count in both. Without masks: a cell in which a visible part has its place.
 
     Args:
         images: N images.

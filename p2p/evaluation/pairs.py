@@ -6,8 +6,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from p2p.evaluation.contributions import Deciding
 from p2p.metrics import ResponseTable, coincidences, pms
-from p2p.networks import similarity
 
 
 def matched_pairs(teacher: ResponseTable, student: ResponseTable) -> tuple[Tensor, Tensor]:
@@ -36,21 +36,41 @@ def same_number_sentence(shares: dict[str, float]) -> str:
     return f"Of the teacher's prototypes, matched with the prototype of the same number: {parts}."
 
 
-def top_overlap(teacher: ResponseTable, other: ResponseTable, k: int) -> tuple[float, float]:
-    """What two networks have in common in the k most activated prototypes of an image, on average over images.
+def shared(teacher: Deciding, other: Deciding) -> tuple[Tensor, Tensor]:
+    """What two networks have in common in the k prototypes that count most in an image.
 
     Args:
-        teacher, other: Tables (N, P) of the same images.
-        k: At most P.
+        teacher, other: Of the same N images, k prototypes each.
 
     Returns:
-        Share of the teacher's k that are among the other's by number; share of them that lie on a cell on which one of
-        the other's k lies, too.
+        (N,) share of the teacher's k that are among the other's by number; (N,) share of them that lie on a cell on
+        which one of the other's k lies, too.
     """
-    mine, theirs = (similarity(table.distances).topk(k, dim=1).indices for table in (teacher, other))
-    by_number = (mine[:, :, None] == theirs[:, None, :]).any(2).double().mean().item()
-    here, there = teacher.cells.gather(1, mine).long(), other.cells.gather(1, theirs).long()
-    return by_number, (here[:, :, None] == there[:, None, :]).any(2).double().mean().item()
+    by_number, by_place = (
+        (mine[:, :, None] == theirs[:, None, :]).any(2).double().mean(1)
+        for mine, theirs in ((teacher.prototypes, other.prototypes), (teacher.cells, other.cells))
+    )
+    return by_number, by_place
+
+
+def top_overlap(teacher: Deciding, other: Deciding) -> tuple[float, float]:
+    """`shared`, on average over images."""
+    by_number, by_place = shared(teacher, other)
+    return by_number.mean().item(), by_place.mean().item()
+
+
+def typical_image(teacher: Deciding, student: Deciding, labels: Tensor) -> int:
+    """A test image to show, chosen by rule: of those that both networks get right, the one in the middle when ordered
+    by the share of the teacher's deciding places that are the student's, too; where they get none right, of all.
+
+    Args:
+        teacher, student: Of the same N images.
+        labels: (N,).
+    """
+    right = (teacher.predicted == labels) & (student.predicted == labels)
+    candidates = (right if right.any() else torch.ones_like(right)).nonzero()[:, 0]
+    order = shared(teacher, student)[1][candidates].argsort(stable=True)
+    return int(candidates[order[(len(order) - 1) // 2]])
 
 
 def overlap_table(shares: dict[str, tuple[float, float]], k: int) -> pd.DataFrame:

@@ -157,12 +157,14 @@ def picture(results: Path, setting: Setting) -> str:
     if not file.is_file():
         return ""
     title, base = escape(setting.title), f"studies/{setting.study}"
+    by_count = (file.parent / "one-image.svg").is_file()  # pictures drawn before there was one rank by similarity
+    which = "prototypes that count most" if by_count else "most similar prototypes"
     names = {"06_topk": "More images", "07_gallery": "prototypes"}
     there = [stem for stem in names if (results / setting.study / f"{stem}.ipynb").is_file()]  # not yet, or damaged
     pages = [f"[{names[stem]}]({base}/{stem}.ipynb)" for stem in there]
     return (
         f":::{{figure}} studies/{setting.study}/topk-0.svg\n:name: fig-looks-{setting.study}\n"
-        f":alt: {option(f'A test image of {setting.title} with the most similar prototypes.')}\n\n"
-        f"{title}: a test image and the most similar prototypes of teacher, baseline and student. "
+        f":alt: {option(f'A test image of {setting.title} with the {which}.')}\n\n"
+        f"{title}: a test image and the {which}, of teacher, baseline and student. "
         f"{listed(pages)}.\n:::"
     )

@@ -15,6 +15,8 @@ from torch import Tensor
 
 from p2p.data.images import ImageSet
 from p2p.errors import UserError
+from p2p.evaluation.contributions import contributions, top
+from p2p.evaluation.explanation import number
 from p2p.figures import style as look
 from p2p.figures.style import PARTS, ROLES, SHARED, WIDTH, styled
 from p2p.networks import ProtoNet, distance_map
@@ -117,9 +119,10 @@ def top_k_comparison(
     classes: Sequence[str],
     k: int = 5,
 ) -> Figure:
-    """The k most similar prototypes of each network for one test image (paper, figure 1).
+    """The k prototypes of each network that count most for what it takes a test image for (paper, figure 1).
 
-    Left, the image with the k boxes, numbered by rank, over those of the teacher, dashed. Right, per
+    Ranked by what they add to the predicted class's logit, see `p2p.evaluation.contributions`. Left, the image with the
+    k boxes, numbered by rank, over those of the teacher, dashed. Right, per
     prototype, its source image above the test image with the similarity map and the box. A coloured frame
     marks a prototype that is among the teacher's k too, by index: one index is meant to mean one concept.
 
@@ -146,39 +149,39 @@ def top_k_comparison(
         network, found = _parts(trained, trains)
         per_class = len(network.prototypes) // len(classes)
         out = network.eval()(image[None].to(network.prototypes.device))
-        top = out.distances[0].argsort()[:k].tolist()
-        maps = network.layer.similarity(distance_map(out.z, out.prototypes[top])[0])
-        cells = out.cells[0, top]
+        predicted = int(out.logits.argmax())
+        terms = contributions(network.layer.similarity(out.distances), network.decision.weight, out.logits.argmax(1))
+        values, order = (found[0].tolist() for found in top(terms, k))
+        maps = network.layer.similarity(distance_map(out.z, out.prototypes[order])[0])
+        cells = out.cells[0, order]
         boxes, sources = activation_boxes(maps, cells, size), found.boxes(network.layer, size)
         grid = part.add_gridspec(2, k + 2, width_ratios=[1] * (k + 2))
         whole = part.add_subplot(grid[:, :2])
-        predicted = int(out.logits.argmax())
         right = "right" if predicted == label else "wrong"
         look.strip(whole, [look.array(image)])
         name = f"{role}: {right}\n{look.short(classes[predicted], 24)}"
         whole.set_title(name, color=look.role(role), weight="bold", loc="left")
-        whole.set_xlabel("boxes numbered by rank\nof similarity")
+        whole.set_xlabel("boxes numbered by\ncontribution")
         if first:
-            both, at = len(set(top) & set(first_top)), len(set(cells.tolist()) & first_cells)
+            both, at = len(set(order) & set(first_top)), len(set(cells.tolist()) & first_cells)
             cells_of = f"{at} of {len(first_cells)} cells"
             whole.set_xlabel(f"shared with the {first}:\n{both} of {k} prototypes, {cells_of}")
             for box in first_boxes:
                 look.box(whole, box, look.role(first), linestyle=(0, (3, 2)), linewidth=1.2)
-        for rank, j in enumerate(top):
+        for rank, (j, value) in enumerate(zip(order, values, strict=True)):
             look.box(whole, boxes[rank], look.role(role), str(rank + 1))
             above, below = part.add_subplot(grid[0, rank + 2]), part.add_subplot(grid[1, rank + 2])
-            value = float(network.layer.similarity(out.distances[0, j]))
             title = f"{rank + 1}: no. {j}\n{look.short(classes[j // per_class], most, 2)}"
             look.strip(above, [look.array(trains.pixels[int(found.images[j])])], title)
             look.box(above, sources[j], look.role(role))
             look.strip(below, [look.heat(look.array(image), maps[rank])])
             look.box(below, boxes[rank], look.role(role))
-            below.set_xlabel(f"sim. {value:.2f}")
+            below.set_xlabel(f"{number(value)} of {number(float(terms.sum()))}")
             if j in first_top:
                 look.frame(above, SHARED)
                 look.frame(below, SHARED)
         if not first:
-            first, first_top, first_boxes, first_cells = role, top, boxes, set(cells.tolist())
+            first, first_top, first_boxes, first_cells = role, order, boxes, set(cells.tolist())
     shared = f"prototype also among the {first}'s {k}"
     legend = [
         Patch(facecolor="none", edgecolor=SHARED, linewidth=2.5, label=shared),
@@ -213,14 +216,14 @@ def matched_patches(
     figure, axes = look.sheet(len(matches), columns, 2, lines=2, foot=0.3)
     for (i, j, value), ax in zip(matches, axes, strict=True):
         pictures, names = [], []
-        for number, (_, network, found) in zip((i, j), sides, strict=True):
-            pictures.append(look.array(trains.pixels[int(found.images[number])]))
-            names.append(_class(network, number, trains.classes, 16))
+        for one, (_, network, found) in zip((i, j), sides, strict=True):
+            pictures.append(look.array(trains.pixels[int(found.images[one])]))
+            names.append(_class(network, one, trains.classes, 16))
         of = names[0] if names[0] == names[1] else " → ".join(names)
         look.strip(ax, pictures, f"{i} → {j}, same cell in {value:.0%}\n{of}")
-        for side, number in enumerate((i, j)):
+        for side, one in enumerate((i, j)):
             shift = side * look.step(pictures[0])
-            look.box(ax, boxes[side][number], ROLES[sides[side][0]], shift=shift)
+            look.box(ax, boxes[side][one], ROLES[sides[side][0]], shift=shift)
     look.legend(figure, [Patch(fc="none", ec=ROLES[role], lw=2, label=role) for role, _, _ in sides])
     return figure
 
