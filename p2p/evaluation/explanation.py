@@ -167,5 +167,5 @@ def number(value: float, sign: str = "") -> str:
 
 
 def plain(name: str) -> str:
-    """A class name as it is read: without the number in front and underscores."""
-    return re.sub(r"^\d+\.", "", name).replace("_", " ")
+    """A class name as it is read: without CUB's number in front ("001.") and underscores; "2.5" stays what it is."""
+    return re.sub(r"^\d{3}\.(?=\D)", "", name).replace("_", " ").strip() or name

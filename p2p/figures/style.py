@@ -28,6 +28,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from p2p.evaluation.explanation import plain
 from p2p.files import write_atomic
 
 ROLES = {
@@ -135,8 +136,7 @@ def legend(figure: Figure, handles: Sequence[Artist]) -> None:
 
 def short(name: str, most: int, lines: int = 1) -> str:
     """A class or file name fit to print: no number in front, no underscores, in lines of `most` letters."""
-    name = re.sub(r"^\d+\.", "", name).replace("_", " ")
-    lines_of = textwrap.wrap(name, most, max_lines=lines, placeholder="…")
+    lines_of = textwrap.wrap(plain(name), most, max_lines=lines, placeholder="…")
     return "\n".join(lines_of).replace("$", r"\$")  # matplotlib would read what stands between two as mathematics
 
 
