@@ -36,8 +36,8 @@ NOTEBOOKS = [f"{OUT}/{page}.ipynb" for page in ["01_data", *PAGES]]
 NOTEBOOKS += [f"{OUT}/02_train-{run}.ipynb" for run in RUNS] + [f"{OUT}/03_evaluate-{e}.ipynb" for e in EVALUATIONS]
 TABLES = ["metrics.csv", "claims.csv", "table.md", "findings.md", "study.json"]
 TABLES += ["budget.csv"] if any(triple.budget for triple in STUDY.triples) else []
-TABLES = ["summary.txt", "accuracy.csv", "own.json"] if STUDY.private else TABLES
-RECORDS = [] if STUDY.private else ["provenance.json", "costs.csv"]
+OWN = ["summary.txt", "accuracy.csv", "own.json"]
+SHOWN = OWN if STUDY.private else [*TABLES, "provenance.json", "costs.csv"]
 INDEX = f"book/_build/own-{NAME}/html/index.html" if STUDY.private else "book/_build/html/index.html"
 BUILD = f"--own {NAME}" if STUDY.private else "--strict"
 BOOK_MODULES = {m for file in Path("book").glob("*.py") for m in modules_of(str(file), Path(workflow.basedir))}
@@ -73,7 +73,7 @@ localrules: all, book,
 rule all:  # every file by name: one that is gone while the book is there would not be missed
     input:
         INDEX, NOTEBOOKS,
-        [f"{OUT}/{name}" for name in [*TABLES, *RECORDS]],
+        [f"{OUT}/{name}" for name in SHOWN],
         [f"{OUT}/evaluations/{e}.{kind}" for e in EVALUATIONS for kind in ("csv", "json")],
         [f"{RUN}/{run}/run.json" for run in RUNS],
 
@@ -162,7 +162,7 @@ rule own:  # the page of a private study, in the place of tables and claims
         [f"{OUT}/evaluations/{e}.csv" for e in EVALUATIONS],
     output:
         notebook=f"{OUT}/12_own.ipynb",
-        tables=[f"{OUT}/{name}" for name in ("summary.txt", "accuracy.csv", "own.json")],
+        tables=[f"{OUT}/{name}" for name in OWN],
     params:
         json=lambda w: PAGE.model_dump_json(),
         images=IMAGES,
@@ -173,7 +173,7 @@ rule own:  # the page of a private study, in the place of tables and claims
 rule book:  # its pages of questions are over all studies that there are
     input:
         NOTEBOOKS,
-        [f"{OUT}/{name}" for name in [*TABLES, *RECORDS]],
+        [f"{OUT}/{name}" for name in SHOWN],
         sorted(BOOK_MODULES), "book/_config.yml", "book/references.bib",
         sorted(str(path) for kind in ("*.md", "*.py", "_ext/*.py", "_static/*.*") for path in Path("book").glob(kind)),
         [step(path.stem) for path in sorted(Path("notebooks").glob("2?_*.py"))],

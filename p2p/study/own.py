@@ -109,8 +109,8 @@ def choose(found: Found, weights: dict[str, str]) -> Choice:
     why = (
         f"Networks: {names[0]} teaches {names[1]}, {start}.",
         f"Size: {size} × {size} pixels, {grid} × {grid} cells, for a median shorter side of {side} pixels.",
-        f"Prototypes: {per_class} a class; the smallest class has {found.fewest} "
-        f"image{'s' * (found.fewest != 1)} for training alone, and two images are to share one.",
+        f"Prototypes: {per_class} a class, one for every two images (at most 10); the smallest class has {found.fewest} "
+        "for training alone.",
         f"Budget: {passes} joint passes over {found.train:,} images: few images are seen more often.",
     )
     return Choice(size, grid, teacher, student, recipe, max(1, round(work / speed / 60)), why)
