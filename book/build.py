@@ -21,7 +21,7 @@ from urllib.parse import unquote, urlsplit
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from private import stage_own
+from private import reachable, stage_own
 from stage import stage
 from studies import BookError
 
@@ -150,6 +150,8 @@ def build_own(name: str, prose: Path, results: Path, output: Path, strict: bool 
     shutil.rmtree(place, ignore_errors=True)
     stage_own(name, prose, results, place / "src")
     render(place / "src", place, strict)
+    for page in (place / "_build" / "html").glob("*.html"):
+        page.write_text(reachable(page.read_text(encoding="utf-8")), encoding="utf-8")
     shutil.move(place / "_build" / "html", place / "html")
     shutil.rmtree(place / "_build")
     return place / "html" / "index.html"

@@ -7,6 +7,7 @@ import re
 import shutil
 from pathlib import Path
 
+import nbformat
 from stage import stage_notebook
 from studies import BookError
 
@@ -25,8 +26,8 @@ FILES = """\
 
 **Question.** Where is what, and what was asked for?
 
-Networks and their histories are in `runs/{name}/`, numbers and the executed notebook of each training in `results/{name}/`,
-which git ignores. Nothing of this study is part of the published book.
+Networks and their histories are in `runs/{name}/`, numbers and the executed notebook of each training in
+`results/{name}/`, which git ignores. Nothing of this study is part of the published book.
 
 {tables}
 
@@ -59,6 +60,7 @@ def stage_own(name: str, prose: Path, results: Path, source: Path) -> None:
     source.mkdir(parents=True)
     for target, notebook in notebooks.items():
         stage_notebook(notebook, source / f"{target}.ipynb", target)
+        _drop_parameters(source / f"{target}.ipynb")
     (source / "files.md").write_text(_files(name, facts, prose.parent, results, source), encoding="utf-8")
     title = json.dumps(str(facts["title"]), ensure_ascii=False)
     config = (prose / "_config.yml").read_text(encoding="utf-8")
@@ -72,6 +74,21 @@ def stage_own(name: str, prose: Path, results: Path, source: Path) -> None:
         shutil.copy2(path, source / "_static" / path.name)
     toc = {"format": "jb-book", "root": "index", "chapters": [{"file": "images"}, {"file": "files"}]}
     (source / "_toc.yml").write_text(json.dumps(toc), encoding="utf-8")
+
+
+def reachable(page: str) -> str:
+    """The text of an HTML page whose outputs with pictures, which scroll on a phone, can be reached by the keyboard."""
+    output = '<div class="cell_output docutils container"'
+    return re.sub(rf"{output}(?=>(?:(?!</div>).)*<img)", f'{output} tabindex="0"', page, flags=re.S)
+
+
+def _drop_parameters(page: Path) -> None:
+    """Leave out the cells of parameters: the page of files shows the study file that they come from."""
+    notebook = nbformat.read(page, as_version=4)
+    told = {"parameters", "injected-parameters"}
+    kept = [cell for cell in notebook.cells if not told & set(cell.metadata.get("tags", []))]
+    notebook.cells = [cell for cell in kept if not cell.source.startswith("## Parameters")]
+    nbformat.write(notebook, page)
 
 
 def _files(name: str, facts: dict[str, object], root: Path, results: Path, source: Path) -> str:

@@ -103,7 +103,11 @@ for label, name in enumerate(known.classes):
 wrong = (predicted != test.labels).nonzero()[:, 0].tolist()
 shown = wrong[: params.pictures * 3 // 2]
 if shown:
-    told = f"{len(shown)} of {len(wrong)} test images that the student took for something else" if wrong[len(shown) :] else "Every test image that the student took for something else"
+    told = (
+        f"{len(shown)} of {len(wrong)} test images that the student took for something else"
+        if wrong[len(shown) :]
+        else "Every test image that the student took for something else"
+    )
     text = "Left the image, numbered where something in it looks like a prototype; beside it the prototypes that decided most, in their training images."
     explainer = Explainer(place / params.networks["student"], Explanation, known)
     explained = [explainer.explain(test.pixels[n], test.names[n], 3) for n in shown]

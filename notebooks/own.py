@@ -61,7 +61,9 @@ def study_of(path: Path, images: str) -> None:
     shown = path.relative_to(ROOT)
     root = str(study.data.get("root", ""))
     if not study.private or study.data.get("reader") != "folder":
-        raise UserError(f"{shown} is no study of your own images (`private: true`, reader folder); choose another NAME.")
+        raise UserError(
+            f"{shown} is no study of your own images (`private: true`, reader folder); choose another NAME."
+        )
     if images and Path(images).expanduser().resolve() != Path(root).expanduser().resolve():
         raise UserError(
             f"{shown} is of {root}, and IMAGES is {images}; choose another NAME, or change `root` in {shown}."

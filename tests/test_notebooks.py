@@ -41,6 +41,7 @@ MODELS: dict[str, type[Strict]] = {
     "04_table": PageParams,
     "06_topk": PageParams,
     "07_gallery": PageParams,
+    "12_own": PageParams,
     "09_speed": SpeedParams,
     "10_growth": GrowthParams,
     "11_profile": ProfileParams,
@@ -59,7 +60,8 @@ TINY = Study.model_validate(
         "images": "synthetic birds",
         "seeds": [0, 1],
         "data": {"reader": "birds", "size": 32, "class_count": 3, "bird_train_per_class": 12, "bird_test_per_class": 6},
-        "recipe": {"grid": 4, "prototypes_per_class": 2, "prototype_depth": 8, "joint_epochs": 2, "warm_epochs": 1},
+        "recipe": {"grid": 4, "prototypes_per_class": 2, "prototype_depth": 8, "joint_epochs": 2, "warm_epochs": 1}
+        | {"joint_copies": 0, "warm_copies": 10},
         "triples": [{"name": "a-b", "teacher": {"network": "small"}, "student": {"network": "small_half"}}],
         "controls": [{"name": "linear-student", "of": "baseline", "change": {"model": "linear"}}],
     }

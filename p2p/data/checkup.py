@@ -47,7 +47,7 @@ class Row(NamedTuple):
     """A row of the table."""
 
     what: str
-    count: int
+    files: int
     done: str
     names: str  # the first of them
 
@@ -168,7 +168,7 @@ def table(found: Checkup) -> str:
     if not found.rows:
         return f"All {found.files:,} images can be read, and nothing about them is odd."
     head = Row("what", 0, "what is done", "such as")
-    cells = [(row.what, str(row.count) if row.count else "files", row.done, row.names) for row in (head, *found.rows)]
+    cells = [(row.what, str(row.files) if row.files else "files", row.done, row.names) for row in (head, *found.rows)]
     wide = [max(len(line[column]) for line in cells) for column in range(3)]
     lines = [f"{a:<{wide[0]}}  {b:>{wide[1]}}  {c:<{wide[2]}}  {d}".rstrip() for a, b, c, d in cells]
     return "\n".join([f"{found.files:,} images were read; this is odd about them:", *lines])

@@ -16,15 +16,15 @@ class Score(NamedTuple):
     """How often a network is right on test images."""
 
     right: int
-    count: int
+    total: int
 
     @property
     def share(self) -> float:
-        return self.right / self.count
+        return self.right / self.total
 
     def interval(self) -> tuple[float, float]:
         """Wilson's 95 % interval of the accuracy."""
-        found = binomtest(self.right, self.count).proportion_ci(0.95, method="wilson")
+        found = binomtest(self.right, self.total).proportion_ci(0.95, method="wilson")
         return float(found.low), float(found.high)
 
 
@@ -43,7 +43,7 @@ def at_chance(scores: Mapping[str, Score], chance: float) -> str:
     found = [role for role, score in scores.items() if score.interval()[0] <= chance]
     if not found:
         return ""
-    told = _and([f"{role} ({scores[role].right} of {scores[role].count} right)" for role in found])
+    told = _and([f"{role} ({scores[role].right} of {scores[role].total} right)" for role in found])
     are = "is" if len(found) == 1 else "are"
     return (
         f"The {told} {are} not shown to be better than guessing ({100 * chance:.0f} %), so what "
@@ -77,10 +77,11 @@ def not_followed(r2: float | None) -> str:
     """Whether a student has taken over next to nothing of its teacher's add-on map; r2 None: not measured."""
     if r2 is None or r2 >= LITTLE:
         return ""
-    told = "no more than a constant would" if r2 <= 0 else f"{100 * r2:.0f} % of its variation"
+    told = "no more than a constant would" if r2 <= 0 else f"{100 * r2:.0f} % of what varies in them"
+    value = "not above 0" if r2 <= 0 else f"{r2:.2f}"
     return (
-        f"The student has hardly followed its teacher: of the teacher's features it reproduces {told} (R² {r2:.2f}), so "
-        "nothing was handed over."
+        f"The student has hardly followed its teacher: of the teacher's features it reproduces {told} (R² {value}), so "
+        "next to nothing was handed over."
     )
 
 

@@ -39,7 +39,7 @@ def scores(answers: Mapping[str, Answer], labels: Tensor) -> dict[str, Score]:
 def said(score: Score) -> str:
     """ "12 of 15 (80 %; 55 to 93 %)", the interval Wilson's."""
     low, high = score.interval()
-    return f"{score.right} of {score.count} ({_percent(score.share)} %; {_percent(low)} to {_percent(high)} %)"
+    return f"{score.right} of {score.total} ({_percent(score.share)} %; {_percent(low)} to {_percent(high)} %)"
 
 
 def accuracy_table(found: Mapping[str, Score], chance: float) -> pd.DataFrame:
@@ -47,7 +47,7 @@ def accuracy_table(found: Mapping[str, Score], chance: float) -> pd.DataFrame:
     rows = [
         {
             "network": role,
-            "right": f"{score.right} of {score.count}",
+            "right": f"{score.right} of {score.total}",
             "accuracy": f"{_percent(score.share)} %",
             "95 % interval": f"{_percent(score.interval()[0])} to {_percent(score.interval()[1])} %",
         }
@@ -62,8 +62,8 @@ def how_sure(score: Score) -> str:
     low, high = score.interval()
     told = f"from {_percent(low)} to {_percent(high)} %"
     if high - low > WIDE:
-        return f"{score.count} test images say little: the accuracy on further images may lie anywhere {told}."
-    return f"By {score.count} test images, the accuracy on further ones of the same kind lies {told}."
+        return f"{score.total} test images say little: the accuracy on further images may lie anywhere {told}."
+    return f"By {score.total} test images, the accuracy on further ones of the same kind lies {told}."
 
 
 def confusion(predicted: Tensor, labels: Tensor, classes: int) -> Tensor:
@@ -165,7 +165,7 @@ def likeness(answers: Mapping[str, Answer], seed: int = 0) -> list[str]:
     if r2 is not None and r2 > 0:
         lines.append(f"Of what varies in the teacher's features, the student reproduces {_percent(r2)} % (R²).")
     if r2 is not None and r2 <= 0:
-        lines.append("The teacher's features it does not reproduce: a constant would do as well (R² is not above zero).")
+        lines.append("The teacher's features it does not reproduce: a constant would do as well (R² not above zero).")
     if len(teacher.cells) < FEW:
         lines.append(f"With {len(teacher.cells)} test images all of these shares are rough.")
     return lines
@@ -175,7 +175,8 @@ def in_short(found: Mapping[str, Score], chance: float) -> list[str]:
     """What came out, in a few lines: for the screen, and the first words of the page."""
     student, teacher, baseline = (found[role] for role in ("student", "teacher", "baseline"))
     return [
-        f"The student, the small network, is right on {said(student)} of the test images; guessing: {_percent(chance)} %.",
+        f"The student, the small network, is right on {said(student)} of the test images; guessing: "
+        f"{_percent(chance)} %.",
         f"Its teacher: {said(teacher)}; the same small network without a teacher: {said(baseline)}.",
         how_sure(student),
     ]
@@ -200,9 +201,12 @@ def next_steps(found: Mapping[str, Score], images: ImageSet, study: str, run: st
         name = escape(plain(images.classes[smallest]))
         steps.append(f"**More photographs to train on**: {name} has {count}, and {FEW} or more a class help most.")
     if found["student"].share < found["teacher"].share - 0.05:
-        steps.append(f"**More passes**: the student is behind its teacher; double `joint_epochs` in `params/{study}.yaml`.")
+        steps.append(
+            f"**More passes**: the student is behind its teacher; double `joint_epochs` in `params/{study}.yaml`."
+        )
     steps += [
-        f"**Change something**: edit `params/{study}.yaml` and give the same command again; only what depends on it runs.",
+        f"**Change something**: edit `params/{study}.yaml` and give the same command again; only what "
+        "depends on it runs.",
         f"**Explain a photograph**: `make explain RUN=runs/{study}/{run} IMAGE=photo.jpg`.",
         "**Look at the prototypes above**: where they show background, cut the photographs to the object first.",
     ]

@@ -31,7 +31,7 @@ def confusion_matrix(counts: Tensor, classes: Sequence[str]) -> Figure:
     """
     named, values = len(classes) <= MOST_NAMED, counts.double().numpy()
     side = min(WIDTH, 2.2 + 0.42 * len(classes)) if named else 5.0
-    figure = Figure(figsize=(side, side - 0.3), layout="constrained")
+    figure = Figure(figsize=(max(5.0, side), side - 0.3), layout="constrained")
     ax = figure.subplots()
     share = values / values.sum(1, keepdims=True).clip(min=1)
     ax.pcolormesh(share, cmap="Blues", vmin=0, vmax=1.6, edgecolors="#DDDDDD" if named else "none", linewidth=0.5)
@@ -44,7 +44,7 @@ def confusion_matrix(counts: Tensor, classes: Sequence[str]) -> Figure:
     ax.invert_yaxis()
     middle = [k + 0.5 for k in range(len(classes))] if named else []
     names = [look.short(name, 18) for name in classes] if named else []
-    ax.set_xticks(middle, names, rotation=90 if len(classes) > 4 else 20, ha="center" if len(classes) > 4 else "right")
+    ax.set_xticks(middle, names, rotation=45, ha="right", rotation_mode="anchor")
     ax.set_yticks(middle, names)
     ax.tick_params(length=0)
     return figure
@@ -68,9 +68,10 @@ def class_prototypes(trained: Trained, images: ImageSet, label: int, most: int =
     own = network.own[label].nonzero()[:, 0]
     shown = own[weights[own].argsort(descending=True, stable=True)][:most].tolist()
     boxes = found.boxes(network.layer, images.pixels.shape[-1])
-    figure, axes = look.sheet(len(shown), max(5, len(shown)) if len(shown) <= 5 else 5, 1)
+    figure, axes = look.sheet(len(shown), 5, 1)
     for ax, j in zip(axes, shown, strict=True):
-        look.strip(ax, [look.array(images.pixels[int(found.images[j])])], f"no. {j}, weight {number(float(weights[j]))}")
+        image = look.array(images.pixels[int(found.images[j])])
+        look.strip(ax, [image], f"no. {j}, weight {number(float(weights[j]))}")
         look.box(ax, boxes[j], look.role(trained.params.role))
     return figure
 
@@ -90,7 +91,10 @@ def mistakes(explanations: Sequence[Explanation], truths: Sequence[str]) -> Figu
         whole, *parts = axes[n * wide : (n + 1) * wide]
         size, letters = one.image.shape[-1], 24
         (name, _, probability), *_ = one.best(1)
-        title = f"{look.short(plain(truth), letters)}\ntaken for\n{look.short(name, letters)}, {100 * probability:.0f} %"
+        title = (
+            f"{look.short(plain(truth), letters)}\ntaken for\n{look.short(name, letters)}"
+        title += f", {100 * probability:.0f} %"
+        )
         look.strip(whole, [look.array(one.image)], title)
         for rank, (ax, each) in enumerate(zip(parts, one.evidence, strict=False), 1):
             look.box(whole, cell_box(each.cell, one.grid, size), look.role(one.role), str(rank))

@@ -64,7 +64,7 @@ class Choice:
 
 
 def pretrained(network: str) -> str:
-    """Where ImageNet weights of a network can be had: a file of P2P_WEIGHTS, "imagenet" (downloaded), "" for nowhere."""
+    """Where ImageNet weights of a network can be had: a file of P2P_WEIGHTS, "imagenet" (downloaded), or ""."""
     file = f"{network}.safetensors"
     try:
         find_weights(file, network)
@@ -90,12 +90,14 @@ def choose(found: Found, weights: dict[str, str]) -> Choice:
     side = found.sides[1]
     had = all(weights.get(name) for name in PAIR)
     recipe: dict[str, object] = {}
+    teacher: dict[str, object]
+    student: dict[str, object]
     if had and side >= 48:
         size, grid = (160, 5) if side >= 128 else (96, 3)
         names, start = PAIR, f"ImageNet weights ({', '.join(dict.fromkeys(weights[name] for name in PAIR))})"
         passes, speed = _passes(found.train, 20, 160), 50 * (160 / size) ** 2
-        teacher: dict[str, object] = {"network": PAIR[0], "weights": weights[PAIR[0]], "lr_trunk": 1e-4}
-        teacher["joint_epochs"], student = passes // 2, {"network": PAIR[1], "weights": weights[PAIR[1]]}
+        teacher = {"network": PAIR[0], "weights": weights[PAIR[0]], "lr_trunk": 1e-4, "joint_epochs": passes // 2}
+        student = {"network": PAIR[1], "weights": weights[PAIR[1]]}
     else:
         size, grid = (64, 8) if side >= 48 else (32, 4)
         names, passes, speed = ("small", "small_half"), _passes(found.train, 40, 400), 300 * (64 / size) ** 2
@@ -109,8 +111,8 @@ def choose(found: Found, weights: dict[str, str]) -> Choice:
     why = (
         f"Networks: {names[0]} teaches {names[1]}, {start}.",
         f"Size: {size} × {size} pixels, {grid} × {grid} cells, for a median shorter side of {side} pixels.",
-        f"Prototypes: {per_class} a class, one for every two images (at most 10); the smallest class has {found.fewest} "
-        "for training alone.",
+        f"Prototypes: {per_class} a class, one for every two images (at most 10); the smallest class has "
+        f"{found.fewest} for training alone.",
         f"Budget: {passes} joint passes over {found.train:,} images: few images are seen more often.",
     )
     return Choice(size, grid, teacher, student, recipe, max(1, round(work / speed / 60)), why)
@@ -125,9 +127,7 @@ def sentences(found: Found) -> list[str]:
     """What was found, in words: classes, counts, sizes, the split."""
     low, middle, high = found.sides
     names = ", ".join(found.classes[:8]) + (f" and {len(found.classes) - 8} more" if len(found.classes) > 8 else "")
-    how = (
-        "as train/ and test/ say" if found.divided else "a quarter of each class, chosen by a seed, is kept for the test"
-    )
+    how = "as train/ and test/ say" if found.divided else "a quarter of each class, by a seed, is kept for the test"
     return [
         f"Found: {len(found.classes)} classes ({names}), {found.train + found.test:,} images.",
         f"Split: {found.train:,} to train and validate, {found.test:,} to test: {how}.",
@@ -141,6 +141,8 @@ def study_text(name: str, found: Found, choice: Choice) -> str:
     def keys(values: dict[str, object]) -> str:
         return "{" + ", ".join(f"{key}: {_scalar(value)}" for key, value in values.items()) + "}"
 
+    small = choice.teacher["network"] == "small"
+    sides = "4 go with 32 px, 8 with 64" if small else "3 go with 96 px, 5 with 160, 7 with 224"
     comments = "\n".join(f"# {line}" for line in (*sentences(found), *choice.why))
     recipe = "\n".join(f"  {key}: {_scalar(value)}" for key, value in choice.recipe.items())
     return f"""\
@@ -163,7 +165,7 @@ data:
   # allow_duplicates: true       # the same image in training and test is no error
 
 recipe:                          # what is not named has its default (make lab, or the book's page "The functions")
-  grid: {choice.grid}                        # cells a side: with mobilenet_v2 and squeezenet1_1 96 px have 3, 160 px 5, 224 px 7
+  grid: {choice.grid}                        # cells a side: {sides}
 {recipe}
 
 triples:
