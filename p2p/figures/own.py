@@ -91,10 +91,8 @@ def mistakes(explanations: Sequence[Explanation], truths: Sequence[str]) -> Figu
         whole, *parts = axes[n * wide : (n + 1) * wide]
         size, letters = one.image.shape[-1], 24
         (name, _, probability), *_ = one.best(1)
-        title = (
-            f"{look.short(plain(truth), letters)}\ntaken for\n{look.short(name, letters)}"
+        title = f"{look.short(plain(truth), letters)}\ntaken for\n{look.short(name, letters)}"
         title += f", {100 * probability:.0f} %"
-        )
         look.strip(whole, [look.array(one.image)], title)
         for rank, (ax, each) in enumerate(zip(parts, one.evidence, strict=False), 1):
             look.box(whole, cell_box(each.cell, one.grid, size), look.role(one.role), str(rank))
