@@ -18,6 +18,8 @@ RUN    ?=
 IMAGE  ?=
 OUT    ?=
 ROLES  ?=
+IMAGES ?=
+NAME    = mine
 GPUS   ?= $(shell nvidia-smi -L 2>/dev/null | wc -l)
 RUNS_PER_GPU ?= 1
 PROFILE ?=
@@ -30,7 +32,7 @@ UV     := uv>=0.9,<1
 PIP     = $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data study search explain pack export test check lab book bench peers speed clean lock schema
+.PHONY: help setup data study own search explain pack export test check lab book bench peers speed clean lock schema
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 14
@@ -61,6 +63,9 @@ data: setup ## photographs: download CUB, check CUB and Cars in P2P_DATA (defaul
 study: setup ## train, measure and picture a study (STUDY=quick), then build the book
 	@$(BIN)/python notebooks/execute.py --check params/$(STUDY).yaml --prepare $(SHAPE) $(if $(PROFILE),--elsewhere)
 	@$(BIN)/python notebooks/run.py params/$(STUDY).yaml $(SHAPE) -- $(WHERE)
+
+own: setup ## your own images, a folder for each class, from the folder to the page: IMAGES=/path/to/folder (NAME=mine)
+	@$(BIN)/python notebooks/own.py "$(IMAGES)" "$(NAME)" -- $(WHERE)
 
 explain: setup ## why a network decides as it does: RUN=runs/quick/… IMAGE=photo.jpg, or a folder of photographs (OUT=…)
 	@$(BIN)/python -m p2p.figures.explain "$(RUN)" "$(IMAGE)" $(if $(OUT),--out "$(OUT)")

@@ -31,11 +31,15 @@ except UserError as error:
 
 OUT, RUN = f"results/{NAME}", f"runs/{NAME}"
 GPU = STUDY.gpus or int(shutil.which("nvidia-smi") is not None)  # a cluster's profile says it instead
-PAGES = ["04_table", "06_topk", "07_gallery"]
+PAGES = ["12_own"] if STUDY.private else ["04_table", "06_topk", "07_gallery"]
 NOTEBOOKS = [f"{OUT}/{page}.ipynb" for page in ["01_data", *PAGES]]
 NOTEBOOKS += [f"{OUT}/02_train-{run}.ipynb" for run in RUNS] + [f"{OUT}/03_evaluate-{e}.ipynb" for e in EVALUATIONS]
 TABLES = ["metrics.csv", "claims.csv", "table.md", "findings.md", "study.json"]
 TABLES += ["budget.csv"] if any(triple.budget for triple in STUDY.triples) else []
+OWN = ["summary.txt", "accuracy.csv", "own.json"]
+SHOWN = OWN if STUDY.private else [*TABLES, "provenance.json", "costs.csv"]
+INDEX = f"book/_build/own-{NAME}/html/index.html" if STUDY.private else "book/_build/html/index.html"
+BUILD = f"--own {NAME}" if STUDY.private else "--strict"
 BOOK_MODULES = {m for file in Path("book").glob("*.py") for m in modules_of(str(file), Path(workflow.basedir))}
 os.environ["P2P_PYTHON"] = sys.executable  # not in the commands: another folder is no reason to run again
 EXECUTE = "$P2P_PYTHON notebooks/execute.py"
@@ -68,8 +72,8 @@ localrules: all, book,
 
 rule all:  # every file by name: one that is gone while the book is there would not be missed
     input:
-        "book/_build/html/index.html", NOTEBOOKS,
-        [f"{OUT}/{name}" for name in [*TABLES, "provenance.json", "costs.csv"]],
+        INDEX, NOTEBOOKS,
+        [f"{OUT}/{name}" for name in SHOWN],
         [f"{OUT}/evaluations/{e}.{kind}" for e in EVALUATIONS for kind in ("csv", "json")],
         [f"{RUN}/{run}/run.json" for run in RUNS],
 
@@ -152,15 +156,29 @@ rule page:
         EXECUTE + " {input[0]} {output} --parameters {params.json:q}"
 
 
+rule own:  # the page of a private study, in the place of tables and claims
+    input:
+        step("12_own"),
+        [f"{OUT}/evaluations/{e}.csv" for e in EVALUATIONS],
+    output:
+        notebook=f"{OUT}/12_own.ipynb",
+        tables=[f"{OUT}/{name}" for name in OWN],
+    params:
+        json=lambda w: PAGE.model_dump_json(),
+        images=IMAGES,
+    shell:
+        EXECUTE + " {input[0]} {output.notebook} --parameters {params.json:q}"
+
+
 rule book:  # its pages of questions are over all studies that there are
     input:
         NOTEBOOKS,
-        [f"{OUT}/{name}" for name in [*TABLES, "provenance.json", "costs.csv"]],
+        [f"{OUT}/{name}" for name in SHOWN],
         sorted(BOOK_MODULES), "book/_config.yml", "book/references.bib",
         sorted(str(path) for kind in ("*.md", "*.py", "_ext/*.py", "_static/*.*") for path in Path("book").glob(kind)),
         [step(path.stem) for path in sorted(Path("notebooks").glob("2?_*.py"))],
         sorted(str(path) for path in Path("networks").glob("*/*/run.json")),
     output:
-        "book/_build/html/index.html",
+        INDEX,
     shell:
-        "$P2P_PYTHON book/build.py --strict"
+        f"$P2P_PYTHON book/build.py {BUILD}"

@@ -1,6 +1,6 @@
 """Draw the book: run the notebooks over all studies, stage prose and results, run jupyter-book, check the pages.
 
-    python book/build.py [--results results] [--output book] [--no-strict]
+    python book/build.py [--results results] [--output book] [--no-strict] [--own NAME]
 
 The pages are staged in `<output>/_build/src` (see `stage.py`); the book is `<output>/_build/html/index.html`.
 """
@@ -21,6 +21,7 @@ from urllib.parse import unquote, urlsplit
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+from private import reachable, stage_own
 from stage import stage
 from studies import BookError
 
@@ -136,6 +137,33 @@ def build(prose: Path, results: Path, output: Path, strict: bool = True) -> Path
         shutil.rmtree(folder, ignore_errors=True)
     draw_pages(results, place / "pages")
     stage(prose, results, source, place / "pages")
+    return render(source, output, strict)
+
+
+def build_own(name: str, prose: Path, results: Path, output: Path, strict: bool = True) -> Path:
+    """The small book of a private study, in a folder of its own; return its first page.
+
+    Raises:
+        BookError: The study has no page yet, jupyter-book failed, or the pages have faults (strict).
+    """
+    place = output / "_build" / f"own-{name}"
+    shutil.rmtree(place, ignore_errors=True)
+    stage_own(name, prose, results, place / "src")
+    render(place / "src", place, strict)
+    for page in (place / "_build" / "html").glob("*.html"):
+        page.write_text(reachable(page.read_text(encoding="utf-8")), encoding="utf-8")
+    shutil.move(place / "_build" / "html", place / "html")
+    shutil.rmtree(place / "_build")
+    return place / "html" / "index.html"
+
+
+def render(source: Path, output: Path, strict: bool) -> Path:
+    """Run jupyter-book on a staged folder, mend and check the pages; return <output>/_build/html/index.html.
+
+    Raises:
+        BookError: jupyter-book failed, or the pages have faults (strict).
+    """
+    html = output / "_build" / "html"
     command = [sys.executable, "-c", JUPYTER_BOOK, "build", str(source)]
     command += ["--path-output", str(output), "-n", "--keep-going", *(["-W"] if strict else [])]
     path = os.pathsep.join(filter(None, [str(BOOK.parent), os.environ.get("PYTHONPATH")]))
@@ -176,10 +204,12 @@ def main(arguments: list[str] | None = None) -> int:
         default=True,
         help="a warning is an error (default)",
     )
+    parser.add_argument("--own", metavar="NAME", help="a private study's small book, <output>/_build/own-NAME/html")
     options = parser.parse_args(arguments)
+    places = (options.prose.resolve(), options.results.resolve(), options.output.resolve(), options.strict)
     try:
         with job("book"):
-            print(build(options.prose.resolve(), options.results.resolve(), options.output.resolve(), options.strict))
+            print(build_own(options.own, *places) if options.own else build(*places))
     except BookError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -26,7 +26,7 @@ role = "teacher"
 seed = 0
 network = "small"  # Name of the trunk, see p2p.trunks.TRUNKS, or timm/<name>.
 weights = "none"  # none, imagenet (torchvision's), or a safetensors file (P2P_WEIGHTS).
-joint_epochs = 20  # Passes over the images in each round, all layers learning.
+joint_epochs = 80  # Passes over the images in each round, all layers learning.
 teacher_run = ""  # Run whose network teaches; empty for none.
 distillation = {}  # Its losses and their weights; published: {"global": 10.0, "ppc": 10.0}.
 

@@ -31,6 +31,7 @@ from p2p.files import atomic_path, cannot_write
 from p2p.study import explain_params, params, speed_params
 from p2p.study.checksums import add_notebook, check_file, sums_file
 from p2p.study.jobs import VARIABLE, job
+from p2p.study.own import keep_from_git
 from p2p.study.params import near_names
 from p2p.study.study import Study, load_study, schema
 
@@ -215,14 +216,20 @@ def prepare(study: Study, root: Path = ROOT) -> list[str]:
         with atomic_path(folder / ".room") as temporary:
             temporary.write_bytes(b"." * ROOM)
         (folder / ".room").unlink(missing_ok=True)
+    if study.private:
+        keep_from_git(out)
     steps = ["01_data", *(f"02_train-{run}" for run in runs), *(f"03_evaluate-{e}" for e in study.evaluations())]
-    steps += sorted(path.stem for path in (root / "notebooks").glob("0[4-8]_*.py"))
+    steps += ["12_own"] if study.private else sorted(p.stem for p in (root / "notebooks").glob("0[4-8]_*.py"))
     said = mend_runs(runs, place) + mend_results(out, steps)
     return said + changed_inputs(runs, place, images_digest(study.data_params()))
 
 
 def summary(study: Study) -> str:
-    """Where the book is, and the main table."""
+    """Where the book is, and the main table; of one's own images what came out, in words."""
+    if study.private:
+        told = check_file(ROOT / "results" / study.study, "summary.txt").read_text(encoding="utf-8").strip()
+        page = ROOT / "book" / "_build" / f"own-{study.study}" / "html" / "index.html"
+        return f"\n{study.title}\n\n{told}\n\nThe pages: {page.as_uri()}\n"
     table = check_file(ROOT / "results" / study.study, "table.md")
     book = ROOT / "book" / "_build" / "html" / "index.html"
     return f"\n{study.title}\n\n{table.read_text().strip()}\n\nThe book: {book.as_uri()}\n"

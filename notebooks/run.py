@@ -29,7 +29,7 @@ from p2p.study.study import Study, load_study
 
 ROOT = Path(__file__).resolve().parent.parent
 KINDS = {"data": "data", "train": "training", "evaluate": "evaluation", "page": "page", "book": "book"}  # rule: word
-DRAWN = {"table": "page", "cost": "page"}  # rules that draw a page and write tables, counted as pages
+DRAWN = {"table": "page", "cost": "page", "own": "page"}  # rules that draw a page and write tables, counted as pages
 STEPS = {"01_data": "data", "02_train": "train", "03_evaluate": "evaluate", "book": "book"}  # notebook: rule; else page
 DRAWING = {"data": 10.0, "page": 10.0, "evaluate": 15.0, "book": 45.0}  # seconds where nothing is recorded
 EVERY = 0.5  # seconds between two looks
@@ -146,7 +146,8 @@ def headline(name: str, study: str, root: Path) -> str:
             first = {row["metric"]: float(row["value"]) for row in reversed(rows) if not row["tau"]}
             return f"PMS {first['pms']:.3f} (images permuted {first['pms_permuted']:.3f})"
         if rule == "book":
-            pages = len(list((root / "book" / "_build" / "html").rglob("*.html")))
+            own = root / "book" / "_build" / f"own-{study}"
+            pages = len(list(((own if own.is_dir() else own.parent) / "html").rglob("*.html")))
             return f"{pages} page{'s' * (pages > 1)}"
     except (OSError, ValueError, KeyError, IndexError, TypeError):
         pass

@@ -42,6 +42,7 @@ MODELS: dict[str, type[Strict]] = {
     "04_table": PageParams,
     "06_topk": PageParams,
     "07_gallery": PageParams,
+    "12_own": PageParams,
     "09_speed": SpeedParams,
     "10_growth": GrowthParams,
     "11_profile": ProfileParams,
@@ -61,7 +62,8 @@ TINY = Study.model_validate(
         "images": "synthetic birds",
         "seeds": [0, 1],
         "data": {"reader": "birds", "size": 32, "class_count": 3, "bird_train_per_class": 12, "bird_test_per_class": 6},
-        "recipe": {"grid": 4, "prototypes_per_class": 2, "prototype_depth": 8, "joint_epochs": 2, "warm_epochs": 1},
+        "recipe": {"grid": 4, "prototypes_per_class": 2, "prototype_depth": 8, "joint_epochs": 2, "warm_epochs": 1}
+        | {"joint_copies": 0, "warm_copies": 10},
         "triples": [{"name": "a-b", "teacher": {"network": "small"}, "student": {"network": "small_half"}}],
         "controls": [{"name": "linear-student", "of": "baseline", "change": {"model": "linear"}}],
     }
@@ -154,7 +156,7 @@ def test_every_source_is_a_known_notebook() -> None:
 
 def test_executed_notebooks_have_outputs_and_no_errors_or_machine_paths(study: Path) -> None:
     files = sorted(study.glob("*.ipynb"))
-    assert len(files) == 1 + 8 + 2 + 3 + 7 + 1
+    assert len(files) == 1 + 8 + 2 + 4 + 7 + 1
     for file in files:
         notebook = nbformat.read(file, as_version=4)
         assert "papermill" not in notebook.metadata

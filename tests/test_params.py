@@ -149,7 +149,7 @@ def test_hash_changes_with_every_parameter():
     other = {
         "reader": "folder",
         "model": "linear",
-        "prototype_init": "patches",
+        "prototype_init": "uniform",
         "schedule": "official",
         "optimizer": "adamw",
         "role": "control",

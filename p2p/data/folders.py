@@ -128,8 +128,13 @@ def _leads_nowhere(entry: os.DirEntry[str]) -> bool:
     return entry.is_symlink() and not os.path.exists(entry.path)
 
 
-def read_folder(root: Path, seed: int = 0) -> Listing:
+def read_folder(root: Path, seed: int = 0, leave_out: frozenset[str] = frozenset()) -> Listing:
     """Any tree root/{train,test}/<class>/<image>, or root/<class>/<image> with a seeded quarter as test.
+
+    Args:
+        root: The folder.
+        seed: Of the cut.
+        leave_out: Images that are passed over, as paths in it.
 
     Raises:
         UserError: There are no two class folders, or train/ and test/ have different ones, or one has no image or too
@@ -143,7 +148,7 @@ def read_folder(root: Path, seed: int = 0) -> Listing:
     empty: list[str] = []
     for prefix in prefixes:
         for label, name in enumerate(classes):
-            files = tree.look(f"{prefix}{name}/").images
+            files = [f for f in tree.look(f"{prefix}{name}/").images if f"{prefix}{name}/{f}" not in leave_out]
             names += [f"{prefix}{name}/{file}" for file in files]
             labels += [label] * len(files)
             empty += [] if files else [f"{prefix}{name}/"]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from p2p.data.listing import Listing, choose, listing_digest
+from p2p.data.folders import read_folder
+from p2p.data.listing import Listing, choose, listing_digest, some
 from p2p.data.readers import READERS, find_root
 
 if TYPE_CHECKING:
@@ -19,14 +21,31 @@ KEYS = (
 )
 
 
-def chosen_listing(params: DataParams) -> Listing:
-    """The photographs that the parameters ask for, not yet decoded.
+def whole_listing(params: DataParams) -> Listing:
+    """All photographs of a data set, not yet decoded; with `skip_bad` only those that can be.
 
     Raises:
         UserError: The data set is missing, incomplete or contradicts itself.
     """
     root = find_root(params.root, params.reader)  # an unknown reader is refused here
     listing = READERS[params.reader].read(root, params.data_seed)
+    if params.skip_bad:
+        from p2p.data.checkup import unreadable  # brings PyTorch with it
+
+        bad = unreadable(listing)
+        listing = read_folder(root, params.data_seed, frozenset(bad)) if bad else listing
+        said = (f"Images left out, as they cannot be read: {len(bad)}; {some(list(bad))}.",) if bad else ()
+        listing = replace(listing, remarks=listing.remarks + said)
+    return listing
+
+
+def chosen_listing(params: DataParams) -> Listing:
+    """The photographs that the parameters ask for, not yet decoded.
+
+    Raises:
+        UserError: As `whole_listing`, or too few are left.
+    """
+    listing = whole_listing(params)
     return choose(listing, params.class_step, params.class_count, params.images_per_class)
 
 

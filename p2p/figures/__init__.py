@@ -3,6 +3,7 @@
 Curves are in `pages` and `speed`, images in `pictures`, the look of all in `style`. Imports every other room.
 """
 
+from p2p.figures.own import class_prototypes, confusion_matrix, mistakes
 from p2p.figures.pages import budget_curves, pair_curves, seed_dots, tau_curves, training_curves
 from p2p.figures.pictures import (
     augmentation_sheet,
@@ -20,8 +21,11 @@ __all__ = [
     "augmentation_sheet",
     "budget_curves",
     "choose_matches",
+    "class_prototypes",
+    "confusion_matrix",
     "image_sheet",
     "matched_patches",
+    "mistakes",
     "nearest_patches",
     "pair_curves",
     "prototype_gallery",

@@ -97,7 +97,7 @@ def prototype_gallery(trained: Trained, images: ImageSet, prototypes: Sequence[i
     Raises:
         UserError: The run has no prototypes, or other images were searched.
     """
-    network, found = _parts(trained, images)
+    network, found = prototypes_of(trained, images)
     boxes = found.boxes(network.layer, images.pixels.shape[-1])
     figure, axes = look.sheet(len(prototypes), columns, 2)
     for j, ax in zip(prototypes, axes, strict=True):
@@ -146,7 +146,7 @@ def top_k_comparison(
     first, first_boxes, first_cells = "", torch.empty(0, 4), set[int]()
     first_top: list[int] = []
     for part, (role, trained) in zip(parts, networks.items(), strict=True):
-        network, found = _parts(trained, trains)
+        network, found = prototypes_of(trained, trains)
         per_class = len(network.prototypes) // len(classes)
         out = network.eval()(image[None].to(network.prototypes.device))
         predicted = int(out.logits.argmax())
@@ -211,7 +211,7 @@ def matched_patches(
     Raises:
         UserError: A run has no prototypes, or other images were searched.
     """
-    sides = [(role, *_parts(trained, trains)) for role, trained in (("teacher", teacher), ("student", student))]
+    sides = [(role, *prototypes_of(trained, trains)) for role, trained in (("teacher", teacher), ("student", student))]
     boxes = [found.boxes(network.layer, trains.pixels.shape[-1]) for _, network, found in sides]
     figure, axes = look.sheet(len(matches), columns, 2, lines=2, foot=0.3)
     for (i, j, value), ax in zip(matches, axes, strict=True):
@@ -251,7 +251,7 @@ def nearest_patches(
     Raises:
         UserError: The run has no prototypes.
     """
-    network, _ = _parts(trained)
+    network, _ = prototypes_of(trained)
     rows = [j] if isinstance(j, int) else list(j)
     figure, axes = look.sheet(len(rows) * n, n, 1, left=0.7)
     (height, width), size = table.grid, pixels.shape[-1]
@@ -275,7 +275,16 @@ def _class(network: ProtoNet, j: int, classes: Sequence[str], most: int) -> str:
     return look.short(classes[j // per_class], most)
 
 
-def _parts(trained: Trained, trains: ImageSet | None = None) -> tuple[ProtoNet, Projection]:
+def prototypes_of(trained: Trained, trains: ImageSet | None = None) -> tuple[ProtoNet, Projection]:
+    """A run's network and where its prototypes come from.
+
+    Args:
+        trained: The run.
+        trains: The training split that the projection is said to have searched; None: not looked at.
+
+    Raises:
+        UserError: The run has no prototypes, or other images were searched.
+    """
     if not isinstance(trained.network, ProtoNet) or trained.projection is None:
         run = trained.params.run
         raise UserError(f"Run '{run}' has no prototypes to show; choose a run of model 'protopnet'.")

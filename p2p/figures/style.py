@@ -10,6 +10,7 @@ import base64
 import io
 import re
 import textwrap
+import warnings
 from collections.abc import Callable, Sequence
 from functools import wraps
 from math import ceil
@@ -112,7 +113,8 @@ def svg(figure: Figure) -> str:
     text = ""
     for dpi in (160, 110, 75):
         stream = io.StringIO()
-        with mpl.rc_context(style()):
+        with mpl.rc_context(style()), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing from font")  # emoji: text stays text
             figure.savefig(stream, format="svg", dpi=dpi, metadata={"Date": None})
         text = re.sub(r"data:image/png;base64,\s*([A-Za-z0-9+/=\s]+)", jpeg, stream.getvalue())
         if len(text) < LIMIT:

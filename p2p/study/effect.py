@@ -91,6 +91,11 @@ def _refuse_idle_data(data: dict[str, Any]) -> None:
             )
         if birds and key == "allow_duplicates":
             raise UserError(f"'{key}' is for images of your own, and 'reader' is birds; remove it from 'data'.")
+        if key == "skip_bad" and params.reader != "folder":
+            raise UserError(
+                f"'{key}' is for reader 'folder' alone, and 'reader' is '{params.reader}', whose files belong "
+                "together; remove it from 'data'."
+            )
         if key.startswith("bird_") and not birds:
             raise UserError(f"'{key}' is for reader 'birds' alone, and 'reader' is '{params.reader}'; correct one.")
 

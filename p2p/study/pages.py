@@ -17,8 +17,8 @@ def escape(text: str) -> str:
 
 
 def class_text(name: str) -> str:
-    """A class's name as it is read: without a number in front (CUB's "001.") and underscores."""
-    return re.sub(r"^\d+\.", "", name).replace("_", " ")
+    """A class's name as it is read: without CUB's number in front ("001.") and underscores; "2.5" stays what it is."""
+    return re.sub(r"^\d{3}\.(?=\D)", "", name).replace("_", " ").strip() or name
 
 
 def prose(text: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import operator
 import re
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal, Self, TypeVar
@@ -53,11 +54,20 @@ class DataParams(Strict):
     allow_duplicates: bool = Field(
         False, description="Of one's own images: the same image in training and test is no error."
     )
+    skip_bad: bool = Field(
+        False,
+        description="Of reader folder: leave out files that cannot be read, instead of stopping.",
+        exclude_if=operator.not_,  # where it says nothing, it is no part of a run's identity
+    )
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d{1,2})?)$", description="auto: a GPU where there is one.")
 
 
 class TrainParams(DataParams):
-    """One network, one seed: the parameters of `notebooks/02_train.py`."""
+    """One network, one seed: the parameters of `notebooks/02_train.py`.
+
+    The defaults of the recipe are the one searched for pretrained trunks (`params/search/cub-20.yaml`); a study names
+    what differs from it, and always the grid, which depends on the size of its images.
+    """
 
     run: str = Field(
         "teacher",
@@ -78,16 +88,16 @@ class TrainParams(DataParams):
         [], description="Prefixes of the trunk's parameters that may stay at their random start."
     )
     grid: int = Field(8, ge=2, le=64, description="Side of the grid, cells; the trunk is cut where it has this grid.")
-    prototypes_per_class: int = Field(5, ge=1)
-    prototype_depth: int = Field(64, ge=2, description="D: channels of the add-on map.")
+    prototypes_per_class: int = Field(10, ge=1)
+    prototype_depth: int = Field(128, ge=2, description="D: channels of the add-on map.")
     prototype_layer: str = Field("distance", description="How cells and prototypes are compared: distance or cosine.")
     decision: str = Field("linear", description="How similarities become logits, see p2p.decision.DECISIONS.")
     feature_init: Literal["kaiming", "data"] = Field(
-        "kaiming", description="kaiming as published; data: trunk outputs and add-on channels scaled to unit size."
+        "data", description="data: trunk outputs and add-on channels scaled to unit size; kaiming as published."
     )
     prototype_init: Literal["uniform", "patches"] = Field(
-        "uniform",
-        description="uniform: U[0, 1) as published; patches: own-class training patches after k-means.",
+        "patches",
+        description="patches: own-class training patches after k-means; uniform: U[0, 1) as published.",
     )
     # schedule: an epoch is one pass over the training images, each augmented anew; its chance is numbered by seed,
     # phase, epoch and copy (p2p.training.batches), which the upper bounds keep apart
@@ -104,23 +114,23 @@ class TrainParams(DataParams):
         description="distinct: no patch twice in a class; shared: own features at the teacher's source patches.",
     )
     batch_size: int = Field(32, ge=2, le=1_000_000, description="Batch normalisation cannot train on a single image.")
-    warm_epochs: int = Field(0, ge=0, le=50_000, description="Passes with the trunk frozen, on cached trunk outputs.")
+    warm_epochs: int = Field(10, ge=0, le=50_000, description="Passes with the trunk frozen, on cached trunk outputs.")
     warm_copies: int = Field(
-        10, ge=1, le=50_000, description="Augmented copies of the images that the warm passes cycle through."
+        5, ge=1, le=50_000, description="Augmented copies of the images that the warm passes cycle through."
     )
     warm_cache_gb: float = Field(4.0, ge=0, description="Memory for trunk outputs; copies beyond it go to the disk.")
     joint_copies: int = Field(
-        0,
+        10,
         ge=0,
         le=50_000,
         description="Augmented copies that joint passes cycle through, the teacher asked once each; 0: all anew.",
     )
     joint_epochs: int = Field(
-        20, ge=0, le=50_000, description="Passes over the images in each round, all layers learning."
+        80, ge=0, le=50_000, description="Passes over the images in each round, all layers learning."
     )
     rounds: int = Field(1, ge=1, le=300, description="How often joint, push and decision phases follow each other.")
     trunk_batchnorm: Literal["train", "frozen"] = Field(
-        "train", description="frozen: the trunk keeps its batch-normalisation statistics in joint passes."
+        "frozen", description="frozen: the trunk keeps its batch-normalisation statistics in joint passes."
     )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="Of the trunk in training; auto: bfloat16 on GPUs that have it. All else is float32."
@@ -129,10 +139,10 @@ class TrainParams(DataParams):
     augment: bool = Field(True, description="Rotation, skew, shear, elastic distortion, flip on the fly.")
     # optimiser
     optimizer: Literal["adam", "adamw"] = Field("adam", description="A6: adam couples the weight decay, as coded.")
-    lr_trunk: float = Field(2e-4, ge=0)
+    lr_trunk: float = Field(1e-3, ge=0)
     lr_addon: float = Field(3e-3, ge=0)
-    lr_prototypes: float = Field(3e-3, ge=0)
-    joint_factor: float = Field(1.0, gt=0, description="On lr_addon and lr_prototypes in joint passes.")
+    lr_prototypes: float = Field(0.01, ge=0)
+    joint_factor: float = Field(0.3, gt=0, description="On lr_addon and lr_prototypes in joint passes.")
     lr_decision: float = Field(1e-4, ge=0, description="Where the decision layer learns in joint passes.")
     weight_decay: float = Field(1e-3, ge=0, description="Of trunk and add-on.")
     # losses
@@ -157,6 +167,13 @@ class TrainParams(DataParams):
     )
     warm_losses: Literal["all", "distillation"] = Field("all", description="A14: losses of a student's warm passes.")
     runs: str = Field("runs", description="Folder of the runs; this one's is <runs>/<study>/<run>.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_warm_copies(cls, values: Any) -> Any:
+        """Without warm passes their copies say nothing: always 10 then, by which finished runs are known."""
+        idle = isinstance(values, dict) and values.get("warm_epochs") == 0
+        return {"warm_copies": 10} | values if idle else values
 
     @model_validator(mode="after")
     def _combination(self) -> Self:

@@ -80,6 +80,7 @@ class Study(Strict):
     intro: str = Field("", max_length=5_000, description="A paragraph of the book; it may hold *emphasis* and `code`.")
     order: int = Field(10, ge=-1_000, le=1_000, description="Place in the book.")
     images: Line = Field(description="What the images are, as tables say it: synthetic, real, full or reduced set.")
+    private: bool = Field(False, description="Of one's own images: a small book of its own, see `make own`.")
     seeds: list[Seed] = Field(min_length=1)
     ajs_empty: Literal["zero", "skip", "one"] = Field("zero", description="A11: AJS of two empty sets; zero as coded.")
     data: dict[str, Any] = Field(description="Keys of DataParams, the same for all runs.")

@@ -11,6 +11,7 @@ import torch
 from p2p.data.images import bird_counts, bird_table, load_images
 from p2p.data.listing import choose, seeded_cut
 from p2p.data.readers import READERS, find_root
+from p2p.data.source import whole_listing
 from p2p.decision import DECISIONS
 from p2p.device import choose_device
 from p2p.errors import UserError, pick
@@ -96,14 +97,13 @@ def count_images(data: DataParams, rehearsed: bool = False) -> Images:
         bird_table(data, classes)
         held_out = min(max(1, round(data.validation_fraction * train)), train - 1)
         return Images(classes, train * classes, test * classes, train - held_out)
-    root = find_root(data.root, data.reader)
-    listing = READERS[data.reader].read(root, data.data_seed)
+    listing = whole_listing(data)
     there = len(range(0, len(listing.classes), data.class_step))
     if data.class_count is not None and data.class_count > there and not rehearsed:
         by = f" with 'class_step' {data.class_step}" if data.class_step > 1 else ""
         raise UserError(
-            f"'class_count' is {data.class_count}, and {root} has {there} classes{by}: it would be without effect; "
-            "remove or lower it."
+            f"'class_count' is {data.class_count}, and {find_root(data.root, data.reader)} has {there} classes{by}: it "
+            "would be without effect; remove or lower it."
         )
     listing = choose(listing, data.class_step, data.class_count, data.images_per_class)
     names = [name for name, test in zip(listing.names, listing.test, strict=True) if not test]
