@@ -32,7 +32,7 @@ UV     := uv>=0.9,<1
 PIP     = $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data study own search explain pack export test check lab book bench peers speed clean lock schema
+.PHONY: help setup data study own search judge explain pack export test check lab book bench peers speed clean lock schema
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 14
@@ -78,6 +78,9 @@ export: setup ## a trained network as ONNX and torch.export, to use without p2p:
 
 search: setup ## try recipes for a study on validation images alone: the trials of params/search/STUDY.yaml
 	@$(BIN)/python -m p2p.evaluation.search $(STUDY)
+
+judge: setup ## what known damage does to each metric, from the answers kept with the results (a few minutes)
+	@$(BIN)/python -m p2p.evaluation.judged
 
 test: export OMP_NUM_THREADS ?= 1
 test: setup ## the whole test suite, a test file a core (TESTS="-m numeric" or any other words for pytest)

@@ -24,7 +24,7 @@ from p2p.study.pages import escape
 BOOK = Path(__file__).resolve().parent
 PARTS = {  # of the book, and their pages in reading order: files of book/, or notebooks 2x_<name>.py
     "Understand": ("worked", "method", "glossary"),
-    "Results": ("claims", "handed", "accuracy", "recipe", "looks", "cost", "schedule", "limits"),
+    "Results": ("claims", "handed", "accuracy", "recipe", "looks", "cost", "metrics", "schedule", "limits"),
     "Use it": ("howto", "built", "cluster"),
     "Reference": ("data", "reproductions", "api", "archive", "bibliography"),
 }

@@ -17,7 +17,7 @@ import pandas as pd
 from p2p import metrics
 from p2p.data.images import ImageSet, load_images
 from p2p.device import choose_device
-from p2p.errors import UserError
+from p2p.errors import UserError, command
 from p2p.evaluation.pairs import matched_pairs, same_number
 from p2p.evaluation.runs import Trained, load_run, respond, top1
 from p2p.files import project_path, run_lock, write_table
@@ -109,6 +109,7 @@ def trial(params: TrainParams, images: ImageSet, place: Path, teacher: str) -> d
     return row
 
 
+@command
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Trials of a study's recipe, on validation images alone.")
     parser.add_argument("study", help="a file of params/search, without its ending")
@@ -127,7 +128,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except UserError as error:
-        sys.exit(str(error))
+    sys.exit(main())

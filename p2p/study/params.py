@@ -264,7 +264,7 @@ class PageParams(Strict):
 
 
 class QuestionParams(Strict):
-    """A page over all studies: the parameters of notebooks 20 to 25."""
+    """A page over all studies: the parameters of notebooks 20 to 27."""
 
     results: str = Field("results", description="Folder of the studies' results.")
     out: str = Field("book/_build/pages", description="Folder for what other pages of the book include.")
