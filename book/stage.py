@@ -26,7 +26,7 @@ PARTS = {  # of the book, and their pages in reading order: files of book/, or n
     "Understand": ("worked", "method", "glossary"),
     "Results": ("claims", "handed", "accuracy", "recipe", "looks", "cost", "metrics", "schedule", "limits"),
     "Use it": ("howto", "built", "cluster"),
-    "Reference": ("data", "reproductions", "api", "archive", "bibliography"),
+    "Reference": ("faq", "data", "reproductions", "api", "archive", "bibliography"),
 }
 COPIED = {".csv", ".json", ".svg", ".png", ".jpg", ".txt", ".bib"}
 CODE_TAGS = {"hide-input", "hide-cell", "remove-input", "remove-cell", "show-input"}
