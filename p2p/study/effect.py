@@ -133,7 +133,7 @@ def _why_idle(key: str) -> str:
         return "no network there has the schedule official"
     if key in ("warm_copies", "warm_losses"):
         return "no network there has warm passes that use it"
-    if key in ("global_norm", "ppc_norm", "mask_source", "tau_train"):
+    if key in ("global_norm", "ppc_norm", "mask_source", "tau_train", "temperature"):
         return "no network there has the loss, or the mask, that it is about"
     return "an ordinary classifier has no prototypes"
 
@@ -170,6 +170,8 @@ def idle_keys(run: TrainParams) -> set[str]:
         idle |= {"global_norm"}
     if not run.distillation.get("ppc"):
         idle |= {"ppc_norm", "mask_source", "tau_train"}
+    if not run.distillation.get("logits"):
+        idle |= {"temperature"}
     if run.mask_source == "all":
         idle |= {"tau_train"}
     if run.model == "linear":

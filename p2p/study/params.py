@@ -161,6 +161,12 @@ class TrainParams(DataParams):
     global_norm: Literal["l2", "mean_abs"] = Field("l2", description="A2.")
     tau_train: float = Field(100.0, gt=0, description="A3: threshold of active patches, squared L2.")
     ppc_norm: Literal["patch", "image", "batch"] = Field("patch", description="A4.")
+    temperature: float = Field(
+        4.0,
+        gt=0,
+        description="T of the distillation loss logits.",
+        exclude_if=lambda t: t == 4.0,  # at its default no part of a run's identity: finished runs stay known
+    )
     head: Literal["own", "teacher", "teacher_tuned", "teacher_joint"] = Field(
         "own",
         description="A5: own decision layer; the teacher's, fixed; tuned after the push; learning along as coded.",
