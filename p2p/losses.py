@@ -5,8 +5,9 @@ each prototype to its nearest cell, `cells` (B, P) the index of that cell.
 
 A distillation loss takes the student's output and the teacher's answer to the same images and gives a scalar. It is
 one function and one line of `DISTILLATION`; the study file weighs it by its name there. Those of other papers, for
-comparison, are in `p2p.other_losses`. Where the released code departs from the paper there is a switch, a keyword with the name of its key in `TrainParams`; its default is the paper's
-statement and the audit's number (A1–A4) stands beside it.
+comparison, are in `p2p.other_losses`. Where the released code departs from the paper there is a switch, a keyword with
+the name of its key in `TrainParams`; its default is the paper's statement and the audit's number (A1–A4) stands beside
+it.
 """
 
 from __future__ import annotations

@@ -256,6 +256,16 @@ class PageParams(Strict):
     )
     variant: str = Field("paper", description="The student pictured.")
     controls: dict[str, str] = Field({}, description="control: the role it was derived from.")
+    variants: dict[str, dict[str, Any]] = Field(
+        {},
+        description="Where there are several, each student: its distillation losses and what else is its own.",
+        exclude_if=operator.not_,
+    )
+    compares: bool = Field(
+        False,
+        description="The study compares its variants; no page sets its claims beside others'.",
+        exclude_if=operator.not_,
+    )
     effects: dict[str, float] = Field(
         {"accuracy": 0.01, "similarity": 0.02}, description="Smallest effects of interest, declared before the runs."
     )
