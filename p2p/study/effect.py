@@ -26,6 +26,10 @@ def refuse_idle(study: Any) -> None:
     """
     if study.study in TAKEN or study.study.endswith(ENDINGS):
         raise UserError(f"key 'study' is '{study.study}', a name that this project uses itself; choose another.")
+    if study.compares and len(study.variants) < 2:
+        raise UserError(
+            "'compares' is without effect: the study has no second variant to compare; add one or remove it."
+        )
     _refuse_idle_data(study.data)
     names = [triple.name for triple in study.triples]
     if len(set(names)) < len(names):
