@@ -59,7 +59,8 @@ display(Markdown("\n".join(f"- {sentence}" for sentence in said) or nothing))
 # in its place. One column is not ours: the top-1 accuracy that Bikker et al. report of [their students](reproductions.md).
 
 # %%
-display(Markdown("" if several else waiting or "*No study in this copy has students that differ in their losses.*"))
+if not several:
+    display(Markdown(waiting or "No study in this copy has students that differ in their losses."))
 for i, setting in enumerate(several):
     names = variants.by_losses(setting)
     caption = f"{escape(setting.title)}: students by their losses; mean over {setting.seeds} seeds (lowest to highest)."
@@ -82,7 +83,8 @@ if curves:
 # chance unless the Global Explanation loss stands beside them; PMS matches prototypes whatever their number.
 
 # %%
-display(Markdown("" if others else waiting or "*No study in this copy has students with other losses.*"))
+if not others:
+    display(Markdown(waiting or "No study in this copy has students with other losses."))
 for i, setting in enumerate(others):
     caption = f"{escape(setting.title)}: mean over {setting.seeds} seeds (lowest to highest). Time: of training, as a multiple of the baseline's, on machines that may have done other things as well."
     display(Markdown(table(variants.others_table(setting), caption, f"tab-others-{i}")))
