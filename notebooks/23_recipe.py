@@ -65,7 +65,7 @@ for i, setting in enumerate(several):
     names = variants.by_losses(setting)
     caption = f"{escape(setting.title)}: students by their losses; mean over {setting.seeds} seeds (lowest to highest)."
     display(Markdown(table(variants.variants_table(setting, names, quoted=True), caption, f"tab-losses-{i}")))
-    caption = "Differences to the network trained alone and to the paper's student, with 95 % interval and verdict on *higher*."
+    caption = "Differences to the network trained alone and to the paper's student, with 95 % interval and the verdict on *higher*; accuracy has none where twice the passes would move it, or were not run."
     display(Markdown(table(variants.effects_table(setting, names), caption, f"tab-losses-effects-{i}")))
 
 # %% mystnb={"figure": {"caption": "How much of each loss: R² of the teacher's map, PMS and accuracy against the weight λ of one loss, the other at the paper's 10. Dots are seeds, lines their means; at 0 the loss is left out.", "name": "fig-weights"}, "image": {"alt": "R², PMS and accuracy against the weight of each loss, a row a setting."}}
@@ -88,7 +88,7 @@ if not others:
 for i, setting in enumerate(others):
     caption = f"{escape(setting.title)}: mean over {setting.seeds} seeds (lowest to highest). Time: of training, as a multiple of the baseline's, on machines that may have done other things as well."
     display(Markdown(table(variants.others_table(setting), caption, f"tab-others-{i}")))
-    caption = "Differences to the network trained alone and to the paper's student, with 95 % interval and verdict on *higher*."
+    caption = "Differences to the network trained alone and to the paper's student, with 95 % interval and the verdict on *higher*; accuracy has none where twice the passes would move it, or were not run."
     display(
         Markdown(
             table(variants.effects_table(setting, variants.by_others(setting)), caption, f"tab-others-effects-{i}")

@@ -113,6 +113,7 @@ def _settings(folder: Path, facts: dict[str, object]) -> list[Setting]:
     variants = frame.loc[frame["role"] == "student", "variant"]
     controls, students = facts.get("controls") or {}, facts.get("variants") or {}
     assert isinstance(controls, dict) and isinstance(students, dict)
+    students = {name: students[name] for name in variants.unique() if name in students}  # in the study file's order
     triples = list(frame["triple"].unique())
     return [
         Setting(

@@ -16,6 +16,7 @@ from p2p.errors import UserError
 from p2p.evaluation.claims import CLAIMS, UNDECIDED, Claim, claimed, flat_budget, paired, verdict
 from p2p.evaluation.settings import Setting
 from p2p.evaluation.tables import NONE, interval
+from p2p.losses import DISTILLATION
 from p2p.study.pages import escape, mean_range, signed
 from p2p.study.reading import read_keys
 
@@ -33,7 +34,14 @@ PUBLISHED = {"global": 10.0, "ppc": 10.0}
 
 def losses_of(change: Mapping[str, Any]) -> dict[str, float]:
     """Distillation losses with a weight above 0; change: of a variant, as `Setting.variants` has it."""
-    return {name: float(weight) for name, weight in change["distillation"].items() if weight}
+    weights = change["distillation"]
+    return {name: float(weights[name]) for name in sorted(weights, key=_place) if weights[name]}
+
+
+def _place(loss: str) -> int:
+    """In the order of the table of losses; one that is no longer there comes last."""
+    names = list(DISTILLATION)
+    return names.index(loss) if loss in names else len(names)
 
 
 def by_losses(setting: Setting) -> list[str]:
@@ -53,7 +61,7 @@ def _has_another_loss(setting: Setting, name: str) -> bool:
 
 def taught_by(change: Mapping[str, Any]) -> str:
     """A variant's losses with their weights, and what else is its own, as tables say it."""
-    losses = " + ".join(f"{weight:g} {name}" for name, weight in losses_of(change).items()) or "no loss"
+    losses = " + ".join(f"{name} {weight:g}" for name, weight in losses_of(change).items()) or "no loss"
     more = [f"{key} {value}" for key, value in change.items() if key != "distillation"]
     return escape("; ".join([losses, *more]))
 
@@ -121,7 +129,10 @@ def effects(setting: Setting, names: Sequence[str]) -> pd.DataFrame:
 
 
 def effects_table(setting: Setting, names: Sequence[str]) -> pd.DataFrame:
-    """student, then differences with interval and verdict: top-1 and PMS to the baseline, the rest to the paper's."""
+    """student, then differences with interval and verdict: top-1 and PMS to the baseline, the rest to the paper's.
+
+    What is not decided at its budget has no verdict.
+    """
     found = effects(setting, names).set_index(["variant", "against", "metric"])
     first, rows = setting.variant, []
     wanted = [("baseline", metric) for metric in ("top1", "pms")]
@@ -137,7 +148,8 @@ def effects_table(setting: Setting, names: Sequence[str]) -> pd.DataFrame:
 
 
 def _told(row: pd.Series) -> str:
-    return f"{signed(row['difference'])}{interval(row['low'], row['high'])} *{row['verdict']}*"
+    said = "" if row["verdict"] == UNDECIDED else f" *{row['verdict']}*"
+    return f"{signed(row['difference'])}{interval(row['low'], row['high'])}{said}"
 
 
 def others_table(setting: Setting) -> pd.DataFrame:
@@ -210,12 +222,16 @@ def loss_sentences(setting: Setting) -> list[str]:
     found = found[(found["against"] == "baseline") & (found["metric"] == "top1")].set_index("variant")
     for name, theirs in quoted.items():
         row = found.loc[name]
-        below = row["high"] < 0 if row["high"] == row["high"] else row["difference"] < 0
-        word = "So it is here" if below else "Not so here"
+        word = (
+            "So it is here"
+            if row["high"] < 0
+            else "Here it is above it"
+            if row["low"] > 0
+            else "That is not shown here"
+        )
         said.append(
             f"With {single[name]} alone Bikker et al. report {theirs} % on Cars, far below their baseline's "
-            f"{REPRODUCED[frozenset()]} %. {word}: the difference to the baseline is "
-            f"{signed(row['difference'])}{interval(row['low'], row['high'])}."
+            f"{REPRODUCED[frozenset()]} %. {word}: the difference to the baseline is {_difference(row)}."
         )
     return said
 
@@ -225,7 +241,7 @@ def other_sentences(setting: Setting) -> list[str]:
     found, said = effects(setting, by_others(setting)), []
     for name, rows in found[found["against"] == setting.variant].groupby("variant", sort=False):
         by = rows.set_index("metric")
-        parts = [f"{HEADS[m]} {_told(by.loc[m])}" for m in ("top1", "r2", "pms") if m in by.index]
+        parts = [f"{HEADS[m]} {_difference(by.loc[m])}" for m in ("top1", "r2", "pms") if m in by.index]
         said.append(
             f"{escape(str(name))} ({taught_by(setting.variants[str(name)])}) less the paper's: {', '.join(parts)}."
         )
@@ -233,8 +249,13 @@ def other_sentences(setting: Setting) -> list[str]:
 
 
 def _values(setting: Setting, role: str, name: str) -> str:
-    top1, pms = (claimed(setting.frame, METRICS[metric], role, name).mean() for metric in ("top1", "pms"))
-    return f"top-1 {top1:.3f}, PMS {pms:.3f}"
+    values = {metric: claimed(setting.frame, METRICS[metric], role, name) for metric in ("top1", "pms")}
+    return ", ".join(f"{HEADS[metric]} {mean_range(found, spread=False)}" for metric, found in values.items())
+
+
+def _difference(row: pd.Series) -> str:
+    ends = f" ({signed(row['low'])} to {signed(row['high'])})" if row["low"] == row["low"] else ", one seed alone"
+    return f"{signed(row['difference'])}{ends}"
 
 
 def not_run(results: Path, studies: Path) -> list[str]:
