@@ -55,8 +55,8 @@ display(Markdown("\n".join(f"- {sentence}" for sentence in said) or nothing))
 # The paper's Table 4 asks it. Students of one study differ in losses, weights, mask or decision layer alone, and share teacher
 # and baseline of their seed. PMS and AJS (at the teacher's quarter threshold) are corrected for chance: 0 is what the
 # network reaches on other images. Three decision layers: *top-1* is with the one that the network was trained with (its own, or
-# where *taught by* names a head the teacher's, fixed, or tuned after the push); *teacher's head* puts the teacher's, untouched,
-# in its place. One column is not ours: the top-1 accuracy that Bikker et al. report of [their students](reproductions.md).
+# where the small print names a head the teacher's, fixed, or tuned after the push); *teacher's head* puts the teacher's, untouched,
+# in its place. One column is not ours: top-1 as Bikker et al. report it of [their students](reproductions.md) on Cars.
 
 # %%
 if not several:

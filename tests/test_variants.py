@@ -86,15 +86,17 @@ def test_a_student_belongs_where_its_losses_say(setting: Setting) -> None:
 
 def test_tables_have_a_row_a_student_beside_the_network_trained_alone(setting: Setting) -> None:
     table = variants.variants_table(setting, variants.by_losses(setting), quoted=True)
-    assert table["student"].tolist() == ["*trained alone*", "paper", "g", "p", "cells", "weak"]
-    assert table["taught by"].tolist()[1:3] == [r"global 10 \+ ppc 10", "global 10"]
-    assert r"mask\_source all" in table["taught by"].tolist()[4]
+    first, second, third, *_ = students = table["student"].tolist()
+    assert [text.partition("<br>")[0] for text in students] == ["*trained alone*", "paper", "g", "p", "cells", "weak"]
+    assert first == "*trained alone*" and second == r"paper<br><small>global 10 \+ ppc 10</small>"
+    assert "<small>global 10</small>" in third and r"mask\_source all" in students[4]
     assert table["PMS"].tolist()[:2] == ["0.375 (0.375–0.375)", "0.625 (0.625–0.625)"]  # (0.5 − 0.2) / 0.8 …
     assert table["after push"].tolist()[0] == "0.500 (0.500–0.500)" and table["R²"].tolist()[0] == "–"
-    quoted = table["Bikker et al., Cars, top-1"].tolist()
+    quoted = table["Bikker et al."].tolist()
     assert quoted == ["0.704", "0.729", "0.512", "0.134", "–", "–"]  # not of another mask or weight
     others = variants.others_table(setting)
-    assert others["student"].tolist() == ["*trained alone*", "paper", "relations", "more"]
+    names = [text.partition("<br>")[0] for text in others["student"]]
+    assert names == ["*trained alone*", "paper", "relations", "more"]
     assert others["time"].tolist() == ["1", *["1.20 (1.20–1.20)"] * 3]
 
 
@@ -135,12 +137,12 @@ def test_the_curve_holds_the_other_losses_at_the_papers(setting: Setting) -> Non
 
 def test_sentences_say_whether_the_reproduction_is_met(setting: Setting) -> None:
     first, on_global, on_ppc = variants.loss_sentences(setting)
-    assert "all losses: top-1 0.810" in first and "ppc alone: top-1 0.310" in first
+    assert "with all losses top-1 0.810" in first and "with ppc alone top-1 0.310" in first
     assert "51.22 %" in on_global and "Here it is above it" in on_global and "+0.160" in on_global
     assert "13.44 %" in on_ppc and "So it is here" in on_ppc
-    relations, more = variants.other_sentences(setting)
-    assert "relations (rkd 5) less the paper's" in relations and "−0.080" in relations
-    assert "R² +0.020" in more
+    (others,) = variants.other_sentences(setting)
+    assert "*relations* top-1 −0.080 (−0.080 to −0.080)" in others and "*more* top-1 +0.020" in others
+    assert variants.other_sentences(replace(setting, variants={"paper": STUDENTS["paper"]})) == []
 
 
 def test_what_has_not_been_run_is_said_with_its_command(tmp_path: Path) -> None:

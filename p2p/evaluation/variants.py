@@ -70,22 +70,25 @@ def taught_by(change: Mapping[str, Any]) -> str:
 
 
 def variants_table(setting: Setting, names: Sequence[str], quoted: bool = False) -> pd.DataFrame:
-    """student, taught by, `HEADS`; first the network trained alone. PMS and AJS are corrected for chance.
+    """student, with what it was taught by below its name, and `HEADS`; first the network trained alone.
+
+    PMS and AJS are corrected for chance.
 
     Args:
         setting: Of a study with several students.
         names: Those of them to show.
-        quoted: With a column of the reproduction by Bikker et al.
+        quoted: With a column of the reproduction by Bikker et al., behind our top-1.
     """
     rows = []
     for role, name in (("baseline", "paper"), *(("student", name) for name in names)):
         change = setting.variants[name] if role == "student" else {"distillation": {}}
-        row = {"student": escape(name) if role == "student" else "*trained alone*"}
-        row |= {"taught by": taught_by(change) if role == "student" else NONE}
-        row |= {head: mean_range(claimed(setting.frame, METRICS[m], role, name)) for m, head in HEADS.items()}
-        if quoted:
-            theirs = reproduced(change)
-            row["Bikker et al., Cars, top-1"] = NONE if theirs is None else f"{theirs / 100:.3f}"
+        taught = f"{escape(name)}<br><small>{taught_by(change)}</small>"
+        row = {"student": taught if role == "student" else "*trained alone*"}
+        for metric, head in HEADS.items():
+            row[head] = mean_range(claimed(setting.frame, METRICS[metric], role, name))
+            if quoted and metric == "top1":
+                theirs = reproduced(change)
+                row["Bikker et al."] = NONE if theirs is None else f"{theirs / 100:.3f}"
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -129,14 +132,14 @@ def effects(setting: Setting, names: Sequence[str]) -> pd.DataFrame:
 
 
 def effects_table(setting: Setting, names: Sequence[str]) -> pd.DataFrame:
-    """student, then differences with interval and verdict: top-1 and PMS to the baseline, the rest to the paper's.
+    """student, then differences with interval and verdict: top-1 and PMS to the baseline, these and R² to the paper's.
 
     What is not decided at its budget has no verdict.
     """
     found = effects(setting, names).set_index(["variant", "against", "metric"])
     first, rows = setting.variant, []
     wanted = [("baseline", metric) for metric in ("top1", "pms")]
-    wanted += [(first, metric) for metric in ("top1", "r2", "pms", "ajs_quarter", "same_index")]
+    wanted += [(first, metric) for metric in ("top1", "r2", "pms")]
     for name in names:
         row = {"student": escape(name)}
         for against, metric in wanted:
@@ -237,15 +240,18 @@ def loss_sentences(setting: Setting) -> list[str]:
 
 
 def other_sentences(setting: Setting) -> list[str]:
-    """Of each other way to distil the difference to the paper's student, in accuracy and in PMS."""
-    found, said = effects(setting, by_others(setting)), []
+    """The differences of the other ways to distil to the paper's student, in accuracy and in PMS; none without any."""
+    found, parts = effects(setting, by_others(setting)), []
     for name, rows in found[found["against"] == setting.variant].groupby("variant", sort=False):
         by = rows.set_index("metric")
-        parts = [f"{HEADS[m]} {_difference(by.loc[m])}" for m in ("top1", "r2", "pms") if m in by.index]
-        said.append(
-            f"{escape(str(name))} ({taught_by(setting.variants[str(name)])}) less the paper's: {', '.join(parts)}."
-        )
-    return [f"{escape(setting.title)}, {setting.seeds} seeds: {text}" for text in said]
+        told = ", ".join(f"{HEADS[m]} {_difference(by.loc[m])}" for m in ("top1", "pms") if m in by.index)
+        parts.append(f"*{escape(str(name))}* {told}")
+    told = f"{_place_told(setting)}: other ways to distil, less the paper's student: {'; '.join(parts)}."
+    return [told] if parts else []
+
+
+def _place_told(setting: Setting) -> str:
+    return f"{escape(setting.title)} ({setting.seeds} seed{'s' * (setting.seeds > 1)})"
 
 
 def _values(setting: Setting, role: str, name: str) -> str:
