@@ -77,10 +77,11 @@ if curves:
 # %% [markdown]
 # ## Would another way to distil do as well?
 #
-# The paper's Table 5 compares with relational distillation (RKD). Here stand beside it the teacher's softened logits, its whole feature
-# map and its attention, each with the weight that was best on validation images, the same phases and the same push
-# (`p2p/other_losses.py` has the formulas). These know no prototypes: a student's keep their own numbers, so *same number* is at
-# chance unless the Global Explanation loss stands beside them; PMS matches prototypes whatever their number.
+# The paper's Table 5 compares with relational distillation (RKD, Park et al. 2019). Here stand beside it the teacher's softened
+# logits (Hinton et al. 2015), its whole feature map (FitNets, Romero et al. 2015) and its attention (Zagoruyko and Komodakis
+# 2017), with the same phases, passes and push, and weights that `make search` looks for on validation images; `p2p/other_losses.py`
+# has the formulas. These know no prototypes: a student's keep their own numbers, so *same number* is at chance unless the
+# Global Explanation loss stands beside them; PMS matches prototypes whatever their number.
 
 # %%
 if not others:

@@ -60,10 +60,10 @@ def _has_another_loss(setting: Setting, name: str) -> bool:
 
 
 def taught_by(change: Mapping[str, Any]) -> str:
-    """A variant's losses with their weights, and what else is its own, as tables say it."""
+    """A variant's losses with their weights, and below them what else is its own, as tables say it."""
     losses = " + ".join(f"{name} {weight:g}" for name, weight in losses_of(change).items()) or "no loss"
     more = [f"{key} {value}" for key, value in change.items() if key != "distillation"]
-    return escape("; ".join([losses, *more]))
+    return "<br>".join(map(escape, [losses, *more]))
 
 
 # ------------------------------------------------------------------------------------------------------------ tables
@@ -212,14 +212,10 @@ def loss_sentences(setting: Setting) -> list[str]:
     single = {name: next(iter(w)) for name, w in alone.items() if len(w) == 1 and len(setting.variants[name]) == 1}
     if not single:
         return []
-    title, names = (
-        escape(setting.title),
-        {setting.variant: "all losses", **{n: f"{w} alone" for n, w in single.items()}},
-    )
-    parts = [f"{label}: {_values(setting, 'student', name)}" for name, label in names.items()]
-    said = [
-        f"{title} ({setting.seeds} seeds). {'; '.join(parts)}; trained alone: {_values(setting, 'baseline', 'paper')}."
-    ]
+    names = {setting.variant: "with all losses", **{name: f"with {loss} alone" for name, loss in single.items()}}
+    parts = [f"{label} {_values(setting, 'student', name)}" for name, label in names.items()]
+    parts.append(f"trained alone {_values(setting, 'baseline', 'paper')}")
+    said = [f"{_place_told(setting)}: {'; '.join(parts)}."]
     quoted = {name: theirs for name in single if (theirs := reproduced(setting.variants[name])) is not None}
     found = effects(setting, list(quoted))
     found = found[(found["against"] == "baseline") & (found["metric"] == "top1")].set_index("variant")
