@@ -40,7 +40,7 @@ variants:
   student_mask: {mask_source: student}
 controls:
   - {name: linear, of: teacher, change: {model: linear}}
-  - {name: patches, of: baseline, change: {prototype_init: patches}}
+  - {name: uniform, of: baseline, change: {prototype_init: uniform}}
   - {name: no_ppc, of: student, change: {head: teacher_joint, distillation: {global: 10.0}}}
 """
 
@@ -195,7 +195,7 @@ def test_runs_of_a_study(values):
             expected += [f"student-{triple}-{variant}-s{seed}" for variant in ("paper", "student_mask")]
             expected.append(f"control-no_ppc-{triple}-s{seed}")
         expected.append(f"control-linear-small-s{seed}")
-        expected += [f"control-patches-{network}-s{seed}" for network in ("small_half", "vgg11")]
+        expected += [f"control-uniform-{network}-s{seed}" for network in ("small_half", "vgg11")]
     assert sorted(runs) == sorted(expected)  # the teacher once, though two triples have it
     for name, run in runs.items():
         assert run.run == name and run.study == "example" and run.grid == 8 and run.class_count == 4
@@ -226,8 +226,8 @@ def test_what_a_run_inherits(values):
     assert (control.role, control.variant, control.distillation) == ("control", "no_ppc", {"global": 10.0})
     assert control.teacher_run == teacher.run
     assert runs["control-linear-small-s0"].model == "linear"
-    assert runs["control-patches-vgg11-s0"].network == "vgg11"
-    assert runs["control-patches-vgg11-s0"].prototype_init == "patches"
+    assert runs["control-uniform-vgg11-s0"].network == "vgg11"
+    assert runs["control-uniform-vgg11-s0"].prototype_init == "uniform"
 
 
 def test_evaluations_of_a_study(values):
@@ -239,7 +239,7 @@ def test_evaluations_of_a_study(values):
         assert e.teacher_run == f"teacher-small-s{e.seed}"
         assert e.second_teacher_run == f"teacher-small-s{1 - e.seed}"  # the teacher of another seed
         assert set(e.student_runs) == {"paper", "student_mask"}
-        assert set(e.control_runs) == {"linear", "patches", "no_ppc"}
+        assert set(e.control_runs) == {"linear", "uniform", "no_ppc"}
         named = [e.teacher_run, e.baseline_run, e.second_teacher_run, *e.student_runs.values()]
         assert {*named, *e.control_runs.values()} <= runs.keys()
     alone = check(Study, {**values, "seeds": [5]}, "example")
@@ -361,7 +361,7 @@ def test_networks_of_timm_make_runs_that_are_plain_folders(values, write):
     study = load_study(write(values))
     names = {run.network: run.run for run in study.runs().values() if run.role == "teacher" and run.seed == 0}
     assert names == {"timm/resnet50.a1_in1k": "teacher-timm-resnet50.a1_in1k-s0", "small": "teacher-small-s0"}
-    assert {"baseline-timm-test_resnet-s1", "control-patches-timm-test_resnet-s0"} <= set(study.runs())
+    assert {"baseline-timm-test_resnet-s1", "control-uniform-timm-test_resnet-s0"} <= set(study.runs())
     shown = study.evaluations()["big-half-s0"]
     assert shown.teacher_run in study.runs() and shown.second_teacher_run == "teacher-timm-resnet50.a1_in1k-s1"
     assert all("/" not in name for name in study.runs())
