@@ -8,7 +8,8 @@
 # %% [markdown]
 # # Which part of the recipe does it?
 #
-# **Question.** What does each change of the recipe do, all else left as it is?
+# **Question.** Which loss does it, how much of it, and would another way to distil do as well? What does each other change
+# of the recipe do, all else left as it is?
 
 # %% tags=["parameters", "remove-input"]
 # All keys and their defaults: p2p.study.params.QuestionParams.
@@ -21,30 +22,82 @@ import torch
 from IPython.display import SVG, Markdown, display
 
 from p2p import figures
-from p2p.evaluation import across, questions
+from p2p.evaluation import across, questions, variants
 from p2p.evaluation.settings import read_settings
 from p2p.figures import questions as drawn
+from p2p.figures.variants import weight_curves
 from p2p.files import project_path
-from p2p.study.pages import provenance_box, table
+from p2p.study.pages import escape, provenance_box, table
 from p2p.study.params import QuestionParams, from_namespace
 from p2p.study.provenance import provenance
 
 params = from_namespace(QuestionParams, globals())
 began = time.perf_counter()
-settings = read_settings(project_path(params.results))
+settings = read_settings(project_path(params.results), every=True)
 effects = across.recipe_effects(settings)
+several = [setting for setting in settings if variants.by_losses(setting)[1:]]
+others = [setting for setting in settings if variants.by_others(setting)]
+waiting = variants.not_run_sentence(variants.not_run(project_path(params.results), project_path("params")))
 
 # %% [markdown]
 # ## Answer
 
 # %%
-if len(effects):
-    display(Markdown("\n".join(f"- {sentence}" for sentence in questions.recipe_sentences(settings))))
-else:
-    display(Markdown("No study in this copy has controls; `controls:` in a study file adds them."))
+said = [sentence for setting in several for sentence in variants.loss_sentences(setting)]
+said += [sentence for setting in others for sentence in variants.other_sentences(setting)]
+said += [*questions.recipe_sentences(settings), *([waiting] if waiting else [])]
+nothing = "No study in this copy has variants or controls; `variants:` and `controls:` in a study file add them."
+display(Markdown("\n".join(f"- {sentence}" for sentence in said) or nothing))
 
 # %% [markdown]
-# ## Method
+# ## Which loss does it?
+#
+# The paper's Table 4 asks it. Students of one study differ in losses, weights, mask or decision layer alone, and share teacher
+# and baseline of their seed. PMS and AJS (at the teacher's quarter threshold) are corrected for chance: 0 is what the
+# network reaches on other images. Three decision layers: *top-1* is with the one that the network was trained with (its own, or
+# where the small print names a head the teacher's, fixed, or tuned after the push); *teacher's head* puts the teacher's, untouched,
+# in its place. One column is not ours: top-1 as Bikker et al. report it of [their students](reproductions.md) on Cars.
+
+# %%
+if not several:
+    display(Markdown(waiting or "No study in this copy has students that differ in their losses."))
+for i, setting in enumerate(several):
+    names = variants.by_losses(setting)
+    caption = f"{escape(setting.title)}: students by their losses; mean over {setting.seeds} seeds (lowest to highest)."
+    display(Markdown(table(variants.variants_table(setting, names, quoted=True), caption, f"tab-losses-{i}")))
+    caption = "Differences to the network trained alone and to the paper's student, with 95 % interval and the verdict on *higher*; accuracy has none where twice the passes would move it, or were not run."
+    display(Markdown(table(variants.effects_table(setting, names), caption, f"tab-losses-effects-{i}")))
+
+# %% mystnb={"figure": {"caption": "How much of each loss: R² of the teacher's map, PMS and accuracy against the weight λ of one loss, the other at the paper's 10. Dots are seeds, lines their means; at 0 the loss is left out.", "name": "fig-weights"}, "image": {"alt": "R², PMS and accuracy against the weight of each loss, a row a setting."}}
+curves = {setting.title: found for setting in several if len(found := variants.responses(setting))}
+if curves:
+    alone = {setting.title: variants.trained_alone(setting) for setting in several}
+    display(SVG(figures.svg(weight_curves(curves, alone))))
+
+# %% [markdown]
+# ## Would another way to distil do as well?
+#
+# The paper's Table 5 compares with relational distillation (RKD, Park et al. 2019). Here stand beside it the teacher's softened
+# logits (Hinton et al. 2015), its whole feature map (FitNets, Romero et al. 2015) and its attention (Zagoruyko and Komodakis
+# 2017), with the same phases, passes and push, and weights that `make search` looks for on validation images; `p2p/other_losses.py`
+# has the formulas. These know no prototypes: a student's keep their own numbers, so *same number* is at chance unless the
+# Global Explanation loss stands beside them; PMS matches prototypes whatever their number.
+
+# %%
+if not others:
+    display(Markdown(waiting or "No study in this copy has students with other losses."))
+for i, setting in enumerate(others):
+    caption = f"{escape(setting.title)}: mean over {setting.seeds} seeds (lowest to highest). Time: of training, as a multiple of the baseline's, on machines that may have done other things as well."
+    display(Markdown(table(variants.others_table(setting), caption, f"tab-others-{i}")))
+    caption = "Differences to the network trained alone and to the paper's student, with 95 % interval and the verdict on *higher*; accuracy has none where twice the passes would move it, or were not run."
+    display(
+        Markdown(
+            table(variants.effects_table(setting, variants.by_others(setting)), caption, f"tab-others-effects-{i}")
+        )
+    )
+
+# %% [markdown]
+# ## What the controls change
 #
 # A control is one of the networks of a study, trained with one thing changed. Differences are taken within seeds, control less
 # the network it was changed from. *Same source image*: share of prototypes that come from the image of the teacher's of the
@@ -62,8 +115,9 @@ if len(effects):
 # %% [markdown]
 # ## What this means, and what it does not
 #
-# A change that does nothing here may matter where students follow their teachers less far. To try another:
-# add a line to `controls:` of a study file and `make study STUDY=` its name; only the new runs are trained.
+# A change that does nothing here may matter where students follow their teachers less far. Of many intervals of 95 % some miss
+# by chance: single ones among many rows are a hint. To try another: add a line to `variants:` or `controls:` of a study file
+# and `make study STUDY=` its name; only the new runs are trained.
 
 # %% tags=["remove-input"]
 record = provenance(params, torch.device("cpu"), time.perf_counter() - began)

@@ -4,9 +4,10 @@ Letters: B images, K classes, P prototypes, D channels, an H × W grid. `distanc
 each prototype to its nearest cell, `cells` (B, P) the index of that cell.
 
 A distillation loss takes the student's output and the teacher's answer to the same images and gives a scalar. It is
-one function and one line of `DISTILLATION`; the study file weighs it by its name there. Where the released code departs
-from the paper there is a switch, a keyword with the name of its key in `TrainParams`; its default is the paper's
-statement and the audit's number (A1–A4) stands beside it.
+one function and one line of `DISTILLATION`; the study file weighs it by its name there. Those of other papers, for
+comparison, are in `p2p.other_losses`. Where the released code departs from the paper there is a switch, a keyword with
+the name of its key in `TrainParams`; its default is the paper's statement and the audit's number (A1–A4) stands beside
+it.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from p2p import other_losses
 from p2p.networks import Output
 
 GlobalNorm = Literal["l2", "mean_abs"]
@@ -141,4 +143,8 @@ class Distillation(NamedTuple):
 DISTILLATION = {
     "global": Distillation(global_explanation, frozenset({"prototypes"})),
     "ppc": Distillation(patch_correspondence, frozenset({"z", "cells", "distances"})),
+    "rkd": Distillation(other_losses.relational, frozenset({"z"})),
+    "logits": Distillation(other_losses.logits, frozenset({"logits"})),
+    "features": Distillation(other_losses.feature_maps, frozenset({"z"})),
+    "attention": Distillation(other_losses.attention, frozenset({"z"})),
 }

@@ -114,7 +114,7 @@ def claims(frame: pd.DataFrame, variant: str = "paper", deltas: Mapping[str, flo
     for triple, part in frame.groupby("triple", sort=False):
         flat, rows, p = flat_budget(part, variant), [], []
         for claim in CLAIMS:
-            student, baseline = (_form(part, claim, *who) for who in (("student", variant), ("baseline", "paper")))
+            student, baseline = (claimed(part, claim, *who) for who in (("student", variant), ("baseline", "paper")))
             result = paired((student - baseline).dropna().to_numpy(dtype=float))
             delta = deltas[claim.effect]
             said = UNDECIDED if claim.effect == "accuracy" and not flat else verdict(result, delta)
@@ -189,8 +189,15 @@ def control_effects(frame: pd.DataFrame, controls: dict[str, str], variant: str 
     return pd.DataFrame(rows, columns=columns)
 
 
-def _form(frame: pd.DataFrame, claim: Claim, role: str, variant: str) -> pd.Series:
-    """The value that a claim compares, by seed; higher speaks for the network."""
+def claimed(frame: pd.DataFrame, claim: Claim, role: str, variant: str) -> pd.Series:
+    """The value that a claim compares, by seed; higher speaks for the network.
+
+    Args:
+        frame: Metric rows of one triple.
+        claim: Whose.
+        role: teacher, baseline, student or control.
+        variant: Of the role.
+    """
     if claim.metric == "top1_push":
         return _by_seed(frame[frame["stage"] == "push"], role, variant, "top1")
     rows = without_threshold(frame)

@@ -115,6 +115,7 @@ def write_study(out: Path, params: PageParams, frame: pd.DataFrame, runs: dict[s
     write_table(frame, out / "metrics.csv")
     write_json(out / "provenance.json", {"runs": runs, "evaluations": records})
     facts = study_facts(params) | {"variant": params.variant, "controls": params.controls}
+    facts |= {"variants": params.variants, "compares": params.compares} if params.variants else {}
     write_json(out / "study.json", facts | {"runs": [*runs, *params.evaluations]})
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -47,6 +48,8 @@ class Setting:
         claims: Rows of `claims.csv`.
         budget: Rows of `budget.csv`; empty without.
         costs: Rows of `costs.csv`; empty without.
+        variants: Of a study with several students each: "distillation", its losses and their weights, and what else is
+            its own; empty elsewhere.
     """
 
     study: str
@@ -59,6 +62,7 @@ class Setting:
     claims: pd.DataFrame
     budget: pd.DataFrame
     costs: pd.DataFrame
+    variants: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
     def seeds(self) -> int:
@@ -75,16 +79,19 @@ class Setting:
         return None if rows.empty else rows.iloc[0]
 
 
-def read_settings(place: Path) -> list[Setting]:
+def read_settings(place: Path, every: bool = False) -> list[Setting]:
     """The settings of all studies that have a table, in the order of the studies.
 
     Args:
         place: Folder of the results.
+        every: Also those of studies that only compare their variants (`compares` in the study file).
     """
     found: list[tuple[float, str, list[Setting]]] = []
     for path in place.glob("*/study.json"):
         try:
             facts = json.loads(check_file(path.parent, path.name).read_text(encoding="utf-8"))
+            if facts.get("compares") and not every:
+                continue
             found.append((float(facts["order"]), path.parent.name, _settings(path.parent, facts)))
         except (UserError, OSError, ValueError, KeyError, TypeError):
             continue  # the book says at the study's own place what is damaged
@@ -104,8 +111,9 @@ def _settings(folder: Path, facts: dict[str, object]) -> list[Setting]:
         return []
     budget, costs = read("budget.csv", ["triple"]), read("costs.csv", ["network"])
     variants = frame.loc[frame["role"] == "student", "variant"]
-    controls = facts.get("controls") or {}
-    assert isinstance(controls, dict)
+    controls, students = facts.get("controls") or {}, facts.get("variants") or {}
+    assert isinstance(controls, dict) and isinstance(students, dict)
+    students = {name: students[name] for name in variants.unique() if name in students}  # in the study file's order
     triples = list(frame["triple"].unique())
     return [
         Setting(
@@ -119,6 +127,7 @@ def _settings(folder: Path, facts: dict[str, object]) -> list[Setting]:
             claims=claims[claims["setting"] == triple],
             budget=budget[budget["triple"] == triple],
             costs=costs,
+            variants=students,
         )
         for triple in triples
     ]

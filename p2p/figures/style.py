@@ -49,6 +49,10 @@ LOSSES = {
     "l1": ("L1", "#999999"),
     "global": ("global", "#CC79A7"),
     "ppc": ("PPC", "#56B4E9"),
+    "rkd": ("RKD", "#D55E00"),
+    "logits": ("logits", "#8C564B"),
+    "features": ("feature maps", "#7F7FFF"),
+    "attention": ("attention", "#B8A800"),
 }
 PARTS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#999999")
 METRICS = {"top1": "top-1 accuracy", "aap": "AAP (cells per image)", "ajs": "AJS", "pms": "PMS"}

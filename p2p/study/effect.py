@@ -26,6 +26,10 @@ def refuse_idle(study: Any) -> None:
     """
     if study.study in TAKEN or study.study.endswith(ENDINGS):
         raise UserError(f"key 'study' is '{study.study}', a name that this project uses itself; choose another.")
+    if study.compares and len(study.variants) < 2:
+        raise UserError(
+            "'compares' is without effect: the study has no second variant to compare; add one or remove it."
+        )
     _refuse_idle_data(study.data)
     names = [triple.name for triple in study.triples]
     if len(set(names)) < len(names):
@@ -133,7 +137,7 @@ def _why_idle(key: str) -> str:
         return "no network there has the schedule official"
     if key in ("warm_copies", "warm_losses"):
         return "no network there has warm passes that use it"
-    if key in ("global_norm", "ppc_norm", "mask_source", "tau_train"):
+    if key in ("global_norm", "ppc_norm", "mask_source", "tau_train", "temperature"):
         return "no network there has the loss, or the mask, that it is about"
     return "an ordinary classifier has no prototypes"
 
@@ -170,6 +174,8 @@ def idle_keys(run: TrainParams) -> set[str]:
         idle |= {"global_norm"}
     if not run.distillation.get("ppc"):
         idle |= {"ppc_norm", "mask_source", "tau_train"}
+    if not run.distillation.get("logits"):
+        idle |= {"temperature"}
     if run.mask_source == "all":
         idle |= {"tau_train"}
     if run.model == "linear":

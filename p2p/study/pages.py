@@ -90,7 +90,7 @@ def mean_range(values: pd.Series, digits: int = 3, spread: bool = True) -> str:
     text = f"{values.mean():.{digits}f}"
     if spread and len(values) > 1:
         text += f" ({values.min():.{digits}f}–{values.max():.{digits}f})"
-    return text
+    return text.replace("-", "\N{MINUS SIGN}")
 
 
 def numbers(frame: pd.DataFrame) -> pd.DataFrame:

@@ -161,6 +161,12 @@ class TrainParams(DataParams):
     global_norm: Literal["l2", "mean_abs"] = Field("l2", description="A2.")
     tau_train: float = Field(100.0, gt=0, description="A3: threshold of active patches, squared L2.")
     ppc_norm: Literal["patch", "image", "batch"] = Field("patch", description="A4.")
+    temperature: float = Field(
+        4.0,
+        gt=0,
+        description="T of the distillation loss logits.",
+        exclude_if=lambda t: t == 4.0,  # at its default no part of a run's identity: finished runs stay known
+    )
     head: Literal["own", "teacher", "teacher_tuned", "teacher_joint"] = Field(
         "own",
         description="A5: own decision layer; the teacher's, fixed; tuned after the push; learning along as coded.",
@@ -250,6 +256,16 @@ class PageParams(Strict):
     )
     variant: str = Field("paper", description="The student pictured.")
     controls: dict[str, str] = Field({}, description="control: the role it was derived from.")
+    variants: dict[str, dict[str, Any]] = Field(
+        {},
+        description="Where there are several, each student: its distillation losses and what else is its own.",
+        exclude_if=operator.not_,
+    )
+    compares: bool = Field(
+        False,
+        description="The study compares its variants; no page sets its claims beside others'.",
+        exclude_if=operator.not_,
+    )
     effects: dict[str, float] = Field(
         {"accuracy": 0.01, "similarity": 0.02}, description="Smallest effects of interest, declared before the runs."
     )

@@ -95,6 +95,9 @@ class Study(Strict):
     use: str = Field("", description="The alternative to take for `triples`; its name is added to the study's.")
     variants: dict[Name, dict[str, Any]] = Field({"paper": {}}, min_length=1, description="Students: name and change.")
     controls: list[Control] = []
+    compares: bool = Field(
+        False, description="It compares its variants; the claims are judged in other studies, so no page sets it there."
+    )
     effects: dict[Literal["accuracy", "similarity"], Effect] = Field(
         {"accuracy": 0.01, "similarity": 0.02},
         description="Smallest effects of interest, declared before the runs.",
@@ -284,6 +287,10 @@ class Study(Strict):
         values |= {"triple": shown.triple, "seed": shown.seed, "variant": variant, "networks": networks}
         values |= {"evaluations": list(self.evaluations()), "train_runs": list(self.runs())}
         values["controls"] = {control.name: control.of for control in self.controls}
+        if len(self.variants) > 1:
+            taught = {"distillation": self.distillation}
+            values |= {"variants": {name: taught | change for name, change in self.variants.items()}}
+        values["compares"] = self.compares
         values["effects"] = self.effects
         return check(PageParams, values, f"study '{self.study}'")
 
