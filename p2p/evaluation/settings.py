@@ -16,7 +16,7 @@ import pandas as pd
 from p2p.errors import UserError
 from p2p.evaluation.claims import CLAIMS
 from p2p.evaluation.results import read_csv
-from p2p.evaluation.rows import COLUMNS, without_threshold
+from p2p.evaluation.rows import COLUMNS, SHARING, without_threshold
 from p2p.study.checksums import check_file
 
 SHORT = {  # of the claims, as figures and tables of several settings name them
@@ -47,6 +47,7 @@ class Setting:
         claims: Rows of `claims.csv`.
         budget: Rows of `budget.csv`; empty without.
         costs: Rows of `costs.csv`; empty without.
+        sharing: Rows of `sharing.csv`; empty without.
     """
 
     study: str
@@ -59,6 +60,7 @@ class Setting:
     claims: pd.DataFrame
     budget: pd.DataFrame
     costs: pd.DataFrame
+    sharing: pd.DataFrame
 
     @property
     def seeds(self) -> int:
@@ -103,6 +105,7 @@ def _settings(folder: Path, facts: dict[str, object]) -> list[Setting]:
     if "delta" not in claims:
         return []
     budget, costs = read("budget.csv", ["triple"]), read("costs.csv", ["network"])
+    sharing = read("sharing.csv", SHARING)
     variants = frame.loc[frame["role"] == "student", "variant"]
     controls = facts.get("controls") or {}
     assert isinstance(controls, dict)
@@ -119,6 +122,7 @@ def _settings(folder: Path, facts: dict[str, object]) -> list[Setting]:
             claims=claims[claims["setting"] == triple],
             budget=budget[budget["triple"] == triple],
             costs=costs,
+            sharing=sharing[sharing["triple"] == triple],
         )
         for triple in triples
     ]
