@@ -31,7 +31,7 @@ from p2p import figures
 from p2p.data.images import load_images
 from p2p.device import choose_device
 from p2p.evaluation.sharing import measure_sharing
-from p2p.evaluation.shares import sharing_table
+from p2p.evaluation.sharing_table import sharing_table
 from p2p.figures.sharing import sharing_curves
 from p2p.files import project_path, write_table
 from p2p.study.checksums import seal
@@ -66,7 +66,12 @@ frame = measure_sharing(params, project_path(params.runs) / params.study, images
 
 # %%
 out = project_path(params.results) / params.study
-record = provenance(params, device, time.perf_counter() - began, int(frame.groupby(["triple", "seed", "role"]).ngroups * (images.split < 2).sum()))
+record = provenance(
+    params,
+    device,
+    time.perf_counter() - began,
+    int(frame.groupby(["triple", "seed", "role"]).ngroups * (images.split < 2).sum()),
+)
 write_table(frame, out / "sharing.csv", 6)
 write_json(out / "sharing.json", record | {"inputs": {"images": images.source}})
 seal(out, "08_share", ["sharing.csv", "sharing.json"])

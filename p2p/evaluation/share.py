@@ -1,7 +1,7 @@
 """A finished run with fewer prototypes, as a run of its own: `python -m p2p.evaluation.share RUN SHARE [--out …]`.
 
-The prototypes that agree are merged (`p2p.sharing`) and the decision layer is tuned. What is written is a run's folder: it
-can be loaded, explained and exported like any other. It lies beside the run, so that a student's teacher is found.
+The prototypes that agree are merged (`p2p.sharing`) and the decision layer is tuned. What is written is a run's folder:
+it can be loaded, explained and exported like any other. It lies beside the run, so that a student's teacher is found.
 """
 
 from __future__ import annotations
@@ -70,7 +70,9 @@ def share_run(run: Path, percent: int, out: Path) -> dict[str, float]:
     row = {"phase": "share", "epoch": 1, "validation": float((right == known.held_labels).double().mean())}
     stored = prefixed("network", network.state_dict()) | {MERGED: into}
     stored |= {"before_push.prototypes": before.cpu()[kept], "before_push.decision.weight": joined(weight.cpu(), into)}
-    stored |= {f"projection.{one.name}": getattr(trained.projection, one.name)[kept] for one in fields(trained.projection)}
+    stored |= {
+        f"projection.{one.name}": getattr(trained.projection, one.name)[kept] for one in fields(trained.projection)
+    }
     with run_lock(out):
         meta |= {"params": params.model_dump(), "history": [*meta["history"], row]}
         save_tensors(out / "network.safetensors", stored)
@@ -98,7 +100,7 @@ def main(arguments: list[str] | None = None) -> None:
     if not given.run or not given.share.isdigit():
         raise UserError("Name a run and the percent of its prototypes that are left: RUN=runs/<study>/<run> SHARE=40.")
     run, percent = Path(given.run), int(given.share)
-    out = Path(given.out) if given.out else run.resolve().parent / f"{run.resolve().name}-share{percent}"
+    out = Path(given.out) if given.out else run.parent / f"{run.name}-share{percent}"
     found = share_run(run, percent, out)
     print(f"Written to {out}: test accuracy {found['tuned']:.3f}. To explain an image: make explain RUN={out} IMAGE=…")
 

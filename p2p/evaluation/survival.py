@@ -9,7 +9,7 @@ import pandas as pd
 
 from p2p.evaluation.claims import DELTAS, UNDECIDED, Paired, flat_budget, paired, verdict
 from p2p.evaluation.settings import Setting
-from p2p.evaluation.shares import by_seed, shares_of, sharing_table
+from p2p.evaluation.sharing_table import by_seed, shares_of, sharing_table
 from p2p.evaluation.tables import NONE
 from p2p.study.pages import escape, signed
 
@@ -26,7 +26,7 @@ def tables(settings: Sequence[Setting]) -> pd.DataFrame:
 
 
 def survival(setting: Setting) -> pd.DataFrame:
-    """Whether the student survives merging better than the baseline, paired over seeds; means over the shares below 100 %.
+    """Whether the student survives merging better than the baseline, paired over seeds; means over shares below 100 %.
 
     `top1`: the change of accuracy from all prototypes to the merged ones, tuned, student less baseline. `pms`: PMS to
     the whole teacher, corrected for chance, of the merged student less that of the merged baseline. A verdict on
@@ -75,8 +75,8 @@ def survival_sentences(settings: Sequence[Setting]) -> list[str]:
         names = list(dict.fromkeys(setting.study for setting in missing))
         listed = ", ".join(f"`make study STUDY={name}`" for name in names)
         said.append(
-            f"Not run of {', '.join(escape(setting.title) for setting in missing)}: with `sharing: [80, 60, 40, 20]` in "
-            f"the study file, {listed} merges the prototypes of the networks that are there."
+            f"Not run of {', '.join(escape(setting.title) for setting in missing)}: with `sharing: [80, 60, 40, 20]` "
+            f"in the study file, {listed} merges the prototypes of the networks that are there."
         )
     return said
 
@@ -85,4 +85,5 @@ def _told(row: dict[str, float]) -> str:
     """ "+0.012, +0.001 to +0.023, 5 seeds"."""
     ends = f", {signed(row['low'])} to {signed(row['high'])}" if row["low"] == row["low"] else ""
     number = signed(row["difference"]) if row["difference"] == row["difference"] else NONE
-    return f"{number}{ends}, {f'{row["n_seeds"]} seeds' if row['n_seeds'] != 1 else 'one seed'}"
+    seeds = f"{row['n_seeds']:.0f} seeds" if row["n_seeds"] != 1 else "one seed"
+    return f"{number}{ends}, {seeds}"

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from p2p.evaluation.shares import by_seed, shares_of
+from p2p.evaluation.sharing_table import by_seed, shares_of
 from p2p.figures import style as look
 from p2p.figures.style import MARKERS, ROLES, WIDTH, styled
 
@@ -20,7 +20,7 @@ def sharing_curves(settings: Mapping[str, pd.DataFrame]) -> Figure:
     """Accuracy and PMS against the share of prototypes left, fewer to the right: a dot a seed, lines through means.
 
     Args:
-        settings: Of each setting, a row of panels, its title and the rows of one triple (`p2p.evaluation.rows.SHARING`).
+        settings: Of each setting, a row of panels, its title and the rows of one triple (`SHARING`).
     """
     figure = Figure(figsize=(WIDTH, 0.7 + 2.7 * len(settings)), layout="constrained")
     for axes, (title, rows) in zip(figure.subplots(len(settings), 2, squeeze=False), settings.items(), strict=True):
