@@ -123,13 +123,13 @@ def test_rows_are_those_of_the_merged_network_itself(finished: Path, birds: Imag
     assert len(value) == len(found)
     assert value[100, "merged", "top1", ""] == value[100, "tuned", "top1", ""] == outcome["top1"]["tuned"]
     assert value[100, "tuned", "prototypes", ""] == 8 and value[50, "tuned", "prototypes", ""] == 4
-    assert value[50, "tuned", "pms", ""] == value[50, "tuned", "classes", ""] / value[50, "tuned", "classes", ""] == 1
+    assert value[50, "tuned", "pms", ""] == 1 and 1 <= value[50, "tuned", "classes", ""] <= 2
     known = look(trained, birds)
     merged = share(trained.network, known.into(50))
     assert value[50, "merged", "top1", ""] == pytest.approx(accuracy(merged, test.pixels, test.labels))
     (own,) = respond(merged, test.pixels)
     assert value[50, "tuned", "aap", float("inf")] == metrics.aap(own, [float("inf")])[0]
-    assert value[50, "tuned", "ajs", float("inf")] == metrics.ajs(table, own, [float("inf")])[0] < 1
+    assert value[50, "tuned", "ajs", float("inf")] == metrics.ajs(table, own, [float("inf")])[0]
     shuffled = metrics.permute_images(own, torch.Generator().manual_seed(0))
     assert value[50, "tuned", "pms_permuted", ""] == metrics.pms(table, shuffled).value
     merged.decision.weight.data = known.tuned(known.into(50), trained.params)
