@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -81,7 +82,7 @@ def survival_sentences(settings: Sequence[Setting]) -> list[str]:
     return said
 
 
-def _told(row: dict[str, float]) -> str:
+def _told(row: Mapping[Any, Any]) -> str:
     """ "+0.012, +0.001 to +0.023, 5 seeds"."""
     ends = f", {signed(row['low'])} to {signed(row['high'])}" if row["low"] == row["low"] else ""
     number = signed(row["difference"]) if row["difference"] == row["difference"] else NONE
