@@ -78,7 +78,7 @@ def share_run(run: Path, percent: int, out: Path) -> dict[str, float]:
         save_tensors(out / "network.safetensors", stored)
         save_tensors(out / "checkpoint.safetensors", {"network.prototypes": network.prototypes}, meta)
         beside = folder_beside(run, params.teacher_run)
-        taught = load_run(beside, device).network if beside else None
+        taught = need_prototypes(load_run(beside, device)) if beside else None
         outcome = finish_run(out, images, taught)
         write_table(pd.DataFrame(meta["history"]), out / "history.csv")
         seen = int((images.split < 2).sum()) + 2 * int((images.split == 2).sum())
