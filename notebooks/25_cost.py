@@ -79,7 +79,7 @@ if merged:
 
 # %%
 if merged:
-    caption = "Networks with all of their prototypes and with fewer; mean over seeds (lowest to highest). *Classes of one*: how many classes a prototype serves. AJS at the teacher's quarter threshold."
+    caption = "Networks with all of their prototypes and with fewer; mean over seeds (lowest to highest). *Classes each*: how many classes a prototype serves. AJS at the teacher's quarter threshold."
     display(Markdown(table(survival.tables(settings), caption, "tab-fewer")))
 
 # %% [markdown]

@@ -47,7 +47,7 @@ def sharing_table(rows: pd.DataFrame) -> pd.DataFrame:
                     "network": role,
                     "share": f"{share} %",
                     "prototypes": mean_range(values["prototypes"], 0, False),
-                    "classes of one": mean_range(values["classes"], 2, False),
+                    "classes each": mean_range(values["classes"], 2, False),
                     "top-1, merged": mean_range(by_seed(rows, role, "top1", share, "merged")),
                     "top-1, tuned": mean_range(values["top1"]),
                     "AAP": mean_range(by_seed(rows, role, "aap", share), 1, False),
