@@ -17,6 +17,7 @@ TESTS  ?=
 RUN    ?=
 IMAGE  ?=
 OUT    ?=
+SHARE  ?=
 ROLES  ?=
 IMAGES ?=
 NAME    = mine
@@ -32,7 +33,7 @@ UV     := uv>=0.9,<1
 PIP     = $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data study own search judge explain pack export test check lab book bench peers speed clean lock schema
+.PHONY: help setup data study own search judge explain share pack export test check lab book bench peers speed clean lock schema
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 14
@@ -56,7 +57,7 @@ setup: .venv/.ready
 	install -e .
 	@touch $@
 
-data study lab speed search explain pack export: export P2P_DATA ?= $(CURDIR)/data
+data study lab speed search explain share pack export: export P2P_DATA ?= $(CURDIR)/data
 data: setup ## photographs: download CUB, check CUB and Cars in P2P_DATA (default ./data), decode them (SIZE=224)
 	@$(BIN)/python -m p2p.data.download $(SETS) --root "$(P2P_DATA)" $(if $(SIZE),--size $(SIZE)) $(if $(URL),--url "$(URL)")
 
@@ -69,6 +70,9 @@ own: setup ## your own images, a folder for each class, from the folder to the p
 
 explain: setup ## why a network decides as it does: RUN=runs/quick/… IMAGE=photo.jpg, or a folder of photographs (OUT=…)
 	@$(BIN)/python -m p2p.figures.explain "$(RUN)" "$(IMAGE)" $(if $(OUT),--out "$(OUT)")
+
+share: setup ## a trained network with fewer prototypes, those that agree merged: RUN=runs/quick/… SHARE=40 percent (OUT=…)
+	@$(BIN)/python -m p2p.evaluation.share "$(RUN)" "$(SHARE)" $(if $(OUT),--out "$(OUT)")
 
 pack: setup ## trained networks of a study, small and with a card, into networks/ (STUDY=birds, ROLES="teacher student")
 	@$(BIN)/python -m p2p.evaluation.pack params/$(STUDY).yaml $(ROLES) $(SHAPE)

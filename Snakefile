@@ -13,13 +13,14 @@ sys.path.insert(0, workflow.basedir)
 from p2p.digests import weights_digest
 from p2p.errors import UserError
 from p2p.study.modules import modules_of
+from p2p.study.share_params import share_params
 from p2p.study.study import load_study
 
 try:
     file = Path(workflow.basedir) / "params" / f"{config.get('study', 'quick')}.yaml"
     STUDY = load_study(file, config.get("use", ""), bool(config.get("rehearse")), config.get("only", ""))
     NAME, RUNS, EVALUATIONS, PAGE = STUDY.study, STUDY.runs(), STUDY.evaluations(), STUDY.page()
-    DATA = STUDY.data_params()
+    DATA, SHARE = STUDY.data_params(), share_params(STUDY)
     IMAGES = ""  # of drawn birds the parameters say all
     if DATA.reader != "birds":
         from p2p.data.source import images_digest
@@ -36,6 +37,8 @@ NOTEBOOKS = [f"{OUT}/{page}.ipynb" for page in ["01_data", *PAGES]]
 NOTEBOOKS += [f"{OUT}/02_train-{run}.ipynb" for run in RUNS] + [f"{OUT}/03_evaluate-{e}.ipynb" for e in EVALUATIONS]
 TABLES = ["metrics.csv", "claims.csv", "table.md", "findings.md", "study.json"]
 TABLES += ["budget.csv"] if any(triple.budget for triple in STUDY.triples) else []
+NOTEBOOKS += [f"{OUT}/08_share.ipynb"] if SHARE else []
+TABLES += ["sharing.csv", "sharing.json"] if SHARE else []
 OWN = ["summary.txt", "accuracy.csv", "own.json"]
 SHOWN = OWN if STUDY.private else [*TABLES, "provenance.json", "costs.csv"]
 INDEX = f"book/_build/own-{NAME}/html/index.html" if STUDY.private else "book/_build/html/index.html"
@@ -134,13 +137,31 @@ rule table:
         [f"{OUT}/evaluations/{e}.csv" for e in EVALUATIONS],
     output:
         notebook=f"{OUT}/04_table.ipynb",
-        tables=[f"{OUT}/{name}" for name in TABLES],
+        tables=[f"{OUT}/{name}" for name in TABLES if not name.startswith("sharing.")],
         records=update([f"{OUT}/provenance.json", f"{OUT}/costs.csv"]),
     params:
         json=lambda w: PAGE.model_dump_json(),
         images=IMAGES,
     shell:
         EXECUTE + " {input[0]} {output.notebook} --parameters {params.json:q}"
+
+
+rule share:  # of a study that merges prototypes
+    input:
+        step("08_share"),
+        [f"{RUN}/{run}/run.json" for trio in (SHARE.trios if SHARE else []) for run in (trio.teacher, trio.baseline, trio.student)],
+    output:
+        f"{OUT}/08_share.ipynb",
+        f"{OUT}/sharing.csv",
+        f"{OUT}/sharing.json",
+    params:
+        json=lambda w: SHARE.model_dump_json(),
+        images=IMAGES,
+    threads: STUDY.threads
+    resources:
+        gpu=GPU,
+    shell:
+        EXECUTE + " {input[0]} {output[0]} --parameters {params.json:q} --threads {threads} --gpu"
 
 
 rule page:

@@ -21,9 +21,10 @@ import torch
 from IPython.display import SVG, Markdown, display
 
 from p2p import figures
-from p2p.evaluation import across, questions
+from p2p.evaluation import across, questions, survival
 from p2p.evaluation.settings import read_settings
 from p2p.figures import questions as drawn
+from p2p.figures.sharing import sharing_curves
 from p2p.files import project_path
 from p2p.study.pages import provenance_box, table
 from p2p.study.params import QuestionParams, from_namespace
@@ -58,6 +59,28 @@ if any(len(setting.costs) for setting in settings):
 if any(len(setting.costs) for setting in settings):
     caption = "Size, passes, minutes and accuracy; mean over seeds (lowest to highest). Minutes are those of the machine that ran it, which may have done other things as well."
     display(Markdown(table(across.costs_table(settings), caption, "tab-cost")))
+
+# %% [markdown]
+# ## Fewer prototypes
+#
+# ProtoPShare merges prototypes whose activations on the training images agree; their weights in the decision layer are added, and
+# the layer is tuned. Does a distilled student survive that better than the same network trained alone? Judged is the mean over
+# the shares below 100 %, student less baseline of the same seed: of the change of accuracy, and of PMS to the whole teacher,
+# corrected for chance, over pairs of all prototypes that are left.
+
+# %%
+if settings:
+    display(Markdown("\n".join(f"- {sentence}" for sentence in survival.survival_sentences(settings))))
+
+# %% mystnb={"figure": {"caption": "Accuracy (left; dotted: before the decision layer is tuned) and PMS to the whole teacher, corrected for chance (right), against the share of prototypes left. A dot a seed, lines through the means. The teacher's own prototypes stay its own, so its PMS is 1.", "name": "fig-fewer"}, "image": {"alt": "Curves of accuracy and PMS of teacher, baseline and student as prototypes are merged, a row a setting."}}
+merged = {setting.title: setting.sharing for setting in settings if len(setting.sharing)}
+if merged:
+    display(SVG(figures.svg(sharing_curves(merged))))
+
+# %%
+if merged:
+    caption = "Networks with all of their prototypes and with fewer; mean over seeds (lowest to highest). *Classes each*: how many classes a prototype serves. AJS at the teacher's quarter threshold."
+    display(Markdown(table(survival.tables(settings), caption, "tab-fewer")))
 
 # %% [markdown]
 # ## What this means, and what it does not

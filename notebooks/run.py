@@ -29,7 +29,12 @@ from p2p.study.study import Study, load_study
 
 ROOT = Path(__file__).resolve().parent.parent
 KINDS = {"data": "data", "train": "training", "evaluate": "evaluation", "page": "page", "book": "book"}  # rule: word
-DRAWN = {"table": "page", "cost": "page", "own": "page"}  # rules that draw a page and write tables, counted as pages
+DRAWN = {
+    "table": "page",
+    "cost": "page",
+    "own": "page",
+    "share": "page",
+}  # rules that draw a page and write tables, counted as pages
 STEPS = {"01_data": "data", "02_train": "train", "03_evaluate": "evaluate", "book": "book"}  # notebook: rule; else page
 DRAWING = {"data": 10.0, "page": 10.0, "evaluate": 15.0, "book": 45.0}  # seconds where nothing is recorded
 EVERY = 0.5  # seconds between two looks

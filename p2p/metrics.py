@@ -36,7 +36,7 @@ class PMS:
     value: float
     alphas: tuple[float, ...]
     per_alpha: Tensor  # (A,) float64 mean similarity of matched pairs
-    matching: Tensor  # (A, P) int64, the student prototype matched with each teacher prototype
+    matching: Tensor  # (A, P_t) int64, the student prototype matched with each teacher prototype; −1: none is left
     upper: float  # no matching has a higher value; equal to the value where the matchings are proven to be the best
 
 
@@ -146,29 +146,44 @@ def pms(
     The matching pairs every teacher prototype i with one student prototype j so that the sum is largest. Equal to
     the coded "modified Jaccard" (as in the released code's evaluation).
 
+    Where the numbers of prototypes differ, every prototype of the smaller set is paired, and the mean is over these
+    pairs: min(P_t, P_s) of them. So 1 is still reached, by any part of the teacher's own prototypes, and how many are
+    left is told apart from whose they are; over the larger number PMS could not pass their ratio. A small set has many
+    partners to choose from, which raises the value by chance alone: read it against `permute_images`, which has the
+    same choice. The paper does not say what to do here.
+
     Args:
         dense_limit: Up to so many prototypes the Hungarian method on all P x P counts; above, a matching that never
             holds them (see `p2p.matching`). Both are exact; where the second gives up, `upper` says how far it may be.
 
     Raises:
-        UserError: The tables differ in images, grid or prototypes, or an alpha is not in (0, 1].
+        UserError: The tables differ in images or grid, or an alpha is not in (0, 1].
     """
     if not alphas or not all(0 < alpha <= 1 for alpha in alphas):
         raise UserError(f"PMS got alphas {tuple(alphas)}; give at least one, each above 0 and at most 1.")
-    check_pair(table_t, table_s, prototypes=True)
-    images, size = table_t.cells.shape
-    clips = [alpha * images for alpha in alphas]
+    check_pair(table_t, table_s)
+    images, p_t, p_s = len(table_t.cells), table_t.cells.shape[1], table_s.cells.shape[1]
+    clips, size = [alpha * images for alpha in alphas], max(p_t, p_s)
+
+    def square(rows: NDArray[np.int64]) -> Tensor:
+        """Rows of the counts, filled up with prototypes that never coincide: the best matching stays the best."""
+        counts = coincidences(table_t, table_s, rows[rows < p_t])
+        return counts if p_t == p_s else torch.nn.functional.pad(counts, (0, size - p_s, 0, len(rows) - len(counts)))
+
     if size <= dense_limit:
-        found = match_dense(coincidences(table_t, table_s), clips, images)
+        found = match_dense(square(np.arange(size)), clips, images)
     else:
-        found = match_sparse(lambda rows: coincidences(table_t, table_s, rows), size, clips, images)
+        found = match_sparse(square, size, clips, images)
     pairs = list(zip(found, clips, strict=True))
-    values = torch.stack([(match.counts.clamp(max=clip) / clip).mean() for match, clip in pairs])
-    value, upper = float(values.mean()), sum(match.upper / clip for match, clip in pairs) / (size * len(clips))
+    values = torch.stack([(match.counts.clamp(max=clip) / clip).sum() / min(p_t, p_s) for match, clip in pairs])
+    value = float(values.mean())
+    upper = sum(match.upper / clip for match, clip in pairs) / (min(p_t, p_s) * len(clips))
+    columns = torch.stack([match.columns[:p_t] for match in found])
+    columns = columns.masked_fill(columns >= p_s, -1)
     if not all(match.proven for match in found):
         warnings.warn(f"PMS is not proven to be the best matching: {value:.6f}, at most {upper:.6f}.", stacklevel=2)
-        return PMS(value, tuple(alphas), values, torch.stack([match.columns for match in found]), upper)
-    return PMS(value, tuple(alphas), values, torch.stack([match.columns for match in found]), value)
+        return PMS(value, tuple(alphas), values, columns, upper)
+    return PMS(value, tuple(alphas), values, columns, value)
 
 
 def same_index(table_t: ResponseTable, table_s: ResponseTable) -> float:
@@ -178,8 +193,9 @@ def same_index(table_t: ResponseTable, table_s: ResponseTable) -> float:
     prototypes that favour the same cells find each other on them, too. Source: this study.
 
     Raises:
-        UserError: As `pms`.
+        UserError: As `pms`, or the tables differ in prototypes.
     """
+    check_pair(table_t, table_s, prototypes=True)
     partner = pms(table_t, table_s, alphas=(1.0,)).matching[0]
     return float((partner == torch.arange(len(partner))).double().mean())
 
@@ -244,6 +260,7 @@ class Metric(NamedTuple):
     over_tau: bool = False  # whether it takes thresholds and gives (T,) values
     options: tuple[str, ...] = ()  # further keywords, set by the evaluation
     shown: bool = True  # has a column in the tables
+    numbered: bool = False  # compares prototypes by their number, so both networks need as many
     digits: int = 3  # there
 
 
@@ -252,6 +269,6 @@ OF_ONE = (Metric("aap", "AAP", aap, over_tau=True, digits=1),)
 OF_TWO = (
     Metric("ajs", "AJS", ajs, over_tau=True, options=("empty",)),
     Metric("pms", "PMS", lambda table_t, table_s: pms(table_t, table_s).value),
-    Metric("same_index", "same number", same_index, shown=False),  # in a table of its own, beside R²
-    Metric("agreement", "same cell", agreement, shown=False),
+    Metric("same_index", "same number", same_index, shown=False, numbered=True),  # in a table of its own, beside R²
+    Metric("agreement", "same cell", agreement, shown=False, numbered=True),
 )

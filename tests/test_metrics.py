@@ -23,6 +23,7 @@ from p2p.metrics import (
     pms,
     pms_chance,
     pms_from_agreement,
+    same_index,
 )
 from p2p.responses import cell_minima
 
@@ -91,6 +92,43 @@ def test_pms_matchings_are_optimal_permutations_for_every_alpha():
             assert sorted(match) == list(range(40))
             assert clipped[np.arange(40), match].mean() / (alpha * 150) == pytest.approx(best, abs=1e-12)
             assert float(result.per_alpha[a]) == pytest.approx(best, abs=1e-12)
+
+
+def slow_rectangular_pms(table_t, table_s):
+    """PMS of unequal numbers: every way to pair all of the smaller set is tried; the mean is over these pairs."""
+    few, many = sorted((strings(table_t), strings(table_s)), key=len)
+    images, totals = len(table_t.cells), []
+    for tenth in range(1, 11):
+        ways = permutations(range(len(many)), len(few))
+        worth = [[min(1.0, len(a & b) / (tenth * images / 10)) for b in many] for a in few]
+        totals.append(max(sum(worth[i][j] for i, j in enumerate(way)) for way in ways) / len(few))
+    return totals
+
+
+@pytest.mark.parametrize("dense_limit", [100, 0])
+@pytest.mark.parametrize(("p_t", "p_s"), [(6, 3), (3, 6), (5, 1), (1, 4), (6, 5)])
+def test_pms_of_unequal_numbers_pairs_all_of_the_smaller_set(p_t, p_s, dense_limit):
+    t, s = make(17, p_t, (2, 2), 1, 0.5), make(17, p_s, (2, 2), 2, 0.5)
+    result = pms(t, s, dense_limit=dense_limit)
+    expected = slow_rectangular_pms(t, s)
+    assert result.per_alpha.tolist() == pytest.approx(expected, abs=1e-12)
+    assert result.value == pytest.approx(sum(expected) / 10, abs=1e-12) == pytest.approx(result.upper)
+    assert result.matching.shape == (10, p_t)
+    for partners in result.matching.tolist():
+        paired = [j for j in partners if j >= 0]
+        assert len(paired) == len(set(paired)) == min(p_t, p_s) and max(paired) < p_s
+    assert pms(s, t, dense_limit=dense_limit).value == pytest.approx(result.value)  # neither is favoured
+
+
+def test_a_part_of_the_teachers_prototypes_has_a_pms_of_one():
+    t = make(30, 9, (3, 3), 1)
+    kept = [1, 4, 8]
+    part = ResponseTable(t.cells[:, kept], t.distances[:, kept], t.grid)
+    found = pms(t, part)
+    assert found.value == 1.0 and [found.matching[-1, j] for j in kept] == [0, 1, 2]
+    other = permute_images(t, torch.Generator().manual_seed(0))
+    alone = [pms(t, ResponseTable(other.cells[:, [j]], other.distances[:, [j]], t.grid)).value for j in range(9)]
+    assert sum(alone) / 9 > pms(t, other).value  # by chance a few find better partners than many: correct each for it
 
 
 def test_levelling_keeps_the_best_matching():
@@ -235,7 +273,7 @@ def test_errors():
         for metric in (ajs, pms, coincidences, agreement):
             with pytest.raises(UserError, match=word):
                 metric(t, other)
-    for metric in (pms, agreement):
+    for metric in (same_index, agreement):
         with pytest.raises(UserError, match="4 and 5 prototypes"):
             metric(t, make(9, 5))
     with pytest.raises(UserError, match="alphas"):

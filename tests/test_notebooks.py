@@ -26,6 +26,7 @@ from p2p.study.params import (
     Strict,
     TrainParams,
 )
+from p2p.study.share_params import ShareParams, share_params
 from p2p.study.speed_params import GrowthParams, ProfileParams, SpeedParams
 from p2p.study.study import Study, load_study
 from p2p.training.preflight import preflight
@@ -42,6 +43,7 @@ MODELS: dict[str, type[Strict]] = {
     "04_table": PageParams,
     "06_topk": PageParams,
     "07_gallery": PageParams,
+    "08_share": ShareParams,
     "12_own": PageParams,
     "09_speed": SpeedParams,
     "10_growth": GrowthParams,
@@ -66,6 +68,7 @@ TINY = Study.model_validate(
         "recipe": {"grid": 4, "prototypes_per_class": 2, "prototype_depth": 8, "joint_epochs": 2, "warm_epochs": 1}
         | {"joint_copies": 0, "warm_copies": 10},
         "triples": [{"name": "a-b", "teacher": {"network": "small"}, "student": {"network": "small_half"}}],
+        "sharing": [50],
         "controls": [{"name": "linear-student", "of": "baseline", "change": {"model": "linear"}}],
     }
 )
@@ -86,6 +89,9 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     jobs: list[tuple[str, str, Strict]] = [("01_data", "01_data", TINY.data_params())]
     jobs += [("02_train", f"02_train-{run}", params) for run, params in TINY.runs().items()]
     jobs += [("03_evaluate", f"03_evaluate-{name}", params) for name, params in TINY.evaluations().items()]
+    merging = share_params(TINY)
+    assert merging
+    jobs += [("08_share", "08_share", merging)]
     jobs += [(name, name, TINY.page()) for name, model in MODELS.items() if model is PageParams]
     jobs += [(name, name, QuestionParams()) for name, model in MODELS.items() if model is QuestionParams]
     student = next(run for run in TINY.runs() if run.startswith("student"))
@@ -157,7 +163,7 @@ def test_every_source_is_a_known_notebook() -> None:
 
 def test_executed_notebooks_have_outputs_and_no_errors_or_machine_paths(study: Path) -> None:
     files = sorted(study.glob("*.ipynb"))
-    assert len(files) == 1 + 8 + 2 + 4 + 7 + 1
+    assert len(files) == 1 + 8 + 2 + 1 + 4 + 7 + 1
     for file in files:
         notebook = nbformat.read(file, as_version=4)
         assert "papermill" not in notebook.metadata

@@ -28,7 +28,8 @@ if "run" in values:
 if "second_teacher_run" in values:
     table = out.parent / "evaluations" / f"{values['triple']}-s{values['seed']}.csv"
     table.parent.mkdir(exist_ok=True); table.write_text(""); table.with_suffix(".json").write_text("{}")
-written = {"04_table": "metrics.csv claims.csv table.md findings.md study.json provenance.json budget.csv costs.csv"}
+written = {"08_share": "sharing.csv sharing.json"}
+written |= {"04_table": "metrics.csv claims.csv table.md findings.md study.json provenance.json budget.csv costs.csv"}
 for name in written.get(out.stem, "").split():
     (out.parent / name).write_text('{"runs": {}}')
 """
@@ -197,6 +198,22 @@ def test_an_evaluation_waits_for_the_runs_of_other_budgets(project: Path) -> Non
         "budget-baseline-small_sixth-3-s0",
         "budget-student-small-small_sixth-paper-3-s0",
     } <= {Path(name).parent.name for name in job.split(", ")}
+
+
+def test_prototypes_are_merged_where_the_study_says_so_and_nothing_else_runs_again(project: Path) -> None:
+    file = project / "params" / "quick.yaml"
+    before = file.read_text()
+    file.write_text(before + "sharing: [60, 20]\n")
+    dry = snakemake(project, "--dry-run", "--printshellcmds")
+    file.write_text(before)
+    assert dry.returncode == 0, dry.stderr
+    assert {name for name in jobs(dry.stdout) if name.endswith((".ipynb", ".csv"))} == {"08_share.ipynb", "sharing.csv"}
+    (command,) = re.findall(r"08_share.ipynb --parameters (.*) --threads", dry.stdout + dry.stderr)
+    given = json.loads(shlex.split(command)[0])
+    assert given["sharing"] == [60, 20] and [trio["seed"] for trio in given["trios"]] == [0, 1]
+    (job,) = re.findall(r"rule share:\n    input: (.*)\n", dry.stdout)
+    trained = {f"{run}-s{seed}" for run in RUNS for seed in (0, 1)}
+    assert trained == {Path(name).parent.name for name in job.split(", ") if name.endswith("run.json")}
 
 
 OWN_TRAINED = {f"02_train-{run}-s0.ipynb" for run in ("teacher-small", "baseline-small_half", "student-a-b-paper")}

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from p2p.evaluation.rows import without_threshold
+from p2p.evaluation.rows import corrected, without_threshold
 
 DELTAS = {"accuracy": 0.01, "similarity": 0.02}  # smallest effects of interest, where a study declares none
 FLAT = 0.01  # of validation accuracy: what twice the passes may move, for a verdict on accuracy to count
@@ -157,11 +157,6 @@ def flat_budget(frame: pd.DataFrame, variant: str = "paper") -> bool:
         if moved.empty or abs(moved.mean()) >= FLAT:
             return False
     return True
-
-
-def corrected(values: pd.Series, permuted: pd.Series) -> pd.Series:
-    """(v − v_permuted) / (1 − v_permuted): 0 is what the same network reaches on other images, 1 is the teacher."""
-    return (values - permuted) / (1 - permuted)
 
 
 def control_effects(frame: pd.DataFrame, controls: dict[str, str], variant: str = "paper") -> pd.DataFrame:

@@ -87,7 +87,7 @@ class Explainer(Generic[E]):
             evidence.append(
                 Evidence(
                     prototype=j,
-                    label=int(network.own[:, j].float().argmax()),
+                    labels=tuple(network.own[:, j].nonzero()[:, 0].tolist()),
                     similarity=float(similarities[0, j]),
                     distance=float(out.distances[0, j]),
                     weight=float(decision[label, j]),

@@ -19,7 +19,7 @@ class Evidence:
 
     Attributes:
         prototype: Its number.
-        label: Its class.
+        labels: Its class; of a prototype that others were merged into, the class of its patch and then theirs.
         similarity, distance: At the nearest cell; distance is squared L2.
         weight: Of the decision layer, for the predicted class.
         contribution: similarity · weight, what it adds to the logit.
@@ -31,7 +31,7 @@ class Evidence:
     """
 
     prototype: int
-    label: int
+    labels: tuple[int, ...]
     similarity: float
     distance: float
     weight: float
@@ -91,6 +91,13 @@ class Explanation:
         height, width = self.evidence[0].similarities.shape
         return int(height), int(width)
 
+    def owner(self, one: Evidence, brief: bool = False) -> str:
+        """The class of a prototype, and of a merged one the others that it serves: all, or brief, how many."""
+        first, *others = (class_text(self.classes[label]) for label in one.labels)
+        if not others:
+            return first
+        return f"{first} +{len(others)}" if brief else f"{first}, merged with some of {', '.join(others)}"
+
     def best(self, count: int = 3) -> list[tuple[str, float, float]]:
         """The likeliest classes: name, logit, probability (0 to 1)."""
         order = self.logits.argsort(descending=True)[:count].tolist()
@@ -139,9 +146,9 @@ class Explanation:
             f"{number(told)} {f'of {number(logit)} ' if logit > told else ''}together:",
         ]
         for rank, one in enumerate(self.evidence, 1):
-            share, label = self.share(one.contribution), class_text(self.classes[one.label])
+            share = self.share(one.contribution)
             said.append(
-                f"{rank}. Prototype {one.prototype} ({label}): {place(one.cell)} of the image "
+                f"{rank}. Prototype {one.prototype} ({self.owner(one)}): {place(one.cell)} of the image "
                 f"looks like {place(one.source_cell)} of training image {one.source_name}. Similarity "
                 f"{one.similarity:.2f} × weight {number(one.weight)} = {number(one.contribution)}"
                 + (f", {share} of the logit." if share else ".")

@@ -60,7 +60,7 @@ def own_rows(answer: Answer, quarter: float) -> Iterator[Row]:
         if name in answer.run:
             yield (*who, "tuned", name, ALWAYS, float(answer.run[name]))
     for stage, table in answer.tables.items():
-        yield from _values((*who, stage), metrics.OF_ONE, [table], "", quarter)
+        yield from value_rows((*who, stage), metrics.OF_ONE, [table], "", quarter)
 
 
 def transfer_rows(answer: Answer, teacher: Answer, labels: Tensor, empty: Empty, seed: int) -> Iterator[Row]:
@@ -70,10 +70,10 @@ def transfer_rows(answer: Answer, teacher: Answer, labels: Tensor, empty: Empty,
     grid = reference.grid[0] * reference.grid[1]
     for stage, table in answer.tables.items():
         who = (answer.role, answer.variant, stage)
-        yield from _values(who, metrics.OF_TWO, [reference, table], "", quarter, empty=empty)
+        yield from value_rows(who, metrics.OF_TWO, [reference, table], "", quarter, empty=empty)
         if stage == "tuned":
             shuffled = metrics.permute_images(table, torch.Generator().manual_seed(seed))
-            yield from _values(who, metrics.OF_TWO, [reference, shuffled], "_permuted", quarter, empty=empty)
+            yield from value_rows(who, metrics.OF_TWO, [reference, shuffled], "_permuted", quarter, empty=empty)
             a, b = metrics.aap(reference, (inf,)).item(), metrics.aap(table, (inf,)).item()
             yield (*who, "ajs_chance", inf, metrics.ajs_chance(a, b, grid))
             yield (
@@ -90,9 +90,10 @@ def transfer_rows(answer: Answer, teacher: Answer, labels: Tensor, empty: Empty,
 
 
 def _sources(who: tuple[str, str, str], teacher: Trained, other: Trained) -> Iterator[Row]:
-    """Same source, and its chance level, where both have as many prototypes."""
+    """Same source, and its chance level, where both have the prototypes they were trained with."""
     first, second = teacher.projection, other.projection
-    if first is not None and second is not None and len(first.images) == len(second.images):
+    whole = other.params.prototypes_per_class * len(other.network.decision.weight)
+    if first is not None and second is not None and len(first.images) == len(second.images) == whole:
         found = same_source(first, second, other.params.prototypes_per_class)
         for name, value in found._asdict().items():
             yield (*who, f"same_source_{name}", ALWAYS, value)
@@ -112,11 +113,11 @@ def level_rows(
         empty: As `p2p.metrics.ajs`.
     """
     who, tau = (role, variant, "tuned"), teacher.run["tau_quarter"]
-    yield from _values(who, metrics.OF_ONE, [table], f"_{level}", tau)
-    yield from _values(who, metrics.OF_TWO, [teacher.tables["tuned"], table], f"_{level}", tau, empty=empty)
+    yield from value_rows(who, metrics.OF_ONE, [table], f"_{level}", tau)
+    yield from value_rows(who, metrics.OF_TWO, [teacher.tables["tuned"], table], f"_{level}", tau, empty=empty)
 
 
-def _values(
+def value_rows(
     who: tuple[str, str, str],
     chosen: Sequence[Metric],
     tables: Sequence[ResponseTable],
@@ -124,11 +125,12 @@ def _values(
     quarter: float,
     **options: Any,
 ) -> Iterator[Row]:
-    """Every metric of these tables, under its name and the suffix.
+    """Every metric of these tables, under its name and the suffix; those by number only of as many prototypes.
 
     One with a threshold has a row for each of `TAUS`, and as `<name>_quarter` one at the threshold `quarter`.
     """
-    for metric in chosen:
+    equal = len({table.cells.shape[1] for table in tables}) == 1
+    for metric in (metric for metric in chosen if equal or not metric.numbered):
         keywords = {key: options[key] for key in metric.options}
         if metric.over_tau:
             *values, last = torch.as_tensor(metric.of(*tables, (*TAUS, quarter), **keywords)).tolist()

@@ -10,6 +10,7 @@ from math import inf
 import pandas as pd
 
 COLUMNS = ["study", "triple", "role", "variant", "seed", "stage", "metric", "tau", "value"]
+SHARING = [*COLUMNS[:5], "share", *COLUMNS[5:]]  # of `sharing.csv`; share: prototypes left, in percent
 
 
 def without_threshold(frame: pd.DataFrame) -> pd.DataFrame:
@@ -21,3 +22,8 @@ def without_threshold(frame: pd.DataFrame) -> pd.DataFrame:
 def network_names(frame: pd.DataFrame) -> pd.Series:
     """What tables call each row's network: its role, and the variant where it is not the paper's."""
     return frame["role"] + frame["variant"].map(lambda variant: "" if variant == "paper" else f": {variant}")
+
+
+def corrected(values: pd.Series, permuted: pd.Series) -> pd.Series:
+    """(v − v_permuted) / (1 − v_permuted): 0 is what the same network reaches on other images, 1 is the teacher."""
+    return (values - permuted) / (1 - permuted)

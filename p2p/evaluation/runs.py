@@ -21,9 +21,12 @@ from p2p.mimicry import MapR2
 from p2p.networks import LinearNet, Pixels, ProtoNet, PrototypeLayer, nearest_cells
 from p2p.projection import Projection, projection_error
 from p2p.responses import ResponseTable, quarter_tau, spans, table_writer
+from p2p.sharing import share
 from p2p.study.params import TrainParams, check
 from p2p.training.build import Network, build_network
 from p2p.training.checkpoints import digest, load_tensors
+
+MERGED = "sharing.into"  # tensor (P,) of a network whose prototypes were merged, see `p2p.sharing.merged_into`
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,8 @@ def load_run(folder: Path | str, device: str | torch.device = "cpu") -> Trained:
     decision = tensors["network.decision.weight"]
     try:
         network = build_network(params.model_copy(update={"weights": "none"}), len(decision)).to(device)
+        if MERGED in tensors and isinstance(network, ProtoNet):
+            network = share(network, tensors[MERGED])
         network.load_state_dict({k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")})
     except RuntimeError as error:
         raise UserError(

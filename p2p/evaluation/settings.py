@@ -17,7 +17,7 @@ import pandas as pd
 from p2p.errors import UserError
 from p2p.evaluation.claims import CLAIMS
 from p2p.evaluation.results import read_csv
-from p2p.evaluation.rows import COLUMNS, without_threshold
+from p2p.evaluation.rows import COLUMNS, SHARING, without_threshold
 from p2p.study.checksums import check_file
 
 SHORT = {  # of the claims, as figures and tables of several settings name them
@@ -50,6 +50,7 @@ class Setting:
         costs: Rows of `costs.csv`; empty without.
         variants: Of a study with several students each: "distillation", its losses and their weights, and what else is
             its own; empty elsewhere.
+        sharing: Rows of `sharing.csv`; empty without.
     """
 
     study: str
@@ -63,6 +64,7 @@ class Setting:
     budget: pd.DataFrame
     costs: pd.DataFrame
     variants: dict[str, dict[str, Any]] = field(default_factory=dict)
+    sharing: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     @property
     def seeds(self) -> int:
@@ -110,6 +112,7 @@ def _settings(folder: Path, facts: dict[str, object]) -> list[Setting]:
     if "delta" not in claims:
         return []
     budget, costs = read("budget.csv", ["triple"]), read("costs.csv", ["network"])
+    sharing = read("sharing.csv", SHARING)
     variants = frame.loc[frame["role"] == "student", "variant"]
     controls, students = facts.get("controls") or {}, facts.get("variants") or {}
     assert isinstance(controls, dict) and isinstance(students, dict)
@@ -128,6 +131,7 @@ def _settings(folder: Path, facts: dict[str, object]) -> list[Setting]:
             budget=budget[budget["triple"] == triple],
             costs=costs,
             variants=students,
+            sharing=sharing[sharing["triple"] == triple],
         )
         for triple in triples
     ]

@@ -125,7 +125,7 @@ def check_sources(run: Trained, images: ImageSet) -> Tensor:
     found, network = run.projection, need_prototypes(run)
     assert found is not None
     train = (images.split == 0).nonzero()[:, 0].cpu()
-    labels, own = images.labels.cpu()[train], network.own.float().argmax(0).cpu()
+    labels, own = images.labels.cpu()[train], network.own.float().argmax(0).cpu()  # the first class, if it has several
     if int(found.images.max()) >= len(labels) or not torch.equal(labels[found.images.cpu()], own):
         raise UserError(
             f"The training images that are here are not those of run '{run.params.run}'; give its data set back, "

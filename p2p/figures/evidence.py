@@ -9,7 +9,6 @@ from torch import Tensor, tensor
 from p2p.evaluation.explanation import Explanation, number
 from p2p.figures import style as look
 from p2p.figures.style import WIDTH, styled
-from p2p.study.pages import class_text
 
 
 @styled
@@ -44,7 +43,7 @@ def _pictures(part: SubFigure, one: Explanation, letters: int) -> None:
         here = cell_box(each.cell, one.grid, size)
         look.box(whole, here, colour, str(rank))
         above, below = part.add_subplot(grid[0, rank + 1]), part.add_subplot(grid[1, rank + 1])
-        title = f"{rank}: no. {each.prototype}\n{look.short(class_text(one.classes[each.label]), letters, 2)}"
+        title = f"{rank}: no. {each.prototype}\n{look.short(one.owner(each, True), letters, 2)}"
         look.strip(above, [look.array(each.source)], title)
         look.box(above, cell_box(each.source_cell, one.grid, size), colour)
         look.strip(below, [look.heat(image, each.similarities)])

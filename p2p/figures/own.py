@@ -98,7 +98,7 @@ def mistakes(explanations: Sequence[Explanation], truths: Sequence[str]) -> Figu
         for rank, (ax, each) in enumerate(zip(parts, one.evidence, strict=False), 1):
             look.box(whole, cell_box(each.cell, one.grid, size), look.role(one.role), str(rank))
             share = one.share(each.contribution)
-            title = f"{rank}: no. {each.prototype}\n{look.short(class_text(one.classes[each.label]), letters)}"
+            title = f"{rank}: no. {each.prototype}\n{look.short(one.owner(each, True), letters)}"
             title += f"\n{share} of the decision" if share else f"\nadds {number(each.contribution)}"
             look.strip(ax, [look.array(each.source)], title)
             look.box(ax, cell_box(each.source_cell, one.grid, size), look.role(one.role))

@@ -147,7 +147,6 @@ def top_k_comparison(
     first_top: list[int] = []
     for part, (role, trained) in zip(parts, networks.items(), strict=True):
         network, found = prototypes_of(trained, trains)
-        per_class = len(network.prototypes) // len(classes)
         out = network.eval()(image[None].to(network.prototypes.device))
         predicted = int(out.logits.argmax())
         terms = contributions(network.layer.similarity(out.distances), network.decision.weight, out.logits.argmax(1))
@@ -171,7 +170,7 @@ def top_k_comparison(
         for rank, (j, value) in enumerate(zip(order, values, strict=True)):
             look.box(whole, boxes[rank], look.role(role), str(rank + 1))
             above, below = part.add_subplot(grid[0, rank + 2]), part.add_subplot(grid[1, rank + 2])
-            title = f"{rank + 1}: no. {j}\n{look.short(classes[j // per_class], most, 2)}"
+            title = f"{rank + 1}: no. {j}\n{_class(network, j, classes, most, 2)}"
             look.strip(above, [look.array(trains.pixels[int(found.images[j])])], title)
             look.box(above, sources[j], look.role(role))
             look.strip(below, [look.heat(look.array(image), maps[rank])])
@@ -270,9 +269,8 @@ def _part_colours(count: int) -> list[str]:
     return [PARTS[q % len(PARTS)] for q in range(count)]
 
 
-def _class(network: ProtoNet, j: int, classes: Sequence[str], most: int) -> str:
-    per_class = len(network.prototypes) // len(classes)
-    return look.short(classes[j // per_class], most)
+def _class(network: ProtoNet, j: int, classes: Sequence[str], most: int, lines: int = 1) -> str:
+    return look.short(classes[int(network.own[:, j].float().argmax())], most, lines)
 
 
 def prototypes_of(trained: Trained, trains: ImageSet | None = None) -> tuple[ProtoNet, Projection]:
@@ -289,11 +287,7 @@ def prototypes_of(trained: Trained, trains: ImageSet | None = None) -> tuple[Pro
         run = trained.params.run
         raise UserError(f"Run '{run}' has no prototypes to show; choose a run of model 'protopnet'.")
     if trains is not None:
-        source, per_class = (
-            trained.projection.images.cpu(),
-            len(trained.network.prototypes) // len(trains.classes),
-        )
-        own = torch.arange(len(source)) // per_class
+        source, own = trained.projection.images.cpu(), trained.network.own.float().argmax(0).cpu()
         if int(source.max()) >= len(trains) or not torch.equal(trains.labels.cpu()[source], own):
             raise UserError(
                 f"The images are not those that run '{trained.params.run}' was projected on; "

@@ -25,6 +25,7 @@ from p2p.study.params import (
 )
 from p2p.study.places import ELSEWHERE, refuse_misplaced
 from p2p.study.reading import read_keys
+from p2p.study.share_params import Share, share_params
 
 # Names become folders and files; three of them and a seed fit into the 255 bytes that a file's name may have.
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=60)]
@@ -102,6 +103,7 @@ class Study(Strict):
         {"accuracy": 0.01, "similarity": 0.02},
         description="Smallest effects of interest, declared before the runs.",
     )
+    sharing: list[Share] = Field([], description="A page of merged prototypes: so many percent of them left.")
     threads: int = Field(1, ge=1, le=1_024, description="CPU threads of one run; runs share the cores.")
     gpus: int = Field(0, ge=0, le=1_024, description="GPUs of one run; 0: one where the machine has any.")
 
@@ -326,7 +328,7 @@ def load_study(path: Path | str, use: str = "", rehearse: bool = False, only: st
         refuse_idle(study)
         study = study.restricted(only) if only else study
         study = study.rehearsal() if rehearse else study
-        study.data_params(), study.runs(), study.evaluations()
+        study.data_params(), study.runs(), study.evaluations(), share_params(study)
     except UserError as error:
         raise UserError(f"{path}: {str(error).removeprefix('study file: ')}") from None
     return study
