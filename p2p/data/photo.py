@@ -35,6 +35,7 @@ def read_photo(image: Path | str | Image.Image, size: int) -> Tensor:
         frame = np.asarray(colour.resize((size, size), Image.Resampling.BILINEAR)).transpose(2, 0, 1)
         return torch.from_numpy(frame.copy())
     path = Path(image)
+    _refuse_name(path)
     if not path.is_file():
         raise UserError(f"There is no image {path}; give the path of a photograph, or of a folder of them.")
     return torch.from_numpy(read_frame(path, None, False, size)[0].copy())
@@ -53,3 +54,9 @@ def find_photos(place: Path | str) -> list[Path]:
     if not names:
         raise UserError(f"Folder {place} holds no image; give a folder with photographs directly in it, or one file.")
     return [place / name for name in names]
+
+
+def _refuse_name(path: Path) -> None:
+    """Names stand in pages; what is not UTF-8 Python shows as surrogates, which cannot be written."""
+    if any("\ud800" <= letter <= "\udfff" for letter in str(path)):
+        raise UserError(f"Name {path.name!r} in folder {str(path.parent)!r} is not UTF-8; rename it.")
