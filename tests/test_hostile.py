@@ -143,7 +143,7 @@ REFUSED = {
     "one triple, two names": (
         "", "  - {name: c, teacher: {network: small}, student: {network: small_sixth}}", "'a-b' and 'c'", "twice"
     ),
-    "copies of no warm passes": ("{grid", "{warm_copies: 3, grid", "'warm_copies' in the recipe", "without effect"),
+    "copies of no warm passes": ("{grid", "{warm_epochs: 0, warm_copies: 3, grid", "'warm_copies'", "without effect"),
     "mask of all students": ("", "distillation: {global: 1}\nvariants: {paper: {tau_train: 5}}", "'tau_train'", "loss"),
     "prototypes of a classifier": (
         "", "controls: [{name: x, of: baseline, change: {model: linear, push: distinct}}]", "'push'", "ordinary"

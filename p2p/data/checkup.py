@@ -103,7 +103,7 @@ def look_at(path: Path, size: int) -> Look:
         why = str(error).removeprefix(f"Image {path} ").rsplit(";", 1)[0]
         kinds = tuple(BAD)
         none = any(words in why for words in ("cannot identify", "is empty", "Git LFS"))
-        return Look((kinds[none],), 0, why.replace(f" '{path}'", ""))
+        return Look((kinds[none],), 0, why)
     found["greyscale"] = bool((frame[0] == frame[1]).all() and (frame[1] == frame[2]).all()) and not note & 4
     found |= {"several frames": bool(note & 2), "one single colour": bool(note & 4)}
     mark = hashlib.blake2b(frame.tobytes(), digest_size=8).digest()

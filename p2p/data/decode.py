@@ -248,7 +248,7 @@ def _why(path: Path, error: Exception) -> str:
         return "the file is empty"
     if start.startswith(b"version https://git-lfs"):
         return "the file is a pointer of Git LFS, run `git lfs pull`"
-    return reason(error)
+    return reason(error).replace(f" '{path}'", "")
 
 
 def to_rgb(image: Image.Image, deep: bool) -> tuple[Image.Image, int]:

@@ -200,7 +200,7 @@ def _classes(tree: Tree) -> tuple[list[str], list[str]]:
     if same := _alike(classes, _nfc):
         both = " and ".join(map(ascii, same[0]))
         raise UserError(
-            f"Class folders {both} in {root / prefixes[0]} have the same name, {same[0][0]}, in letters that "
+            f"Class folders {both} in {root / prefixes[0]} have the same name, {_nfc(same[0][0])}, in letters that "
             "are written differently (Unicode NFC and NFD); put their images into one folder."
         )
     if not classes:
