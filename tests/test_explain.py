@@ -189,6 +189,13 @@ def test_mistakes_are_one_sentence(place: Path, tmp_path: Path, refuses) -> None
     shutil.copy(image, foreign)
     with refuses("caf\\udce9.png", "not UTF-8", "rename"):
         write_pages(place / "teacher", foreign, out)
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name in ("a.png", "b.jpg"):
+        (folder / name).write_text("no image")
+    shutil.copy(image, folder)
+    with refuses("2 of 3 images", "a.png, b.jpg", "cannot be decoded"):
+        write_pages(place / "teacher", folder, out)
     assert not out.exists()
     long = shutil.copy(image, tmp_path / f"{'n' * 251}.png")
     with refuses("Cannot write", "shorten the name"):

@@ -140,6 +140,10 @@ REFUSED = {
     "head of a baseline": ("", "controls: [{name: x, of: baseline, change: {head: teacher}}]", "'head'", "'variants'"),
     "no losses": ("", "distillation: {}", "nothing of the teacher reaches", "student-a-b-paper-s0"),
     "losses of weight 0": ("", "distillation: {global: 0, ppc: 0}", "nothing of the teacher reaches"),
+    "one triple, numbers in two forms": (
+        "{network: small}", "{network: small, lr_trunk: 1e-4}, student: {network: small_sixth}}\n"
+        "  - {name: c, teacher: {network: small, lr_trunk: 0.00010}", "'a-b' and 'c'", "twice",
+    ),
     "one triple, two names": (
         "", "  - {name: c, teacher: {network: small}, student: {network: small_sixth}}", "'a-b' and 'c'", "twice"
     ),
@@ -205,7 +209,7 @@ def test_a_folder_of_images_is_read_before_anything_runs(checked, folder, tmp_pa
         (tmp_path / "none").mkdir(exist_ok=True)
         with refuses(str(place), word):
             checked(of_folder(place))
-    with refuses("is none"):
+    with refuses("is a file"):
         checked(of_folder(folder / "class 0" / "0.png"))
     with refuses("does not exist"):
         checked(of_folder(Path("a" * 3000)))

@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from p2p.data.decode import read_frame, to_rgb
-from p2p.data.listing import image_files
+from p2p.data.listing import image_files, some
 from p2p.errors import UserError, reason
 
 
@@ -39,6 +39,26 @@ def read_photo(image: Path | str | Image.Image, size: int) -> Tensor:
     if not path.is_file():
         raise UserError(f"There is no image {path}; give the path of a photograph, or of a folder of them.")
     return torch.from_numpy(read_frame(path, None, False, size)[0].copy())
+
+
+def read_photos(paths: list[Path], size: int) -> list[Tensor]:
+    """As `read_photo`, several.
+
+    Raises:
+        UserError: Some cannot be read; their number and the first of them.
+    """
+    frames, bad = [], []
+    for path in paths:
+        try:
+            frames.append(read_photo(path, size))
+        except UserError as error:
+            bad.append((path.name, str(error)))
+    if len(bad) == 1:
+        raise UserError(bad[0][1])
+    if bad:
+        names, why = some([ascii(name)[1:-1] if not name.isprintable() else name for name, _ in bad], 5), bad[0][1]
+        raise UserError(f"{len(bad)} of {len(paths)} images cannot be used, {names}; {why[0].lower()}{why[1:]}")
+    return frames
 
 
 def find_photos(place: Path | str) -> list[Path]:
