@@ -237,7 +237,10 @@ def read_frame(path: Path, box: list[float] | None, crop: bool, size: int) -> tu
 
 def _why(path: Path, error: Exception) -> str:
     """What Pillow says of a damaged file, or what it is where Pillow says it in words of its own making."""
-    if isinstance(error, struct.error | IndexError | EOFError | SyntaxError):
+    first: BaseException = error
+    while first.__cause__ is not None:
+        first = first.__cause__
+    if isinstance(first, struct.error | IndexError | EOFError | SyntaxError):
         return "the file is cut off or damaged"
     try:
         with path.open("rb") as file:
