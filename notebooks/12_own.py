@@ -110,7 +110,7 @@ if shown:
     )
     text = "Left the image, numbered where something in it looks like a prototype; beside it the prototypes that decided most, in their training images."
     explainer = Explainer(place / params.networks["student"], Explanation, known)
-    explained = [explainer.exclass_text(test.pixels[n], test.names[n], 3) for n in shown]
+    explained = [explainer.explain(test.pixels[n], test.names[n], 3) for n in shown]
     display(Markdown(f"{told}. {text}"))
     display(SVG(figures.svg(figures.mistakes(explained, [known.classes[int(test.labels[n])] for n in shown]))))
     display(Markdown("\n".join(f"{i}. {escape(test.names[n])}" for i, n in enumerate(shown, 1))))
