@@ -21,6 +21,12 @@ SHARE  ?=
 ROLES  ?=
 IMAGES ?=
 NAME    = mine
+# A path is taken as it was typed, whatever signs are in it: to make and to the shell, `$` and `"` mean something.
+override IMAGES := $(value IMAGES)
+override IMAGE := $(value IMAGE)
+override RUN := $(value RUN)
+override OUT := $(value OUT)
+export IMAGES IMAGE RUN OUT NAME
 GPUS   ?= $(shell nvidia-smi -L 2>/dev/null | wc -l)
 RUNS_PER_GPU ?= 1
 PROFILE ?=
@@ -66,10 +72,10 @@ study: setup ## train, measure and picture a study (STUDY=quick), then build the
 	@$(BIN)/python notebooks/run.py params/$(STUDY).yaml $(SHAPE) -- $(WHERE)
 
 own: setup ## your own images, a folder for each class, from the folder to the page: IMAGES=/path/to/folder (NAME=mine)
-	@$(BIN)/python notebooks/own.py "$(IMAGES)" "$(NAME)" -- $(WHERE)
+	@$(BIN)/python notebooks/own.py "$$IMAGES" "$$NAME" -- $(WHERE)
 
 explain: setup ## why a network decides as it does: RUN=runs/quick/… IMAGE=photo.jpg, or a folder of photographs (OUT=…)
-	@$(BIN)/python -m p2p.figures.explain "$(RUN)" "$(IMAGE)" $(if $(OUT),--out "$(OUT)")
+	@$(BIN)/python -m p2p.figures.explain "$$RUN" "$$IMAGE" $(if $(OUT),--out "$$OUT")
 
 share: setup ## a trained network with fewer prototypes, those that agree merged: RUN=runs/quick/… SHARE=40 percent (OUT=…)
 	@$(BIN)/python -m p2p.evaluation.share "$(RUN)" "$(SHARE)" $(if $(OUT),--out "$(OUT)")
@@ -78,7 +84,7 @@ pack: setup ## trained networks of a study, small and with a card, into networks
 	@$(BIN)/python -m p2p.evaluation.pack params/$(STUDY).yaml $(ROLES) $(SHAPE)
 
 export: setup ## a trained network as ONNX and torch.export, to use without p2p: RUN=networks/birds/… (OUT=…)
-	@$(BIN)/python -m p2p.evaluation.export "$(RUN)" $(if $(OUT),--out "$(OUT)")
+	@$(BIN)/python -m p2p.evaluation.export "$$RUN" $(if $(OUT),--out "$$OUT")
 
 search: setup ## try recipes for a study on validation images alone: the trials of params/search/STUDY.yaml
 	@$(BIN)/python -m p2p.evaluation.search $(STUDY)

@@ -22,6 +22,8 @@ from p2p.study.own import PAIR, Found, choose, pretrained, sentences, study_file
 from p2p.study.params import DataParams
 from p2p.study.study import load_study
 
+ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
+
 
 def look(images: str) -> Found:
     """What lies in a folder, before any image is decoded.
@@ -36,7 +38,11 @@ def look(images: str) -> Found:
     if not images:
         raise UserError("No folder is named; say `make own IMAGES=/path/to/folder`, with a sub-folder for each class.")
     root = Path(images).expanduser().resolve()
-    if not root.is_dir():
+    if root.is_file():
+        archive = root.suffix.lower() in ARCHIVES
+        cure = "unpack it, and name the folder" if archive else "name the folder that holds the class folders"
+        raise UserError(f"IMAGES is {images}, which is a file and no folder; {cure}.")
+    if not os.path.isdir(root):
         raise UserError(f"IMAGES is {images}, and there is no such folder; correct the path.")
     data = DataParams(reader="folder", root=str(root))
     listing, counts = whole_listing(data), count_images(data)

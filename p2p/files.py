@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import tempfile
@@ -19,8 +20,9 @@ if TYPE_CHECKING:  # whoever has a frame has imported pandas; whoever has none m
 
 
 def cannot_write(path: Path | str, error: OSError) -> UserError:
-    """What to raise where the disk is full or read-only."""
-    return UserError(f"Cannot write {path}: {error.strerror or error}; free space or choose another folder.")
+    """What to raise where the disk is full or read-only, or a name is too long for it."""
+    cure = "shorten the name" if error.errno == errno.ENAMETOOLONG else "free space or choose another folder"
+    return UserError(f"Cannot write {path}: {error.strerror or error}; {cure}.")
 
 
 @contextmanager

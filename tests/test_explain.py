@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -182,9 +183,23 @@ def test_mistakes_are_one_sentence(place: Path, tmp_path: Path, refuses) -> None
         write_pages(place / "teacher", tmp_path / "gone.jpg", out)
     with refuses("holds no image"):
         write_pages(place / "teacher", tmp_path / "empty", out)
-    with refuses("text.png", "cannot be decoded"):
+    with refuses("text.png cannot be decoded (cannot identify image file)"):
         write_pages(place / "teacher", tmp_path / "text.png", out)
+    foreign = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.png"))
+    shutil.copy(image, foreign)
+    with refuses("caf\\udce9.png", "not UTF-8", "rename"):
+        write_pages(place / "teacher", foreign, out)
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name in ("a.png", "b.jpg"):
+        (folder / name).write_text("no image")
+    shutil.copy(image, folder)
+    with refuses("2 of 3 images", "a.png, b.jpg", "cannot be decoded"):
+        write_pages(place / "teacher", folder, out)
     assert not out.exists()
+    long = shutil.copy(image, tmp_path / f"{'n' * 251}.png")
+    with refuses("Cannot write", "shorten the name"):
+        write_pages(place / "teacher", Path(long), out)
 
 
 def test_images_of_another_data_set_are_refused(place: Path, tiny, refuses) -> None:

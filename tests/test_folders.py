@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import struct
+import subprocess
+import sys
+import unicodedata
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -226,6 +229,14 @@ def test_odd_shapes_are_read(plain: Path, shape: tuple[int, int]) -> None:
     assert len(load(plain)) == 11
 
 
+def test_an_image_of_a_hundred_megapixels_is_read_without_a_word(tmp_path: Path) -> None:
+    path = tmp_path / "large.png"
+    Image.new("1", (10_000, 10_000)).save(path)
+    code = f"from p2p.data.decode import read_frame; print(read_frame(Path({str(path)!r}), None, False, 32)[0].shape)"
+    done = subprocess.run([sys.executable, "-c", f"from pathlib import Path; {code}"], capture_output=True, text=True)
+    assert done.stdout == "(3, 32, 32)\n" and done.stderr == ""
+
+
 def test_images_of_one_colour_are_named(plain: Path) -> None:
     Image.new("RGB", (9, 9), RED).save(plain / "auk" / "empty.png")
     assert load(plain).remarks == ("Images of one single colour: 1; auk/empty.png.",)
@@ -264,6 +275,10 @@ PASSED: dict[str, tuple[Callable[[Path], object], list[str]]] = {
             for name in ("__MACOSX", "@eaDir", ".ipynb_checkpoints", ".git", "auk/@eaDir", "auk/.thumbs")
         ],
         ["Folders ignored", ": 6; .git, .ipynb_checkpoints, @eaDir and 3 more."],
+    ),
+    "classes that differ in capitals": (
+        lambda root: fill(root / "Auk", 4),
+        ["differ only in capital letters: Auk, auk;", "one class"],
     ),
     "a pipe": (lambda root: os.mkfifo(root / "auk" / "pipe.jpg"), ["Files left out", "auk/pipe.jpg"]),
     "a device": (lambda root: (root / "auk" / "zero.jpg").symlink_to("/dev/zero"), ["Files left out", "auk/zero.jpg"]),
@@ -323,6 +338,38 @@ def single(root: Path) -> None:
 
 
 REFUSED: dict[str, tuple[Callable[[Path], object], list[str]]] = {
+    "classes that differ in how a letter is written": (
+        lambda root: [fill(root / unicodedata.normalize(form, "café"), 4, form) for form in ("NFC", "NFD")],
+        ["'caf\\xe9'", "'cafe\\u0301'", "have the same name, café", "NFC and NFD", "into one folder"],
+    ),
+    "a name that turns the text round": (lambda root: fill(root / "\u202eevil", 4), ["'\\u202eevil'", "rename"]),
+    "Train and Test": (
+        lambda root: [
+            single(root),
+            shutil.rmtree(root / "auk"),
+            [fill(root / split / name, 4) for split in ("Train", "Test", "Validation") for name in CLASSES],
+        ],
+        ["the folders Test, Train, Validation", "called train and test, in small letters", "rename"],
+    ),
+    "images and no folder": (
+        lambda root: [single(root), shutil.rmtree(root / "auk"), fill(root, 4), fill(root / ".git", 1)],
+        ["no class folders but 4 images right in it and hidden ones (.git)"],
+    ),
+    "one outlier among few values": (
+        lambda root: Image.fromarray(np.append(np.arange(30) % 30, 1e30).astype(np.float32).reshape(1, 31)).save(
+            root / "auk" / "spike.tif"
+        ),
+        ["auk/spike.tif", "far from all others", "contrast"],
+    ),
+    "a pointer of Git LFS": (
+        lambda root: write(root / "auk" / "big.png", b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n"),
+        ["auk/big.png", "pointer of Git LFS", "git lfs pull"],
+    ),
+    "an empty file": (lambda root: write(root / "auk" / "none.jpg", b""), ["auk/none.jpg", "the file is empty"]),
+    "a PNG cut off in its header": (
+        lambda root: write(root / "auk" / "cut.png", (root / "auk" / "0.png").read_bytes()[:45]),
+        ["auk/cut.png", "cut off or damaged"],
+    ),
     "no folder at all": (lambda root: [shutil.rmtree(root / name) for name in CLASSES], ["no class folders"]),
     "one class": (single, ["one class folder, auk", "second"]),
     "one class and hidden ones": (
@@ -337,6 +384,11 @@ REFUSED: dict[str, tuple[Callable[[Path], object], list[str]]] = {
     "three empty classes": (
         lambda root: [(root / name).mkdir() for name in "xyz"],
         ["mine/x has", "nor have 2 others"],
+    ),
+    "two empty classes": (lambda root: [(root / name).mkdir() for name in "xy"], ["mine/x has", "nor has one other;"]),
+    "two classes of one image": (
+        lambda root: [write(root / name / "a.png") for name in "xy"],
+        ["Class x", "and one other class has too few"],
     ),
     "a class of HEIC alone": (lambda root: write(root / "gull" / "a.heic"), ["gull", "it holds a.heic"]),
     "a class of sub-folders": (lambda root: fill(root / "gull" / "adult", 4), ["gull", "4 images lie in its sub-fold"]),
@@ -398,7 +450,7 @@ REFUSED: dict[str, tuple[Callable[[Path], object], list[str]]] = {
     ),
     "train/ and test/ of images alone": (
         lambda root: [fill(root / name, 4) for name in SPLITS],
-        ["train has no class folders"],
+        ["train has no class folders", "means the split", "rename the two if they are classes"],
     ),
     "the same image twice in a class": (
         lambda root: [shutil.copy(root / "auk" / "1.png", root / "auk" / f"copy {i}.png") for i in range(9)],
@@ -422,8 +474,18 @@ def test_refused_in_one_sentence(plain: Path, case: str, refuses) -> None:  # ty
 
 
 DIVIDED: dict[str, tuple[Callable[[Path], object], list[str]]] = {
-    "a class without test": (lambda root: fill(root / "train" / "gull", 3), ["only one of", "gull", "both need"]),
-    "a class without training": (lambda root: fill(root / "test" / "gull", 3), ["only one of", "gull"]),
+    "a class without test": (
+        lambda root: fill(root / "train" / "gull", 3),
+        ["only one of", "gull in train/", "both need"],
+    ),
+    "a class that another system wrote in another way": (
+        lambda root: [
+            fill(root / split / unicodedata.normalize(form, "é"), 3, split)
+            for split, form in zip(SPLITS, ("NFC", "NFD"), strict=True)
+        ],
+        ["only one of", "some names differ only in how their letters are written (Unicode NFC and NFD)"],
+    ),
+    "a class without training": (lambda root: fill(root / "test" / "gull", 3), ["only one of", "gull in test/"]),
     "names of another case": (lambda root: (root / "test" / "auk").rename(root / "test" / "Auk"), ["only one", "Auk"]),
     "nothing in a test class": (
         lambda root: [path.unlink() for path in (root / "test" / "auk").iterdir()],

@@ -104,6 +104,8 @@ REFUSED = {
     "passes in data": ("{reader", "{joint_epochs: 4, reader", "'joint_epochs' in the data belongs under 'recipe'"),
     "size at the top": ("", "size: 64", "'size' in the file belongs under 'data'"),
     "rate at the top": ("", "lr_trunk: 1e-3", "'lr_trunk' in the file belongs under 'recipe'"),
+    "seeds in teacher": ("{network: small}", "{network: small, seeds: [0]}", "'seeds' in the teacher", "in a triple"),
+    "budget in student": (STUDENT, f"{STUDENT}, budget: {{9: [0]}}", "'budget' in the student", "in a triple"),
     "seeds in recipe": ("{grid", "{seeds: [1], grid", "'seeds' in the recipe belongs at the top"),
     "losses in recipe": ("{grid", "{distillation: {global: 1}, grid", "'distillation'", "'variants', or at the top"),
     "head in student": (STUDENT, f"{STUDENT}, head: teacher_joint", "'head' in the student of triple 'a-b'"),
@@ -111,6 +113,13 @@ REFUSED = {
     "mistyped in control": ("", "controls: [{name: x, off: student, change: {}}]", "'off' in the control 'x'", "of"),
     # names, texts and other values
     "long variant": ("", f"variants: {{{'a' * 300}: {{}}}}", "'variants.aaa", "60 characters"),
+    "variant of two words": ("", "variants: {a b: {}}", "'variants.a b' has a name", "expected letters"),
+    "triple of two words": ("a-b", "a b", "'triples.0.name' is 'a b'", "expected letters", "digits"),
+    "no seeds": ("seeds: [0, 1]", "seeds: []", "'seeds' is []", "expected at least 1"),
+    "seeds as a range": ("seeds: [0, 1]", "seeds: 0..4", "'seeds' is '0..4'", "such as [0, 1]"),
+    "order in words": ("", "order: first", "'order' is 'first'", "such as 12"),
+    "numbers as typed": ("{grid", "{lr_trunk: -1.0e-4, grid", "'lr_trunk' is -1.0e-4;"),
+    "title that turns round": ("My birds", '"\\u202eevil"', "'title'", "control character"),
     "long triple": ("a-b", "a" * 300, "'triples.0.name'", "60 characters"),
     "taken name": ("study: mine", "study: speed", "'study'"),
     "one effect": ("", "effects: {accuracy: 0.01}", "'effects'", "'similarity'"),
@@ -131,10 +140,14 @@ REFUSED = {
     "head of a baseline": ("", "controls: [{name: x, of: baseline, change: {head: teacher}}]", "'head'", "'variants'"),
     "no losses": ("", "distillation: {}", "nothing of the teacher reaches", "student-a-b-paper-s0"),
     "losses of weight 0": ("", "distillation: {global: 0, ppc: 0}", "nothing of the teacher reaches"),
+    "one triple, numbers in two forms": (
+        "{network: small}", "{network: small, lr_trunk: 1e-4}, student: {network: small_sixth}}\n"
+        "  - {name: c, teacher: {network: small, lr_trunk: 0.00010}", "'a-b' and 'c'", "twice",
+    ),
     "one triple, two names": (
         "", "  - {name: c, teacher: {network: small}, student: {network: small_sixth}}", "'a-b' and 'c'", "twice"
     ),
-    "copies of no warm passes": ("{grid", "{warm_copies: 3, grid", "'warm_copies' in the recipe", "without effect"),
+    "copies of no warm passes": ("{grid", "{warm_epochs: 0, warm_copies: 3, grid", "'warm_copies'", "without effect"),
     "mask of all students": ("", "distillation: {global: 1}\nvariants: {paper: {tau_train: 5}}", "'tau_train'", "loss"),
     "prototypes of a classifier": (
         "", "controls: [{name: x, of: baseline, change: {model: linear, push: distinct}}]", "'push'", "ordinary"
@@ -196,7 +209,7 @@ def test_a_folder_of_images_is_read_before_anything_runs(checked, folder, tmp_pa
         (tmp_path / "none").mkdir(exist_ok=True)
         with refuses(str(place), word):
             checked(of_folder(place))
-    with refuses("is none"):
+    with refuses("is a file"):
         checked(of_folder(folder / "class 0" / "0.png"))
     with refuses("does not exist"):
         checked(of_folder(Path("a" * 3000)))
@@ -247,10 +260,12 @@ def test_values_are_read_as_people_write_them(old, new, key, value, checked) -> 
         (STUDY + "alternatives: &a {x: *a}", ["'alternatives.x.x'", "nested too deep"]),
         (STUDY + "".join(f"k{i}: &k{i} [{f'*k{i - 1},' * 9 if i else 'x'}]\n" for i in range(9)), ["too much"]),
         (STUDY + "intro: " + "x" * 2**20, ["bytes"]),
-        (STUDY + "---\n" + STUDY, ["not valid YAML", "line 9"]),
+        (STUDY + "---\n" + STUDY, ["not valid YAML", "line 9", "a file has one study"]),
+        (STUDY.replace("data: ", "data:\n  - "), ["'data' is", "valid dictionary"]),
+        (STUDY + "extra:\n   a: 1\n  b: 2\n", ["not valid YAML", "indentation"]),
         (changed("My birds", "Birds: mine"), ["not valid YAML", "line 2", "quotes"]),
-        (STUDY.replace("  - ", "\t- "), ["not valid YAML", "line 8"]),
-        (STUDY + "intro: !!python/object/apply:os.system [ls]", ["not valid YAML", "line 9"]),
+        (STUDY.replace("  - ", "\t- "), ["not valid YAML", "line 8", "spaces, not by tabs"]),
+        (STUDY + "intro: !!python/object/apply:os.system [ls]", ["not valid YAML", "line 9", "'!' needs quotes"]),
         (STUDY + "order: " + "1" * 5000, ["line 9", "400 digits"]),
         (STUDY + "intro: a\0b", ["line 9", "control character"]),
         (STUDY + "? [a]\n: 1", ["no name of a key"]),

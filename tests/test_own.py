@@ -177,7 +177,14 @@ def test_an_existing_file_is_used_as_it_is(tmp_path, monkeypatch, capsys) -> Non
     path.write_text(before.decode().replace("private: true", "private: false"))
     with pytest.raises(UserError, match="no study of your own images"):
         runner.study_of(path, str(images))
-    for wrong, told in (("", "IMAGES="), (str(tmp_path / "gone"), "no such folder")):
+    (tmp_path / "images.zip").write_bytes(b"PK")
+    wrongs = {
+        "": "IMAGES=",
+        "gone": "no such folder",
+        "images.zip": "unpack it",
+        "params/mine.yaml": "is a file and no",
+    }
+    for wrong, told in ((str(tmp_path / name) if name else "", told) for name, told in wrongs.items()):
         with pytest.raises(UserError, match=told):
             runner.study_of(tmp_path / "params" / "other.yaml", wrong)
 
@@ -234,6 +241,39 @@ def test_each_kind_of_file_has_its_row(tmp_path: Path) -> None:
         refuse(found, params(tmp_path / "own"), "params/mine.yaml")
     assert all(word in str(told.value) for word in ("a/broken.png", "a/text.jpg", "skip_bad: true", "params/mine.yaml"))
     assert "\n" not in str(told.value)
+
+
+def test_of_many_bad_files_a_message_names_the_first(tmp_path: Path) -> None:
+    root = tree(tmp_path / "own", ("a", "b"), 4)
+    for i in range(30):
+        (root / "a" / f"bad{i:02}.png").write_bytes(b"")
+    found = check_up(params(root))
+    (row,) = found.rows
+    assert (row.what, row.files) == ("no image, in spite of its name", 30)
+    with pytest.raises(UserError, match=r"30 of 38 images.*bad19\.png .*; 10 more; replace") as told:
+        refuse(found, params(root), "x")
+    assert "bad20" not in str(told.value)
+
+
+@pytest.mark.parametrize(("large", "said"), [(39, False), (40, True)])
+def test_classes_of_very_different_size_are_said(tmp_path: Path, large: int, said: bool) -> None:
+    root = tree(tmp_path / "own", ("few", "many"), 4)
+    for i in range(4, large):
+        picture(root / "many" / f"{i}.png", 100 + i)
+    remarks = check_up(params(root)).remarks
+    assert [("few has 4 images" in remark and "many has 40" in remark) for remark in remarks] == [True] * said
+
+
+@pytest.mark.parametrize("path", ["a $HOME $(id) `id` \"q\" 'z' # 100%", "plain"])
+def test_make_takes_a_path_as_it_was_typed(tmp_path: Path, path: str) -> None:
+    python = tmp_path / "python"
+    python.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    python.chmod(0o755)
+    for words in (["own", f"IMAGES={path}"], ["explain", "RUN=r", f"IMAGE={path}", f"OUT={path}"]):
+        done = subprocess.run(
+            ["make", "-s", "-C", ROOT, "-o", "setup", f"BIN={tmp_path}", *words], capture_output=True, text=True
+        )
+        assert done.stdout.splitlines().count(path) == len(words) - 1 - (words[0] == "explain"), done
 
 
 def test_nothing_odd_is_one_line(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from statistics import median_low
 from typing import NamedTuple
 
+import numpy as np
 from PIL import ExifTags, Image
 
 from p2p.data.decode import read_frame
@@ -41,6 +42,8 @@ KINDS = {
 TWICE = "twice in training"
 LEAKED = "in training and test"
 CLASHES = "in two classes"
+MOST_NAMED = 20  # files in one message
+UNEQUAL = 10  # times the smallest class: said
 
 
 class Row(NamedTuple):
@@ -99,7 +102,8 @@ def look_at(path: Path, size: int) -> Look:
     except UserError as error:
         why = str(error).removeprefix(f"Image {path} ").rsplit(";", 1)[0]
         kinds = tuple(BAD)
-        return Look((kinds["cannot identify" in why],), 0, why.replace(f" '{path}'", ""))
+        none = any(words in why for words in ("cannot identify", "is empty", "Git LFS"))
+        return Look((kinds[none],), 0, why)
     found["greyscale"] = bool((frame[0] == frame[1]).all() and (frame[1] == frame[2]).all()) and not note & 4
     found |= {"several frames": bool(note & 2), "one single colour": bool(note & 4)}
     mark = hashlib.blake2b(frame.tobytes(), digest_size=8).digest()
@@ -138,7 +142,7 @@ def check_up(params: DataParams) -> Checkup:
     rows = [Row(kind, len(names), done[kind], some(names, 2)) for kind, names in kinds.items() if names]
     twins, leaked = _twins([name for name in listing.names if name not in bad], listing, looks, params.allow_duplicates)
     others = tuple(remark for remark in listing.remarks if not remark.startswith("Files left out"))  # a row has them
-    return Checkup(len(looks), (*rows, *twins), bad, leaked, others)
+    return Checkup(len(looks), (*rows, *twins), bad, leaked, (*others, *_unequal(listing)))
 
 
 def _twins(
@@ -171,7 +175,7 @@ def table(found: Checkup) -> str:
     cells = [(row.what, str(row.files) if row.files else "files", row.done, row.names) for row in (head, *found.rows)]
     wide = [max(len(line[column]) for line in cells) for column in range(3)]
     lines = [f"{a:<{wide[0]}}  {b:>{wide[1]}}  {c:<{wide[2]}}  {d}".rstrip() for a, b, c, d in cells]
-    return "\n".join([f"{found.files:,} images were read; this is odd about them:", *lines])
+    return "\n".join([f"{found.files:,} images were looked at; this is odd about them:", *lines])
 
 
 def refuse(found: Checkup, params: DataParams, file: str) -> None:
@@ -186,7 +190,7 @@ def refuse(found: Checkup, params: DataParams, file: str) -> None:
         UserError: Files that cannot be used, all of them named; or the same image in training and test.
     """
     if found.bad and not params.skip_bad:
-        named = "; ".join(f"{name} {why}" for name, why in found.bad.items())
+        named = _listed([f"{name} {why}" for name, why in found.bad.items()])
         one = len(found.bad) == 1
         raise UserError(
             f"{len(found.bad)} of {found.files} images in {params.root} cannot be used: {named}; replace "
@@ -194,11 +198,30 @@ def refuse(found: Checkup, params: DataParams, file: str) -> None:
             f"{'it' if one else 'them'} out."
         )
     if found.leaked and not params.allow_duplicates:
-        named = "; ".join(f"{train} and {test}" for train, test in found.leaked)
+        named = _listed([f"{train} and {test}" for train, test in found.leaked])
+        one = len(found.leaked) == 1
         raise UserError(
-            f"{len(found.leaked)} test images in {params.root} are training images, too: {named}; remove one of each "
-            f"two, or set `allow_duplicates: true` under `data` in {file}."
+            f"{len(found.leaked)} test image{'' if one else 's'} in {params.root} "
+            f"{'is a training image' if one else 'are training images'}, too: {named}; remove one of each two, or "
+            f"set `allow_duplicates: true` under `data` in {file}."
         )
+
+
+def _listed(parts: list[str]) -> str:
+    """The parts of a message, of many the first; the table above it has their number."""
+    return "; ".join(parts if len(parts) <= MOST_NAMED else [*parts[:MOST_NAMED], f"{len(parts) - MOST_NAMED} more"])
+
+
+def _unequal(listing: Listing) -> list[str]:
+    """A sentence where the smallest class is a fraction of the largest: accuracy then hardly counts it."""
+    sizes = np.bincount(listing.labels, minlength=len(listing.classes))
+    low, high = int(sizes.argmin()), int(sizes.argmax())
+    if sizes[high] < UNEQUAL * sizes[low]:
+        return []
+    return [
+        f"Classes of very different size: {listing.classes[low]} has {sizes[low]} images, {listing.classes[high]} has "
+        f"{sizes[high]:,}; a network leans towards the large ones, and the share of right answers hardly shows it."
+    ]
 
 
 def unreadable(listing: Listing) -> dict[str, str]:

@@ -12,7 +12,9 @@ import json
 import os
 import re
 import shutil
+import struct
 import tempfile
+import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -27,6 +29,9 @@ from torch import Tensor
 from p2p.data.listing import Listing, contents, formats, some
 from p2p.errors import UserError, reason
 from p2p.files import atomic_path, cache_folder
+
+# Pillow warns of what it reads all the same, such as images of 89 to 179 megapixels and damaged EXIF data.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 CROP_VERSION = 2  # raise it when cropping, resizing or colours change, so that old caches are not read
 CHUNK = 256  # images decoded between two writes
@@ -211,7 +216,7 @@ def read_frame(path: Path, box: list[float] | None, crop: bool, size: int) -> tu
             f"Image {path} has more pixels than Pillow reads ({reason(error)}); make it smaller."
         ) from error
     except Exception as error:  # Pillow's readers raise a dozen kinds on damaged files
-        why = getattr(error, "strerror", None) or reason(error)
+        why = getattr(error, "strerror", None) or _why(path, error)
         raise UserError(f"Image {path} cannot be decoded ({why}); replace it by an intact copy.") from error
     window = (0, 0, *image.size)
     if crop and box is not None:
@@ -230,6 +235,25 @@ def read_frame(path: Path, box: list[float] | None, crop: bool, size: int) -> tu
     return frame, window, note
 
 
+def _why(path: Path, error: Exception) -> str:
+    """What Pillow says of a damaged file, or what it is where Pillow says it in words of its own making."""
+    first: BaseException = error
+    while first.__cause__ is not None:
+        first = first.__cause__
+    if isinstance(first, struct.error | IndexError | EOFError | SyntaxError):
+        return "the file is cut off or damaged"
+    try:
+        with path.open("rb") as file:
+            start = file.read(40)
+    except OSError:
+        start = b""
+    if not start:
+        return "the file is empty"
+    if start.startswith(b"version https://git-lfs"):
+        return "the file is a pointer of Git LFS, run `git lfs pull`"
+    return reason(error).replace(f" '{path}'", "")
+
+
 def to_rgb(image: Image.Image, deep: bool) -> tuple[Image.Image, int]:
     """An image in eight bits a colour, and its note: deep grey scaled by its range, what is transparent on white.
 
@@ -245,7 +269,8 @@ def to_rgb(image: Image.Image, deep: bool) -> tuple[Image.Image, int]:
         if isinstance(hidden := image.info.get("transparency"), int):
             grey[values == hidden] = 255
         some_values, some_greys = (found.reshape(-1)[:: 1 + found.size // 100_000] for found in (values, grey))
-        if len(np.unique(some_greys)) < 16 and len(np.unique(some_values)) > 64:
+        levels = len(np.unique(some_greys))
+        if levels < 16 and len(np.unique(some_values)) > 4 * levels:
             raise ValueError("a few values far from all others leave it nearly without contrast; cut them off")
         return Image.fromarray(grey).convert("RGB"), 1
     if image.has_transparency_data:

@@ -21,6 +21,9 @@ TEST_FRACTION = 0.25  # of each class, where a folder tree has no test folder of
 # Folders and files that systems leave between images: macOS, Synology, QNAP, Windows, Linux, Python.
 LEFT_BEHIND = frozenset({"__MACOSX", "@eaDir", "@Recycle", "#recycle", "$RECYCLE.BIN", "System Volume Information"})
 LEFT_BEHIND |= {"lost+found", "__pycache__", "Thumbs.db", "desktop.ini"}
+# What other people call train/ and test/: a hint, for a class may have such a name.
+SPLIT_NAMES = frozenset({"train", "training", "test", "testing", "val", "valid", "validation", "dev"})
+TURNING = frozenset({"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"})  # they reorder the text around
 
 
 class Entries(NamedTuple):
@@ -108,12 +111,16 @@ class Tree:
 
 def _refuse_names(names: list[str], where: str) -> None:
     """Names go into hashes, tables and messages of one line; Python shows what is not UTF-8 as surrogates (Cs)."""
-    bad = [name for name in names if any(unicodedata.category(c) in ("Cs", "Cc", "Zl", "Zp") for c in name)]
+    bad = [name for name in names if any(map(_breaks, name))]
     if bad:
         foreign = any(unicodedata.category(c) == "Cs" for c in bad[0])
         what = "is not UTF-8" if foreign else "has a line break or another control character in it"
         others = f", and so with {len(bad) - 1} more" if len(bad) > 1 else ""
         raise UserError(f"Name {bad[0]!r}{where} {what}{others}; rename it.")
+
+
+def _breaks(letter: str) -> bool:
+    return unicodedata.category(letter) in ("Cs", "Cc", "Zl", "Zp") or unicodedata.bidirectional(letter) in TURNING
 
 
 def _true(test: Callable[[], bool]) -> bool:
@@ -161,6 +168,10 @@ def read_folder(root: Path, seed: int = 0, leave_out: frozenset[str] = frozenset
         _refuse_small(root, classes, array)
         test = seeded_cut(names, array, classes, TEST_FRACTION, seed, "test")
     remarks = tree.remarks([f"{prefix}{name}/" for prefix in prefixes for name in classes])
+    remarks += tuple(
+        f"Class folders whose names differ only in capital letters: {', '.join(same)}; look whether they are one class."
+        for same in _alike(classes, str.casefold)
+    )
     return Listing(root, tuple(names), array, test, tuple(classes), remarks=remarks)
 
 
@@ -175,16 +186,31 @@ def _classes(tree: Tree) -> tuple[list[str], list[str]]:
         )
     if "train" in top and "test" in top and not inner:
         raise UserError(
-            f"{root / 'train'} has no class folders; put the images of each class into a folder of its own."
+            f"{root / 'train'} has no class folders, and train/ beside test/ means the split; put a folder for each "
+            "class into both, or rename the two if they are classes."
         )
     classes, prefixes = (inner, ["train/", "test/"]) if inner else (top, [""])
     if inner and (other := sorted(set(classes) ^ set(tree.look("test/").folders))):
+        where = "train/" if other[0] in classes else "test/"
+        written = "; some names differ only in how their letters are written (Unicode NFC and NFD), so rename one"
         raise UserError(
-            f"Class folders that are in only one of train/ and test/ in {root}: {len(other)}, the first is {other[0]}; "
-            "both need the same, so add its images or remove it."
+            f"Class folders that are in only one of train/ and test/ in {root}: {len(other)}, the first is {other[0]} "
+            f"in {where}; both need the same, so add its images or remove it{written if _alike(other, _nfc) else ''}."
+        )
+    if same := _alike(classes, _nfc):
+        both = " and ".join(map(ascii, same[0]))
+        raise UserError(
+            f"Class folders {both} in {root / prefixes[0]} have the same name, {_nfc(same[0][0])}, in letters that "
+            "are written differently (Unicode NFC and NFD); put their images into one folder."
         )
     if not classes:
-        raise UserError(f"{root} has no class folders; expected train/<class>/ and test/<class>/ in it, or <class>/.")
+        here = tree.look("")
+        instead = [f"{len(here.images)} images right in it"] if here.images else []
+        instead += [f"hidden ones ({some(here.ignored)}), which are not read"] if here.ignored else []
+        but = f" but {' and '.join(instead)}" if instead else ""
+        raise UserError(
+            f"{root} has no class folders{but}; expected train/<class>/ and test/<class>/ in it, or <class>/."
+        )
     if len(classes) == 1:
         raise UserError(
             f"{root / prefixes[0]} has one class folder, {classes[0]}, but there is nothing to tell apart without a "
@@ -193,14 +219,32 @@ def _classes(tree: Tree) -> tuple[list[str], list[str]]:
     return classes, prefixes
 
 
+def _nfc(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
+
+
+def _alike(names: list[str], form: Callable[[str], str]) -> list[list[str]]:
+    """Groups of names that are the same in a form."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(form(name), []).append(name)
+    return [group for group in groups.values() if len(group) > 1]
+
+
 def _no_image(tree: Tree, empty: list[str]) -> str:
     """What to say of class folders without images, with what is in the first instead."""
     nested, others = tree.nested(empty[0]), tree.look(empty[0]).others
+    top = tree.look("").folders
+    if nested and (meant := [name for name in top if name.lower() in SPLIT_NAMES]) and "train" not in top:
+        return (
+            f"{tree.root} has the folders {', '.join(meant)}, which are read as classes; a split is read from folders "
+            "called train and test, in small letters, so rename them."
+        )
     if nested:
         inside = f"{sum(nested.values())} images lie in its sub-folders, where they are not looked for"
     else:
         inside = f"it holds {some(others)}" if others else "it is empty"
-    more = f", nor have {len(empty) - 1} others" if len(empty) > 1 else ""
+    more = f", nor {'has one other' if len(empty) == 2 else f'have {len(empty) - 1} others'}" if len(empty) > 1 else ""
     return (
         f"Class folder {tree.root / empty[0]} has no image that can be read{more}; {inside}, so put images right into "
         "it, as .jpg or .png for instance, or remove it."
@@ -211,7 +255,8 @@ def _refuse_small(root: Path, classes: list[str], labels: np.ndarray) -> None:
     """Three images, and the test, the training and the validation have one each."""
     small = [(name, size) for name, size in zip(classes, np.bincount(labels).tolist(), strict=True) if size < 3]
     if small:
-        more = f", and {len(small) - 1} other classes have too few" if len(small) > 1 else ""
+        rest = "one other class has" if len(small) == 2 else f"{len(small) - 1} other classes have"
+        more = f", and {rest} too few" if len(small) > 1 else ""
         raise UserError(
             f"Class {small[0][0]} in {root} has {small[0][1]} image{'s' * (small[0][1] > 1)}{more}; give each at least "
             "three, one to train, one to validate and one to test, or remove it."

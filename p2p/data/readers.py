@@ -214,5 +214,6 @@ def find_root(root: str | Path | None, reader: str) -> Path:
     folder = Path(given).expanduser()
     if not os.path.isdir(folder):  # unlike Path's, no error where the name is too long for one
         source = "`root`" if root else "P2P_DATA"
-        raise UserError(f"Data folder {folder} does not exist or is none: correct {source}, or {known.advice}.")
+        what = "is a file (unpack it, if it is an archive)" if os.path.isfile(folder) else "does not exist or is none"
+        raise UserError(f"Data folder {folder} {what}: correct {source}, or {known.advice}.")
     return folder / known.folder if known.folder and (folder / known.folder).is_dir() else folder

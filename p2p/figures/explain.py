@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
-from p2p.data.photo import find_photos, read_photo
+from p2p.data.photo import find_photos, read_photos
 from p2p.errors import UserError, command
 from p2p.evaluation.explainer import Explainer
 from p2p.evaluation.explanation import Explanation
@@ -70,7 +70,7 @@ def write_pages(run: Path, place: Path, out: Path | None = None, k: int = 5) -> 
     """
     photos = find_photos(place)
     explainer = Explainer(run, Explained)
-    frames = [read_photo(photo, explainer.trained.params.size) for photo in photos]
+    frames = read_photos(photos, explainer.trained.params.size)
     out, entries = out or run / "explained", []
     for photo, frame in zip(photos, frames, strict=True):
         said = explainer.explain(frame, photo.name, k)

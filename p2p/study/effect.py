@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -59,7 +60,7 @@ def refuse_idle(study: Any) -> None:
             )
     by_content: dict[str, str] = {}
     for triple in study.triples:
-        first = by_content.setdefault(repr((triple.teacher, triple.student)), triple.name)
+        first = by_content.setdefault(json.dumps((triple.teacher, triple.student)), triple.name)
         if first != triple.name:
             raise UserError(
                 f"triples '{first}' and '{triple.name}' have the same teacher and student, and would be trained twice; "

@@ -150,7 +150,7 @@ def study_text(name: str, found: Found, choice: Choice) -> str:
 # Your own images. `make own` wrote this file from what it found, and never writes over it: edit it, and give the same
 # command again; remove it to have it written anew.
 {comments}
-# Cost: by count about {choice.minutes} minutes of one CPU core; much less on a GPU.
+# Cost: by count about {choice.minutes} minute{"s" * (choice.minutes > 1)} of one CPU core; much less on a GPU.
 study: {name}
 title: {_scalar(f"My images: {Path(found.root).name or found.root}"[:200])}
 private: true                    # a book of its own, book/_build/own-{name}; no part of the published one

@@ -10,13 +10,13 @@ import difflib
 import hashlib
 import json
 import operator
-import re
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from p2p.errors import UserError, shown
+from p2p.study.wording import expected, hint
 
 Role = Literal["teacher", "baseline", "student", "control", "budget"]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # PyTorch's generator on a CPU takes the low 32 bits and drops the rest
@@ -301,28 +301,19 @@ def check(model: type[T], values: dict[str, Any], where: str) -> T:
         return model.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        key = shown(".".join(map(str, first["loc"])) or "(combination)")
+        name = ".".join(str(part) for part in first["loc"] if part != "[key]")
+        key = shown(name or "(combination)")
         if first["type"] == "extra_forbidden":
-            expected = ", ".join(near_names(str(first["loc"][-1]), model.model_fields))
-            raise UserError(f"{where}: unknown key {key}; expected one of {expected}.") from None
+            near = ", ".join(near_names(str(first["loc"][-1]), model.model_fields))
+            raise UserError(f"{where}: unknown key {key}; expected one of {near}.") from None
         if first["type"] == "value_error":
             raise UserError(f"{where}: {first['msg'].removeprefix('Value error, ')}.") from None
         if first["type"] == "missing":
             raise UserError(f"{where}: key {key} is required and missing; add it.") from None
-        hint = _hint(first["type"], first["input"])
-        raise UserError(f"{where}: key {key} is {shown(first['input'])}; {first['msg']}{hint}.") from None
-
-
-def _hint(kind: str, given: Any) -> str:
-    """What to write instead, where a value has the wrong form alone."""
-    if given is None:
-        return ": write a value behind the key"
-    if kind == "bool_type" and str(given).lower() in ("yes", "no", "on", "off", "0", "1"):
-        return ": write true or false"
-    if kind in ("int_type", "float_type") and isinstance(given, str):
-        number = re.fullmatch(r"[-+]?\d+(\.\d*)?([eE][-+]?\d+)?", given.strip())
-        return ": write a number without quotes" if number else ": write a number such as 0.001 or 1e-3"
-    return ": write it in quotes" if kind == "string_type" and isinstance(given, int | float) else ""
+        if first["loc"][-1:] == ("[key]",):
+            raise UserError(f"{where}: key {key} has a name that cannot be used; {expected(first)}.") from None
+        advice = hint(first["type"], first["input"])
+        raise UserError(f"{where}: key {key} is {shown(first['input'])}; {expected(first)}{advice}.") from None
 
 
 def near_names(key: str, known: Iterable[str]) -> list[str]:

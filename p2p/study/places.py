@@ -90,6 +90,9 @@ def _home(key: Any, top: Collection[str]) -> str:
         return "belongs under 'recipe', or to one network's own keys; move it there"
     if key == "seed":
         return "is one of 'seeds' at the top of the file; remove it here"
+    if key in ("seeds", "budget"):  # in a network's keys, most likely meant for its triple
+        where = "at the top of the file, or " if key in top else ""
+        return f"belongs {where}beside 'teacher' and 'student' in a triple; move it there"
     if key == "study" or (key in ELSEWHERE and key not in top):
         return "is set by the study; remove it"
     return "belongs at the top of the file; move it there" if key in top else ""

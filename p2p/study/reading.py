@@ -8,20 +8,54 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.constructor import DuplicateKeyError
+from ruamel.yaml.constructor import DuplicateKeyError, SafeConstructor
 from ruamel.yaml.error import MarkedYAMLError, ReusedAnchorWarning, YAMLError
 
 from p2p.errors import UserError, reason, shown
 
 MOST_BYTES, MOST_VALUES, MOST_LEVELS = 2**20, 100_000, 20  # far above any study; aliases can multiply a short file
 RAW = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|[0-9]{400}")  # what the reader of YAML names no line for
-CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")  # in no name, title or path
+# in no name, title or path: control characters, line ends, and what reorders the text around it
+CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+# What the reader of YAML says in terms of its own, and what may be the cause.
+TERMS = {
+    "mapping values": "a text with ': ' or ' #' in it needs quotes",
+    "block end": "look at the indentation of this line and of those above",
+    "another document": "a file has one study, so remove the line '---' and what follows it",
+    "constructor": "a text that begins with '!' needs quotes",
+    "'\\t'": "indent by spaces, not by tabs",
+}
+
+
+class Written(float):
+    """A number that messages show as it is written in the file, 1e-4 and not 0.0001; else a number as any other."""
+
+    text: str
+
+    def __new__(cls, value: float, text: str = "") -> Written:
+        number = super().__new__(cls, value)
+        number.text = text or float.__repr__(number)
+        return number
+
+    def __repr__(self) -> str:
+        return self.text
+
+    __str__ = float.__repr__
+
+
+class _Constructor(SafeConstructor):
+    def construct_written(self, node: Any) -> Written:
+        return Written(self.construct_yaml_float(node), str(node.value))
+
+
+_Constructor.add_constructor("tag:yaml.org,2002:float", _Constructor.construct_written)
 
 
 def read_keys(path: Path) -> dict[str, Any]:
     """The keys and values of a YAML file: plain strings, numbers, lists and mappings.
 
-    YAML 1.2, so `on` is a word and 1e-4 a number. A whole number is one however it was written: 1e4 is 10000.
+    YAML 1.2, so `on` is a word and 1e-4 a number, a `Written` one. A whole number is one however it was written: 1e4 is
+    10000.
 
     Raises:
         UserError: It cannot be read, is not UTF-8 or not valid YAML, gives a key twice, holds no keys, or a value that
@@ -44,7 +78,9 @@ def read_keys(path: Path) -> dict[str, Any]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ReusedAnchorWarning)
-            values = YAML(typ="safe", pure=True).load(text)
+            reader = YAML(typ="safe", pure=True)
+            reader.Constructor = _Constructor
+            values = reader.load(text)
     except RecursionError:
         raise UserError(f"{path} is nested too deep; expected the few levels that params/quick.yaml has.") from None
     except DuplicateKeyError as error:
@@ -55,7 +91,7 @@ def read_keys(path: Path) -> dict[str, Any]:
         what = reason(error)
         if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
             what = f"line {_line(error)}, {' '.join(str(error.problem or error.context).split())}"
-            what += " (a text with ': ' or ' #' in it needs quotes)" if "mapping values" in what else ""
+            what += next((f" ({cause})" for term, cause in TERMS.items() if term in what), "")
         raise UserError(f"{path} is not valid YAML: {what}.") from None
     if not isinstance(values, dict):
         raise UserError(f"{path} holds no keys; expected the keys of a study, such as params/quick.yaml has.")
