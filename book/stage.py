@@ -23,11 +23,12 @@ from p2p.study.pages import escape
 
 BOOK = Path(__file__).resolve().parent
 PARTS = {  # of the book, and their pages in reading order: files of book/, or notebooks 2x_<name>.py
-    "Understand": ("worked", "method", "glossary"),
-    "Results": ("claims", "handed", "accuracy", "recipe", "looks", "cost", "schedule", "limits"),
-    "Use it": ("howto", "built", "cluster"),
-    "Reference": ("data", "reproductions", "api", "archive", "bibliography"),
+    "Understand": ("pictures", "worked", "method", "glossary"),
+    "Results": ("summary", "claims", "handed", "accuracy", "recipe", "looks", "cost", "limits"),
+    "Use it": ("install", "own", "explain", "take", "change", "cluster"),
+    "Reference": ("data", "reproductions", "api", "archive"),
 }
+BELOW = {"accuracy": ("schedule",), "change": ("built",), "data": ("files",), "reproductions": ("bibliography",)}
 COPIED = {".csv", ".json", ".svg", ".png", ".jpg", ".txt", ".bib"}
 CODE_TAGS = {"hide-input", "hide-cell", "remove-input", "remove-cell", "show-input"}
 HIDDEN = {"orphan": True, "nosearch": True}  # a page that the archive alone leads to
@@ -39,7 +40,7 @@ def make_toc(pages: Iterable[str], studies: list[Study]) -> dict[str, Any]:
     Pages and runs of the other studies are in none: the archive and the pages of questions lead to them.
     """
     known, parts = set(pages), []
-    others = sorted(known - {"index"} - {name for names in PARTS.values() for name in names})
+    others = sorted(known.difference({"index"}, *PARTS.values(), *BELOW.values()))
     for caption, names in PARTS.items():
         chapters: list[dict[str, Any]] = [{"file": name} for name in names if name in known]
         if caption == "Reference":
@@ -52,10 +53,11 @@ def make_toc(pages: Iterable[str], studies: list[Study]) -> dict[str, Any]:
                 if not study.runs
             ]
             chapters[2:2] = [*({"file": name} for name in others if "/" not in name), *measured]
-            for chapter in chapters:
-                under = [name for name in others if name.startswith(f"{chapter['file']}/")]
-                if under:
-                    chapter["sections"] = [{"file": name} for name in under]
+        for chapter in chapters:
+            under = [name for name in others if name.startswith(f"{chapter['file']}/")]
+            under += [name for name in BELOW.get(chapter["file"], ()) if name in known]
+            if under:
+                chapter["sections"] = [{"file": name} for name in under]
         if chapters:
             parts.append({"caption": caption, "chapters": chapters})
     return {"format": "jb-book", "root": "index", "parts": parts}

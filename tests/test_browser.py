@@ -24,7 +24,7 @@ WIDTHS, SCHEMES = (1280, 390), ("light", "dark")
 def kinds() -> list[str]:
     """A page of each kind: landing, prose, a question's, the archive, the search, a function's, a study's, a run's."""
     pages = ["index.html", "method.html", "worked.html", "claims.html", "handed.html", "accuracy.html", "looks.html"]
-    pages += ["archive.html", "data.html", "howto.html", "search.html?q=PMS", "api/losses.html"]
+    pages += ["archive.html", "data.html", "install.html", "change.html", "pictures.html", "summary.html", "search.html?q=PMS", "api/losses.html"]
     study = next(path.parent for path in sorted(BOOK.glob("studies/*/04_table.html")))
     of_study = [study / "index.html", study / "04_table.html", next(study.glob("02_train-student*.html"))]
     return pages + [path.relative_to(BOOK).as_posix() for path in of_study]
