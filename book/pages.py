@@ -186,3 +186,13 @@ def landing(studies: list[Study], drawn: Path) -> str:
     found = (drawn / "findings.md").read_text(encoding="utf-8").strip().split("\n\n")
     parts.append("\n".join(f"{i}. {sentence}" for i, sentence in enumerate(found, 1)) + "\n")
     return "\n".join([*parts, FOREST])
+
+
+def summary(drawn: Path) -> str:
+    """What the page "In one page" shows: the findings, the claims as a figure, the means behind them."""
+    if not (drawn / "numbers.md").is_file():
+        return "No study has been run in this copy yet: `make study` runs the quick one and draws the book.\n"
+    found = (drawn / "findings.md").read_text(encoding="utf-8").strip().split("\n\n")
+    numbers = (drawn / "numbers.md").read_text(encoding="utf-8")
+    listed = "\n".join(f"{i}. {sentence}" for i, sentence in enumerate(found, 1))
+    return f"{listed}\n\n{FOREST.replace('fig-claims', 'fig-summary')}\n{numbers}"

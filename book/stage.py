@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
-from pages import DAMAGED, archive_page, budget_tables, landing, networks_table, study_page
+from pages import DAMAGED, archive_page, budget_tables, landing, networks_table, study_page, summary
 from studies import BookError, Study, find_studies, page_title, run_facts, run_title
 
 from p2p.study.pages import escape
@@ -40,7 +40,8 @@ def make_toc(pages: Iterable[str], studies: list[Study]) -> dict[str, Any]:
     Pages and runs of the other studies are in none: the archive and the pages of questions lead to them.
     """
     known, parts = set(pages), []
-    others = sorted(known.difference({"index"}, *PARTS.values(), *BELOW.values()))
+    below = [name for chapter, names in BELOW.items() for name in names if chapter in known]
+    others = sorted(known.difference({"index"}, *PARTS.values(), below))
     for caption, names in PARTS.items():
         chapters: list[dict[str, Any]] = [{"file": name} for name in names if name in known]
         if caption == "Reference":
@@ -195,6 +196,7 @@ def stage(prose: Path, results: Path, source: Path, drawn: Path) -> None:
         stage_notebook(notebook, source / f"{name}.ipynb", name)
     marks = {"index": ("landing", landing(studies, drawn)), "schedule": ("budgets", budget_tables(studies))}
     marks["data"] = ("networks", networks_table(prose.parent / "networks"))
+    marks["summary"] = ("summary", summary(drawn))
     for name, (mark, content) in marks.items():
         if (page := source / f"{name}.md").exists():
             text = page.read_text(encoding="utf-8")
