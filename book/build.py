@@ -38,6 +38,9 @@ JUPYTER_BOOK = (
 COMPLAINT = re.compile(r"(?:\bWARNING|\bERROR|\bCRITICAL|^\w*(?:Error|Exception)): *(.*)")
 
 
+# The first page's picture, and in its place on a phone one that is read without scrolling.
+PICTURE = re.compile(r'<img (?=[^>]*src="_images/one-image\.svg")[^>]*>')
+PHONE = '<picture><source media="(max-width: 600px)" srcset="_images/one-image-compact.svg">{}</picture>'
 # What the theme and Sphinx write and a screen reader or a script stumbles over, and what is written in its place.
 PARAMETERS = re.compile(r"<dl>\n((?:<dd><em class=\"sig-param\">.*?</dd>\n)+)</dl>", re.S)
 SEARCH = 'search-button__button pst-js-only" title="Search"'
@@ -61,6 +64,7 @@ def mend(page: str) -> str:
     """The text of an HTML page with labels as they are shown, and lists that are lists."""
     for before, after in MENDED:
         page = page.replace(before, after)
+    page = PICTURE.sub(lambda found: PHONE.format(found[0]), page)
 
     def lines(found: re.Match[str]) -> str:
         return '<div class="sig-params">\n' + re.sub("(</?)dd>", r"\1div>", found[1]) + "</div>"

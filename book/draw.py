@@ -52,7 +52,9 @@ def _draw(sources: Sequence[Path], results: Path, out: Path) -> str:
             cells.append(cell)
             if "parameters" in cell.metadata.get("tags", []):
                 cells.append(nbformat.v4.new_code_cell(given, metadata={"tags": ["remove-input"]}))
-    whole = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}})
+    whole = nbformat.v4.new_notebook(
+        cells=cells, metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}}
+    )
     config = Config({"KernelManager": {"transport_encryption": "auto"}})  # others use the machine too
     try:
         NotebookClient(

@@ -173,11 +173,16 @@ def _archive_rows(study: Study) -> list[str]:
     return rows
 
 
+def pictured(studies: list[Study]) -> Study | None:
+    """The study whose picture of one image the first page shows; None: that of the packed networks is shown."""
+    return next((study for study in studies if study.runs and (study.folder / "one-image.svg").is_file()), None)
+
+
 def landing(studies: list[Study], drawn: Path) -> str:
     """What the first page shows: one image as three networks see it, the findings, the claims as a figure."""
     if not (drawn / "forest.svg").is_file():
         return "No study has been run in this copy yet: `make study` runs the quick one and draws the book.\n"
-    own = next((study for study in studies if study.runs and (study.folder / "one-image.svg").is_file()), None)
+    own = pictured(studies)
     place = f"studies/{own.name}" if own else "drawn"
     of = f"of *{escape(own.title)}*, chosen by rule," if own else "of drawn birds, chosen by rule,"
     parts = []

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
-from pages import DAMAGED, archive_page, budget_tables, landing, networks_table, study_page, summary
+from pages import DAMAGED, archive_page, budget_tables, landing, networks_table, pictured, study_page, summary
 from studies import BookError, Study, find_studies, page_title, run_facts, run_title
 
 from p2p.study.pages import escape
@@ -219,6 +219,11 @@ def stage(prose: Path, results: Path, source: Path, drawn: Path) -> None:
         target = root / "_static" / path.relative_to(prose / "_static")
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(path, target)
+    own = pictured(studies)
+    compact = (own.folder if own else drawn) / "one-image-compact.svg"
+    if compact.is_file():  # the first page shows it on a phone, see build.mend
+        (extra / "_images").mkdir()
+        shutil.copy2(compact, extra / "_images" / compact.name)
     for study in studies:
         stage_study(study, source, extra)
     known = [

@@ -36,7 +36,9 @@ def load(path: Path) -> ModuleType:
 
 sys.path.insert(0, str(BOOK))  # whence build.py takes the modules beside it
 build = load(BOOK / "build.py")
+import draw  # noqa: E402
 import pages  # noqa: E402
+import pdf  # noqa: E402
 import stage  # noqa: E402
 import studies  # noqa: E402
 
@@ -326,6 +328,37 @@ def test_what_a_screen_reader_stumbles_over_is_mended() -> None:
     found, lines = build.mend(page), ['<div class="sig-params">', f"<div>{one}</div>", f"<div>{two}</div>"]
     assert found.startswith("\n".join([*lines, "</div>\n<dl><dt>t</dt><dd>d</dd></dl><summary>Show</summary>"]))
     assert found.endswith('<figure tabindex="0" class="align-default" id="f">')
+
+
+def test_pages_printed_together_keep_their_links(tmp_path: Path) -> None:
+    for name, link in (("a", "b.html#there"), ("b", "c.html")):
+        article = f'<article class="bd-article"><h1 id="there">{name}</h1><a href="{link}">x</a><a href="#there">y</a>'
+        (tmp_path / f"{name}.html").write_text(f"<html><head><title>t</title></head>{article}</article></html>")
+    text = pdf.one_page(tmp_path, ["a", "b"])
+    assert 'id="a--there"' in text and 'href="#b--there"' in text and text.count('href="#a--there"') == 1
+    assert 'data-elsewhere="c.html"' in text and text.count("<article") == 2
+    with pytest.raises(studies.BookError, match="make book"):
+        pdf.write_pdf(tmp_path / "none")
+
+
+def test_notebooks_that_share_a_kernel_share_no_names_and_one_that_fails_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(draw, "KERNELS", 1)
+    folder = tmp_path / "notebooks"
+    folder.mkdir()
+    head = '# %% tags=["parameters"]\nresults = ""\nout = ""\n\n# %%\n'
+    (folder / "20_a.py").write_text(head + "known = 1\nprint(results)\n")
+    (folder / "22_b.py").write_text(head + "print('known' in globals(), out)\n")
+    draw.draw_pages(tmp_path / "results", tmp_path / "out", folder)
+    said = {
+        path.stem: [output.text for cell in nbformat.read(path, 4).cells for output in cell.get("outputs", [])]
+        for path in (tmp_path / "out").glob("*.ipynb")
+    }
+    assert said == {"20_a": [f"{tmp_path / 'results'}\n"], "22_b": [f"False {tmp_path / 'out'}\n"]}
+    (folder / "22_b.py").write_text(head + "raise ValueError('broken')\n")
+    with pytest.raises(studies.BookError, match=r"22_b\.py: ValueError: broken"):
+        draw.draw_pages(tmp_path / "results", tmp_path / "out", folder)
 
 
 def test_warning_fails_a_strict_build(prose: Path, tmp_path: Path) -> None:

@@ -152,7 +152,10 @@ def test_costs_and_controls_are_told(settings: list[Setting]) -> None:
         questions.NO_CLASSIFIER,
     ]
     (said,) = questions.recipe_sentences(settings[:1])
-    assert said.startswith("*shared-push* on One (3 seeds) moves top-1 by +0.040") and "PMS by +0.000 (+0.000 to +0.000)" in said
+    assert (
+        said.startswith("*shared-push* on One (3 seeds) moves top-1 by +0.040")
+        and "PMS by +0.000 (+0.000 to +0.000)" in said
+    )
 
 
 def test_an_ordinary_classifier_has_a_sentence_and_a_column(tmp_path: Path) -> None:
@@ -171,7 +174,12 @@ def test_an_ordinary_classifier_has_a_sentence_and_a_column(tmp_path: Path) -> N
 def test_the_summary_has_a_row_a_setting(settings: list[Setting]) -> None:
     found = across.summary_table(settings)
     assert found["setting"].tolist() == ["One (3 seeds)", "Two (2 seeds)"]
-    assert found.loc[0, ["PMS", "trained alone", "top-1, student", "teacher"]].tolist() == ["0.60", "0.30", "0.81", "0.90"]
+    assert found.loc[0, ["PMS", "trained alone", "top-1, student", "teacher"]].tolist() == [
+        "0.60",
+        "0.30",
+        "0.81",
+        "0.90",
+    ]
 
 
 def test_a_forest_has_a_mark_for_each_measured_claim_hollow_where_undecided(settings: list[Setting]) -> None:
