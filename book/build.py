@@ -8,7 +8,6 @@ The pages are staged in `<output>/_build/src` (see `stage.py`); the book is `<ou
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import re
 import shutil

@@ -45,8 +45,9 @@ def comparison(frame: pd.DataFrame, triple: str, images: str, variant: str = "pa
         f"prototypes with a PMS of **{mean(student, 'pms')}**, the same network trained alone with "
         f"**{mean(baseline, 'pms')}**. "
         f"Asked about other images, the two still reach {mean(student, 'pms_permuted')} and "
-        f"{mean(baseline, 'pms_permuted')}{''.join(beside)}. The overlap of active patches, AJS, is {mean(student, 'ajs')} against "
-        f"{mean(baseline, 'ajs')} (permuted {mean(student, 'ajs_permuted')} and {mean(baseline, 'ajs_permuted')}). "
+        f"{mean(baseline, 'pms_permuted')}{''.join(beside)}. The overlap of active patches, AJS, is "
+        f"{mean(student, 'ajs')} against {mean(baseline, 'ajs')} "
+        f"(permuted {mean(student, 'ajs_permuted')} and {mean(baseline, 'ajs_permuted')}). "
         f"Accuracy: teacher {mean(teacher, 'top1')}, student {mean(student, 'top1')}, "
         f"baseline {mean(baseline, 'top1')}."
     )

@@ -12,9 +12,9 @@ from p2p.evaluation.tables import HEADS
 from p2p.study.pages import escape, option, signed
 
 NO_CLASSIFIER = (
-    "What prototypes cost in accuracy is not known: no study here has an ordinary classifier on the same trunk; the line "
-    "`{name: linear, of: baseline, change: {model: linear}}` under `controls` of a study file trains one, and this page "
-    "then has a column for it."
+    "What prototypes cost in accuracy is not known: no study here has an ordinary classifier on the same trunk; the "
+    "line `{name: linear, of: baseline, change: {model: linear}}` under `controls` of a study file trains one, and "
+    "this page then has a column for it."
 )
 
 

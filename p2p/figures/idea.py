@@ -1,4 +1,4 @@
-"""The idea in pictures: this looks like that, what the two losses pull, what PMS counts; of real answers to one bird."""
+"""The idea in pictures: this looks like that, what the two losses pull, what PMS counts; of real answers."""
 
 from __future__ import annotations
 
