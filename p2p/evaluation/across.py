@@ -135,19 +135,19 @@ def costs_table(settings: Sequence[Setting]) -> pd.DataFrame:
 
 
 def summary_table(settings: Sequence[Setting]) -> pd.DataFrame:
-    """setting, seeds, PMS, of other images, same number, same picture, top-1 of all three; means over seeds."""
+    """setting, PMS (own, chance, baseline's), same number, same picture, R², top-1 of all three; means over seeds."""
     rows = []
     for setting in settings:
         student, baseline = setting.of("student"), setting.of("baseline")
         values = {
             "PMS": (student, "pms"),
-            "other images": (student, "pms_permuted"),
-            "trained alone": (baseline, "pms"),
+            "chance": (student, "pms_permuted"),
+            "alone": (baseline, "pms"),
             "same number": (student, "same_index"),
             "same picture": (student, "same_source_image"),
-            "R² of the map": (student, "r2"),
-            "top-1, student": (student, "top1"),
-            "trained alone ": (baseline, "top1"),
+            "R²": (student, "r2"),
+            "top-1": (student, "top1"),
+            "alone ": (baseline, "top1"),
             "teacher": (setting.of("teacher"), "top1"),
         }
         numbers = {head: of_seeds(*found, digits=2, spread=False) for head, found in values.items()}
