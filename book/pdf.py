@@ -24,15 +24,7 @@ from p2p.errors import command
 BOOK = Path(__file__).resolve().parent
 PARTS_PRINTED = ("Understand", "Results", "Use it")
 BROWSERS = ("chromium", "google-chrome", "chromium-browser")
-SHEET = """
-@page { size: A4; margin: 16mm 15mm; }
-html, body { font-size: 10.5pt !important; background: #fff; }
-article.bd-article { padding: 0; break-after: page; max-width: none; }
-h1, h2, h3 { break-after: avoid; } figure, tr, .admonition { break-inside: avoid; }
-.headerlink, details.hide, .provenance, .sd-card a.sd-stretched-link::after { display: none !important; }
-figure img, .cell_output img { max-width: 100% !important; max-height: 225mm; width: auto !important; }
-table { width: auto !important; font-size: 8.5pt !important; } pre { white-space: pre-wrap; }
-"""
+SHEET = "article.bd-article { break-after: page; }"  # the rest is book.css's, for paper
 
 
 def one_page(html: Path, names: list[str]) -> str:
