@@ -26,7 +26,7 @@ override IMAGES := $(value IMAGES)
 override IMAGE := $(value IMAGE)
 override RUN := $(value RUN)
 override OUT := $(value OUT)
-export IMAGES IMAGE RUN OUT NAME
+export IMAGES IMAGE RUN OUT NAME SHARE
 GPUS   ?= $(shell nvidia-smi -L 2>/dev/null | wc -l)
 RUNS_PER_GPU ?= 1
 PROFILE ?=
@@ -39,10 +39,10 @@ UV     := uv>=0.9,<1
 PIP     = $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data study own search judge explain share pack export test check lab book bench peers speed clean lock schema
+.PHONY: help setup data study own search judge explain share pack export test check lab book pdf bench peers speed clean lock schema
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 14
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
 
 setup: .venv/.ready
 # uv installs the same lock in less time than pip; where it cannot be had, or does not reach what pip does, pip does it.
@@ -64,36 +64,36 @@ setup: .venv/.ready
 	@touch $@
 
 data study lab speed search explain share pack export: export P2P_DATA ?= $(CURDIR)/data
-data: setup ## photographs: download CUB, check CUB and Cars in P2P_DATA (default ./data), decode them (SIZE=224)
+data: setup ## photographs: download CUB, check CUB and Cars in P2P_DATA (./data), decode them (SIZE=224)
 	@$(BIN)/python -m p2p.data.download $(SETS) --root "$(P2P_DATA)" $(if $(SIZE),--size $(SIZE)) $(if $(URL),--url "$(URL)")
 
 study: setup ## train, measure and picture a study (STUDY=quick), then build the book
 	@$(BIN)/python notebooks/execute.py --check params/$(STUDY).yaml --prepare $(SHAPE) $(if $(PROFILE),--elsewhere)
 	@$(BIN)/python notebooks/run.py params/$(STUDY).yaml $(SHAPE) -- $(WHERE)
 
-own: setup ## your own images, a folder for each class, from the folder to the page: IMAGES=/path/to/folder (NAME=mine)
+own: setup ## your own images, a folder for each class, to a page: IMAGES=/path/to/folder (NAME=mine)
 	@$(BIN)/python notebooks/own.py "$$IMAGES" "$$NAME" -- $(WHERE)
 
-explain: setup ## why a network decides as it does: RUN=runs/quick/… IMAGE=photo.jpg, or a folder of photographs (OUT=…)
+explain: setup ## why a network decides as it does: RUN=runs/quick/… IMAGE=photo.jpg (or a folder; OUT=…)
 	@$(BIN)/python -m p2p.figures.explain "$$RUN" "$$IMAGE" $(if $(OUT),--out "$$OUT")
 
-share: setup ## a trained network with fewer prototypes, those that agree merged: RUN=runs/quick/… SHARE=40 percent (OUT=…)
-	@$(BIN)/python -m p2p.evaluation.share "$(RUN)" "$(SHARE)" $(if $(OUT),--out "$(OUT)")
+share: setup ## a trained network with fewer prototypes, those that agree merged: RUN=… SHARE=40 (percent; OUT=…)
+	@$(BIN)/python -m p2p.evaluation.share "$$RUN" "$$SHARE" $(if $(OUT),--out "$$OUT")
 
-pack: setup ## trained networks of a study, small and with a card, into networks/ (STUDY=birds, ROLES="teacher student")
+pack: setup ## a study's trained networks, small, with a card, into networks/ (STUDY=birds, ROLES=…)
 	@$(BIN)/python -m p2p.evaluation.pack params/$(STUDY).yaml $(ROLES) $(SHAPE)
 
-export: setup ## a trained network as ONNX and torch.export, to use without p2p: RUN=networks/birds/… (OUT=…)
+export: setup ## a trained network as ONNX and torch.export: RUN=networks/birds/… (OUT=…)
 	@$(BIN)/python -m p2p.evaluation.export "$$RUN" $(if $(OUT),--out "$$OUT")
 
-search: setup ## try recipes for a study on validation images alone: the trials of params/search/STUDY.yaml
+search: setup ## try recipes on validation images alone: the trials of params/search/STUDY.yaml
 	@$(BIN)/python -m p2p.evaluation.search $(STUDY)
 
-judge: setup ## what known damage does to each metric, from the answers kept with the results (a few minutes)
+judge: setup ## what known damage does to each metric, from the answers kept with the results
 	@$(BIN)/python -m p2p.evaluation.judged
 
 test: export OMP_NUM_THREADS ?= 1
-test: setup ## the whole test suite, a test file a core (TESTS="-m numeric" or any other words for pytest)
+test: setup ## the whole test suite, a file a core (TESTS="-m numeric" or other words for pytest)
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(TESTS)
 
 check: setup ## lint, format, types
@@ -104,6 +104,9 @@ lab: setup ## JupyterLab; the .py files of notebooks/ open as notebooks and save
 	@$(BIN)/jupytext-config set-default-viewer python > /dev/null
 	$(BIN)/jupyter lab --notebook-dir=. --ServerApp.contents_manager_class=jupytext.TextFileContentsManager
 
+pdf: setup ## the main pages of the drawn book as a PDF, book/_build/proto2proto.pdf (needs Chromium)
+	$(BIN)/python book/pdf.py
+
 book: setup ## the book alone, from the results that are there
 	$(BIN)/python book/build.py --strict
 
@@ -112,10 +115,10 @@ peers: .venv/.peers
 	$(PIP) install --no-deps -r $<
 	@touch $@
 
-bench: peers ## time ratios to CaBRNet and the classic formulation, in minutes, beside the recorded ones
+bench: peers ## time ratios to CaBRNet and the classic formulation, beside the recorded ones (minutes)
 	@OMP_NUM_THREADS=$(THREADS) $(BIN)/python -m benchmarks
 
-speed: peers ## the pages on speed, measured in full (about 20 minutes; a quiet machine, THREADS=2)
+speed: peers ## the pages on speed, measured in full (20 minutes, a quiet machine; THREADS=2)
 	@for page in $(basename $(notdir $(wildcard notebooks/09_*.py notebooks/10_*.py notebooks/11_*.py))); do \
 		$(BIN)/python notebooks/execute.py notebooks/$$page.py results/speed/$$page.ipynb --threads $(THREADS) || exit 1; \
 	done

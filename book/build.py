@@ -8,56 +8,38 @@ The pages are staged in `<output>/_build/src` (see `stage.py`); the book is `<ou
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import re
 import shutil
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+from draw import draw_pages
 from private import reachable, stage_own
 from stage import stage
 from studies import BookError
 
-from p2p.study.jobs import VARIABLE, job
+from p2p.study.jobs import job
 
 BOOK = Path(__file__).resolve().parent
 # jsonschema would build this grammar of web addresses, a second of work, and does without if it is not there.
-JUPYTER_BOOK = "import sys; sys.modules['rfc3987_syntax'] = None; from jupyter_book.cli.main import main; main()"
+# Its command line cannot say how many pages Sphinx may read and write at a time.
+JUPYTER_BOOK = (
+    "import functools, os, sys; sys.modules['rfc3987_syntax'] = None; import jupyter_book.sphinx as sphinx; "
+    "sphinx.build_sphinx = functools.partial(sphinx.build_sphinx, jobs=min(8, os.cpu_count() or 1)); "
+    "from jupyter_book.cli.main import main; main()"
+)
 COMPLAINT = re.compile(r"(?:\bWARNING|\bERROR|\bCRITICAL|^\w*(?:Error|Exception)): *(.*)")
 
 
-def draw_pages(results: Path, out: Path, notebooks: Path = BOOK.parent / "notebooks") -> None:
-    """Execute the notebooks over all studies, as many at a time as there are cores.
-
-    Raises:
-        BookError: One of them failed.
-    """
-    shutil.rmtree(out, ignore_errors=True)
-    out.mkdir(parents=True)
-    parameters = json.dumps({"results": str(results), "out": str(out)})
-
-    def draw(notebook: Path) -> str:
-        program = [sys.executable, str(notebooks / "execute.py"), str(notebook), str(out / f"{notebook.stem}.ipynb")]
-        known = {name: value for name, value in os.environ.items() if name != VARIABLE}  # they are no jobs of a study
-        known["PYTHONPATH"] = os.pathsep.join(filter(None, [str(notebooks.parent), known.get("PYTHONPATH")]))
-        done = subprocess.run(
-            [*program, "--parameters", parameters], env=known, text=True, capture_output=True, check=False
-        )
-        return f"{notebook.name}: {(done.stderr.strip() or '?').splitlines()[-1]}" if done.returncode else ""
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        failed = list(filter(None, pool.map(draw, sorted(notebooks.glob("2?_*.py")))))
-    if failed:
-        raise BookError(failed[0])
-
-
+# The first page's picture, and in its place on a phone one that is read without scrolling.
+PICTURE = re.compile(r'<img (?=[^>]*src="_images/one-image\.svg")[^>]*>')
+PHONE = '<picture><source media="(max-width: 600px)" srcset="_images/one-image-compact.svg">{}</picture>'
 # What the theme and Sphinx write and a screen reader or a script stumbles over, and what is written in its place.
 PARAMETERS = re.compile(r"<dl>\n((?:<dd><em class=\"sig-param\">.*?</dd>\n)+)</dl>", re.S)
 SEARCH = 'search-button__button pst-js-only" title="Search"'
@@ -81,6 +63,7 @@ def mend(page: str) -> str:
     """The text of an HTML page with labels as they are shown, and lists that are lists."""
     for before, after in MENDED:
         page = page.replace(before, after)
+    page = PICTURE.sub(lambda found: PHONE.format(found[0]), page)
 
     def lines(found: re.Match[str]) -> str:
         return '<div class="sig-params">\n' + re.sub("(</?)dd>", r"\1div>", found[1]) + "</div>"

@@ -36,6 +36,17 @@ corrected for chance. [Every number](claims.ipynb).
 :::
 """
 
+ONE_IMAGE = """\
+:::{{figure}} {place}/one-image.svg
+:name: fig-landing
+:class: clear
+:alt: One test image with the prototypes that count most for teacher, baseline and student.
+
+One test image {of} as teacher, baseline and student see it: where the prototypes that count most respond (bright), the
+training patches that these are, and each one's share of all that speaks for the class.
+:::
+"""
+
 
 def fence(lines: list[str], name: str, argument: str) -> str:
     return "\n".join([f"```{{{name}}} {argument}", *lines, "```", ""])
@@ -114,7 +125,7 @@ def study_page(study: Study) -> str:
             "",
             "## Result files",
             "",
-            f"{told} [Read the result files](../../howto.md#read-the-result-files).",
+            f"{told} [The result files](../../files.md).",
             "",
         ]
         lines += [f"- {{download}}`{name} <{name}>`" for name in tables]
@@ -162,33 +173,31 @@ def _archive_rows(study: Study) -> list[str]:
     return rows
 
 
+def pictured(studies: list[Study]) -> Study | None:
+    """The study whose picture of one image the first page shows; None: that of the packed networks is shown."""
+    return next((study for study in studies if study.runs and (study.folder / "one-image.svg").is_file()), None)
+
+
 def landing(studies: list[Study], drawn: Path) -> str:
     """What the first page shows: one image as three networks see it, the findings, the claims as a figure."""
     if not (drawn / "forest.svg").is_file():
         return "No study has been run in this copy yet: `make study` runs the quick one and draws the book.\n"
+    own = pictured(studies)
+    place = f"studies/{own.name}" if own else "drawn"
+    of = f"of *{escape(own.title)}*, chosen by rule," if own else "of drawn birds, chosen by rule,"
     parts = []
-    for study in studies:
-        if study.runs and (study.folder / "one-image.svg").is_file():
-            alt = "One test image with the prototypes that count most for teacher, baseline and student."
-            told = (
-                f"One test image of *{escape(study.title)}*, chosen by rule, as teacher, baseline and student see it: "
-                "where the prototypes that count most respond (bright), the training patches that these are, and each "
-                "one's share of all that speaks for the class."
-            )
-            opening = (
-                f":::{{figure}} studies/{study.name}/one-image.svg\n:name: fig-landing\n:class: clear\n:alt: {alt}"
-            )
-            parts.append(f"{opening}\n\n{told}\n:::\n")
-            break
-        if study.runs and (study.folder / "topk-0.svg").is_file():  # by similarity: drawn before there was the other
-            alt = "One test image, and the most similar prototypes of teacher, baseline and student."
-            told = (
-                f"One test image of *{escape(study.title)}* and the prototypes that teacher, baseline and student "
-                "find in it: training patches, the most similar first, with the place where each was found."
-            )
-            opening = f":::{{figure}} studies/{study.name}/topk-0.svg\n:name: fig-landing\n:alt: {alt}"
-            parts.append(f"{opening}\n\n{told}\n:::\n")
-            break
+    if own or (drawn / "one-image.svg").is_file():
+        parts.append(ONE_IMAGE.format(place=place, of=of))
     found = (drawn / "findings.md").read_text(encoding="utf-8").strip().split("\n\n")
     parts.append("\n".join(f"{i}. {sentence}" for i, sentence in enumerate(found, 1)) + "\n")
     return "\n".join([*parts, FOREST])
+
+
+def summary(drawn: Path) -> str:
+    """What the page "In one page" shows: the findings, the claims as a figure, the means behind them."""
+    if not (drawn / "numbers.md").is_file():
+        return "No study has been run in this copy yet: `make study` runs the quick one and draws the book.\n"
+    found = (drawn / "findings.md").read_text(encoding="utf-8").strip().split("\n\n")
+    numbers = (drawn / "numbers.md").read_text(encoding="utf-8")
+    listed = "\n".join(f"{i}. {sentence}" for i, sentence in enumerate(found, 1))
+    return f"{listed}\n\n{FOREST.replace('fig-claims', 'fig-summary')}\n{numbers}"

@@ -16,18 +16,19 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
-from pages import DAMAGED, archive_page, budget_tables, landing, networks_table, study_page
+from pages import DAMAGED, archive_page, budget_tables, landing, networks_table, pictured, study_page, summary
 from studies import BookError, Study, find_studies, page_title, run_facts, run_title
 
 from p2p.study.pages import escape
 
 BOOK = Path(__file__).resolve().parent
 PARTS = {  # of the book, and their pages in reading order: files of book/, or notebooks 2x_<name>.py
-    "Understand": ("worked", "method", "glossary"),
-    "Results": ("claims", "handed", "accuracy", "recipe", "looks", "cost", "metrics", "schedule", "limits"),
-    "Use it": ("howto", "built", "cluster"),
-    "Reference": ("faq", "data", "reproductions", "api", "archive", "bibliography"),
+    "Understand": ("pictures", "worked", "method", "glossary"),
+    "Results": ("summary", "claims", "handed", "accuracy", "recipe", "looks", "cost", "metrics", "limits"),
+    "Use it": ("install", "own", "explain", "take", "change", "cluster"),
+    "Reference": ("faq", "data", "reproductions", "api", "archive"),
 }
+BELOW = {"accuracy": ("schedule",), "change": ("built",), "data": ("files",), "reproductions": ("bibliography",)}
 COPIED = {".csv", ".json", ".svg", ".png", ".jpg", ".txt", ".bib"}
 CODE_TAGS = {"hide-input", "hide-cell", "remove-input", "remove-cell", "show-input"}
 HIDDEN = {"orphan": True, "nosearch": True}  # a page that the archive alone leads to
@@ -39,7 +40,8 @@ def make_toc(pages: Iterable[str], studies: list[Study]) -> dict[str, Any]:
     Pages and runs of the other studies are in none: the archive and the pages of questions lead to them.
     """
     known, parts = set(pages), []
-    others = sorted(known - {"index"} - {name for names in PARTS.values() for name in names})
+    below = [name for chapter, names in BELOW.items() for name in names if chapter in known]
+    others = sorted(known.difference({"index"}, *PARTS.values(), below))
     for caption, names in PARTS.items():
         chapters: list[dict[str, Any]] = [{"file": name} for name in names if name in known]
         if caption == "Reference":
@@ -52,10 +54,11 @@ def make_toc(pages: Iterable[str], studies: list[Study]) -> dict[str, Any]:
                 if not study.runs
             ]
             chapters[2:2] = [*({"file": name} for name in others if "/" not in name), *measured]
-            for chapter in chapters:
-                under = [name for name in others if name.startswith(f"{chapter['file']}/")]
-                if under:
-                    chapter["sections"] = [{"file": name} for name in under]
+        for chapter in chapters:
+            under = [name for name in others if name.startswith(f"{chapter['file']}/")]
+            under += [name for name in BELOW.get(chapter["file"], ()) if name in known]
+            if under:
+                chapter["sections"] = [{"file": name} for name in under]
         if chapters:
             parts.append({"caption": caption, "chapters": chapters})
     return {"format": "jb-book", "root": "index", "parts": parts}
@@ -193,6 +196,7 @@ def stage(prose: Path, results: Path, source: Path, drawn: Path) -> None:
         stage_notebook(notebook, source / f"{name}.ipynb", name)
     marks = {"index": ("landing", landing(studies, drawn)), "schedule": ("budgets", budget_tables(studies))}
     marks["data"] = ("networks", networks_table(prose.parent / "networks"))
+    marks["summary"] = ("summary", summary(drawn))
     for name, (mark, content) in marks.items():
         if (page := source / f"{name}.md").exists():
             text = page.read_text(encoding="utf-8")
@@ -215,6 +219,11 @@ def stage(prose: Path, results: Path, source: Path, drawn: Path) -> None:
         target = root / "_static" / path.relative_to(prose / "_static")
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(path, target)
+    own = pictured(studies)
+    compact = (own.folder if own else drawn) / "one-image-compact.svg"
+    if compact.is_file():  # the first page shows it on a phone, see build.mend
+        (extra / "_images").mkdir()
+        shutil.copy2(compact, extra / "_images" / compact.name)
     for study in studies:
         stage_study(study, source, extra)
     known = [

@@ -56,6 +56,9 @@ if settings:
         questions.other_pictures(settings),
     ]
     (out / "findings.md").write_text("\n\n".join(found) + "\n", encoding="utf-8")
+    caption = "Means over seeds, test images. PMS and top-1 are the student's; *chance*: asked about other images; *alone*: the baseline's. Same number, same picture: shares of the student's prototypes that pair with the teacher's of their number, and that come from its training image."
+    numbers = table(across.summary_table(settings), caption, "tab-summary")
+    (out / "numbers.md").write_text(numbers, encoding="utf-8")
     display(Markdown("\n".join(f"- {sentence}" for sentence in found)))
 else:
     display(Markdown("No study of networks has been run in this copy yet: `make study` runs the quick one."))

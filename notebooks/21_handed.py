@@ -56,7 +56,7 @@ if settings:
 
 # %%
 if settings:
-    caption = "Mean over seeds (lowest to highest). *Other images*: the same networks, each answer compared with the teacher's to another image. AJS at the threshold at which a quarter of the teacher's cells are active."
+    caption = "Mean over seeds (lowest to highest). *Other images*: the same networks, each answer compared with the teacher's to another image. AJS at the threshold at which a quarter of the teacher's cells are active; 0.000: not one cell shared (none of a random network's may be that near)."
     display(Markdown(table(across.handed_table(settings), caption, "tab-handed")))
     caption = "The claims on similarity: student minus baseline."
     display(Markdown(table(across.claims_table(settings, SIMILARITIES), caption, "tab-claims")))

@@ -50,7 +50,7 @@ else:
 
 # %%
 if settings:
-    caption = "Mean over seeds (lowest to highest), chance behind the semicolon."
+    caption = "Mean over seeds (lowest to highest), chance behind the semicolon. 0.000: not one in any seed."
     display(Markdown(table(across.sources_table(settings), caption, "tab-sources")))
 
 # %% [markdown]

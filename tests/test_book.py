@@ -36,7 +36,9 @@ def load(path: Path) -> ModuleType:
 
 sys.path.insert(0, str(BOOK))  # whence build.py takes the modules beside it
 build = load(BOOK / "build.py")
+import draw  # noqa: E402
 import pages  # noqa: E402
+import pdf  # noqa: E402
 import stage  # noqa: E402
 import studies  # noqa: E402
 
@@ -96,10 +98,11 @@ def prose(tmp_path: Path) -> Path:
         shutil.copy2(BOOK / name, folder / name)
     for name in ("_static", "_ext"):
         shutil.copytree(BOOK / name, folder / name)
-    links = "[How to](howto.md), [Archive](archive.md)"
+    links = "[Install](install.md), [Archive](archive.md)"
     (folder / "index.md").write_text(f"# Tiny\n\n## Found\n\n<!-- landing -->\n\n{links}, $x^2$\n")
     (folder / "schedule.md").write_text("# What a short schedule does\n\n<!-- budgets -->\n")
-    (folder / "howto.md").write_text("# How to\n\n## Read the result files\n\nText.\n")
+    (folder / "install.md").write_text("# Install\n\nText.\n")
+    (folder / "files.md").write_text("# The result files\n\nText.\n")
     return folder
 
 
@@ -108,12 +111,13 @@ def test_toc_has_four_parts_and_no_page_of_a_run(results: Path) -> None:
     write_study(results / "speed", 9, "Speed")
     for run in (results / "speed").glob("0[23]_*"):
         run.unlink()
-    names = ["index", "api", "api/losses", "howto", "method", "handed", "archive", "more"]
+    names = ["index", "api", "api/losses", "install", "change", "built", "method", "handed", "archive", "more"]
     toc = stage.make_toc(names, studies.find_studies(results))
     assert toc["root"] == "index"
     assert [part["caption"] for part in toc["parts"]] == ["Understand", "Results", "Use it", "Reference"]
     files = [[chapter["file"] for chapter in part["chapters"]] for part in toc["parts"]]
-    assert files[:3] == [["method"], ["handed"], ["howto"]]
+    assert files[:3] == [["method"], ["handed"], ["install", "change"]]
+    assert toc["parts"][2]["chapters"][1]["sections"] == [{"file": "built"}]
     assert files[3] == ["api", "archive", "more", "studies/speed/index"]
     api, speed = toc["parts"][3]["chapters"][0], toc["parts"][3]["chapters"][3]
     assert api["sections"] == [{"file": "api/losses"}]
@@ -152,12 +156,11 @@ def test_landing_page_has_the_figure_of_the_claims_and_the_findings(results: Pat
     (drawn / "findings.md").write_text("**One.** A.\n\n**Two.** B.\n")
     text = pages.landing(studies.find_studies(results), drawn)
     assert "1. **One.** A.\n2. **Two.** B.\n" in text and "drawn/forest.svg" in text and "topk" not in text
-    (results / "late" / "topk-0.svg").write_text(SVG)
-    text = pages.landing(studies.find_studies(results), drawn)
-    assert "studies/late/topk-0.svg" in text and "most similar" in text  # of a study drawn before there was the other
+    (drawn / "one-image.svg").write_text(SVG)
+    assert "drawn/one-image.svg" in pages.landing(studies.find_studies(results), drawn)
     (results / "late" / "one-image.svg").write_text(SVG)
     text = pages.landing(studies.find_studies(results), drawn)
-    assert "studies/late/one-image.svg" in text and "topk" not in text and "most similar" not in text
+    assert "studies/late/one-image.svg" in text and "drawn/one-image.svg" not in text
 
 
 def test_packed_networks_are_listed(tmp_path: Path) -> None:
@@ -327,8 +330,39 @@ def test_what_a_screen_reader_stumbles_over_is_mended() -> None:
     assert found.endswith('<figure tabindex="0" class="align-default" id="f">')
 
 
+def test_pages_printed_together_keep_their_links(tmp_path: Path) -> None:
+    for name, link in (("a", "b.html#there"), ("b", "c.html")):
+        article = f'<article class="bd-article"><h1 id="there">{name}</h1><a href="{link}">x</a><a href="#there">y</a>'
+        (tmp_path / f"{name}.html").write_text(f"<html><head><title>t</title></head>{article}</article></html>")
+    text = pdf.one_page(tmp_path, ["a", "b"])
+    assert 'id="a--there"' in text and 'href="#b--there"' in text and text.count('href="#a--there"') == 1
+    assert 'data-elsewhere="c.html"' in text and text.count("<article") == 2
+    with pytest.raises(studies.BookError, match="make book"):
+        pdf.write_pdf(tmp_path / "none")
+
+
+def test_notebooks_that_share_a_kernel_share_no_names_and_one_that_fails_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(draw, "KERNELS", 1)
+    folder = tmp_path / "notebooks"
+    folder.mkdir()
+    head = '# %% tags=["parameters"]\nresults = ""\nout = ""\n\n# %%\n'
+    (folder / "20_a.py").write_text(head + "known = 1\nprint(results)\n")
+    (folder / "22_b.py").write_text(head + "print('known' in globals(), out)\n")
+    draw.draw_pages(tmp_path / "results", tmp_path / "out", folder)
+    said = {
+        path.stem: [output.text for cell in nbformat.read(path, 4).cells for output in cell.get("outputs", [])]
+        for path in (tmp_path / "out").glob("*.ipynb")
+    }
+    assert said == {"20_a": [f"{tmp_path / 'results'}\n"], "22_b": [f"False {tmp_path / 'out'}\n"]}
+    (folder / "22_b.py").write_text(head + "raise ValueError('broken')\n")
+    with pytest.raises(studies.BookError, match=r"22_b\.py: ValueError: broken"):
+        draw.draw_pages(tmp_path / "results", tmp_path / "out", folder)
+
+
 def test_warning_fails_a_strict_build(prose: Path, tmp_path: Path) -> None:
-    (prose / "howto.md").write_text("# How to\n\n{ref}`nowhere`\n")
+    (prose / "install.md").write_text("# Install\n\n{ref}`nowhere`\n")
     assert (
         build.main(["--prose", str(prose), "--results", str(tmp_path / "none"), "--output", str(tmp_path / "out")]) == 1
     )

@@ -5,6 +5,7 @@ Needs Chromium and a drawn book (`make study` or `make book`); `.ci/run` calls i
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +25,16 @@ WIDTHS, SCHEMES = (1280, 390), ("light", "dark")
 def kinds() -> list[str]:
     """A page of each kind: landing, prose, a question's, the archive, the search, a function's, a study's, a run's."""
     pages = ["index.html", "method.html", "worked.html", "claims.html", "handed.html", "accuracy.html", "looks.html"]
-    pages += ["archive.html", "data.html", "howto.html", "search.html?q=PMS", "api/losses.html"]
+    pages += [
+        "archive.html",
+        "data.html",
+        "install.html",
+        "change.html",
+        "pictures.html",
+        "summary.html",
+        "search.html?q=PMS",
+        "api/losses.html",
+    ]
     study = next(path.parent for path in sorted(BOOK.glob("studies/*/04_table.html")))
     of_study = [study / "index.html", study / "04_table.html", next(study.glob("02_train-student*.html"))]
     return pages + [path.relative_to(BOOK).as_posix() for path in of_study]
@@ -111,3 +121,10 @@ def test_the_archive_can_be_searched_and_sorted(page: Any) -> None:
     page.get_by_role("button", name="seed").click()
     assert rows.evaluate_all("all => all.map(row => Number(row.cells[4].textContent))") == sorted(seeds, reverse=True)
     assert not page.faults
+
+
+def test_the_summary_prints_on_one_sheet(page: Any) -> None:
+    page.goto(address("summary.html"))
+    page.wait_for_load_state("networkidle")
+    sheets = len(re.findall(rb"/Type\s*/Page\b", page.pdf(format="A4")))
+    assert sheets == 1, f"the page takes {sheets} sheets of A4"

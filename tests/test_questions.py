@@ -123,7 +123,7 @@ def test_titles_are_text(tmp_path: Path) -> None:
     write(tmp_path / "odd", ODD, 0, metric_rows(3))
     (setting,) = read_settings(tmp_path)
     found = [questions.handed_over([setting]), questions.more_accurate([setting]), questions.flatness(setting)]
-    found += questions.recipe_sentences([setting]) + questions.cost_sentences([setting])
+    found += questions.recipe_sentences([setting]) + questions.cost_sentences([setting])[:1]
     assert len(found) == 5 and all(ODD not in text and r"\<b\>\|x\|" in text for text in found)
     svg = drawn.forest([setting])
     assert [text.get_text() for text in svg.legends[0].get_texts()][0] == ODD.replace("$", r"\$")
@@ -148,10 +148,38 @@ def test_tables_hold_every_setting(settings: list[Setting]) -> None:
 def test_costs_and_controls_are_told(settings: list[Setting]) -> None:
     assert questions.cost_sentences(settings[:1]) == [
         "One: the student has 1.00 M parameters, the teacher 2.00 M; training it takes 1.30 times the baseline's image "
-        "passes, the teacher's included."
+        "passes, the teacher's included.",
+        questions.NO_CLASSIFIER,
     ]
     (said,) = questions.recipe_sentences(settings[:1])
-    assert said.startswith("*shared-push* on One (3 seeds) moves top-1 by +0.040") and "PMS by +0.000" in said
+    assert (
+        said.startswith("*shared-push* on One (3 seeds) moves top-1 by +0.040")
+        and "PMS by +0.000 (+0.000 to +0.000)" in said
+    )
+
+
+def test_an_ordinary_classifier_has_a_sentence_and_a_column(tmp_path: Path) -> None:
+    frame = metric_rows(3)
+    linear = frame[(frame["role"] == "control") & frame["metric"].eq("top1")].assign(variant="linear", value=0.95)
+    folder = write(tmp_path / "one", "One", 1, pd.concat([frame, linear]))
+    facts = json.loads((folder / "study.json").read_text())
+    (folder / "study.json").write_text(json.dumps({**facts, "controls": {"linear": "baseline"}}))
+    (setting,) = read_settings(tmp_path)
+    said = questions.cost_sentences([setting])
+    assert "reaches 0.95: prototypes cost 25 points" in said[-1] and questions.NO_CLASSIFIER not in said
+    costs = across.costs_table([setting])
+    assert costs["ordinary classifier"].tolist() == ["0.950 (0.950–0.950)"] * 2  # baseline and student share the trunk
+
+
+def test_the_summary_has_a_row_a_setting(settings: list[Setting]) -> None:
+    found = across.summary_table(settings)
+    assert found["setting"].tolist() == ["One (3 seeds)", "Two (2 seeds)"]
+    assert found.loc[0, ["PMS", "alone", "top-1", "teacher"]].tolist() == [
+        "0.60",
+        "0.30",
+        "0.81",
+        "0.90",
+    ]
 
 
 def test_a_forest_has_a_mark_for_each_measured_claim_hollow_where_undecided(settings: list[Setting]) -> None:

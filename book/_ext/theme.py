@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import re
 from html import escape
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 EQUATIONS = """\
@@ -32,7 +34,18 @@ def _thebe(file: Any) -> bool:
     return any("thebe" in text.lower() for text in texts)
 
 
+def prepare(app: Any) -> None:
+    """Let pages be read side by side, and load once what all readers of the API pages would load."""
+    for extension in app.extensions.values():  # two of jupyter-book's say nothing, and touch no page as it is read
+        for safe in ("parallel_read_safe", "parallel_write_safe"):
+            if getattr(extension, safe, None) is None:
+                setattr(extension, safe, True)
+    if (Path(app.srcdir) / "api").is_dir():
+        import_module("p2p.figures.explain")
+
+
 def setup(app: Any) -> dict[str, bool]:
+    app.connect("builder-inited", prepare)
     app.add_js_file(None, body=EQUATIONS)
     app.connect("html-page-context", process, priority=900)  # after the theme
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -7,10 +7,13 @@ from collections.abc import Sequence
 import pandas as pd
 
 from p2p.evaluation.claims import CLAIMS, control_effects
+from p2p.evaluation.findings import ordinary_classifiers
 from p2p.evaluation.rows import network_names, without_threshold
 from p2p.evaluation.settings import SHORT, Setting
 from p2p.evaluation.tables import NONE, control_table, following_table, of_seeds, p_text
 from p2p.study.pages import escape, mean_range, signed
+
+NOTHING = pd.Series(dtype=float)
 
 
 def handed_table(settings: Sequence[Setting]) -> pd.DataFrame:
@@ -96,18 +99,25 @@ def recipe_table(settings: Sequence[Setting]) -> pd.DataFrame:
 
 
 def costs_table(settings: Sequence[Setting]) -> pd.DataFrame:
-    """setting, network, parameters, image passes, of the teacher, minutes, top-1; mean over seeds (lowest–highest)."""
+    """setting, network, parameters, image passes, of the teacher, minutes, top-1; mean over seeds (lowest–highest).
+
+    Where some setting has an ordinary classifier on the same trunk, a last column has its top-1.
+    """
     rows = []
     seen = set()
+    ordinary = {s.triple: ordinary_classifiers(s.frame, s.triple, s.controls) for s in settings}
     for setting in settings:
         if setting.costs.empty or setting.study in seen:
             continue
         seen.add(setting.study)
+        plain = ordinary[setting.triple]
+        plain = {"student": plain["baseline"], **plain} if "baseline" in plain else plain  # the same trunk
         costs = setting.costs.assign(name=network_names(setting.costs))
         tuned = without_threshold(setting.frame)
         counts = tuned[tuned["metric"] == "parameters"].groupby("role")["value"].mean()
         for (network, name), group in costs.groupby(["network", "name"], sort=False):
-            count = counts.get(str(group["role"].iloc[0]), float("nan"))
+            role = str(group["role"].iloc[0])
+            count = counts.get(role, float("nan"))
             taught = f"{group['teacher_passes'].mean():,.0f}" if group["teacher_passes"].any() else NONE
             rows.append(
                 {
@@ -118,8 +128,30 @@ def costs_table(settings: Sequence[Setting]) -> pd.DataFrame:
                     "of the teacher": taught,
                     "minutes": mean_range(60 * group["hours"], 1),
                     "top-1": mean_range(group["test"]),
+                    **({"ordinary classifier": mean_range(plain.get(role, NOTHING))} if any(ordinary.values()) else {}),
                 }
             )
+    return pd.DataFrame(rows)
+
+
+def summary_table(settings: Sequence[Setting]) -> pd.DataFrame:
+    """setting, PMS (own, chance, baseline's), same number, same picture, R², top-1 of all three; means over seeds."""
+    rows = []
+    for setting in settings:
+        student, baseline = setting.of("student"), setting.of("baseline")
+        values = {
+            "PMS": (student, "pms"),
+            "chance": (student, "pms_permuted"),
+            "alone": (baseline, "pms"),
+            "same number": (student, "same_index"),
+            "same picture": (student, "same_source_image"),
+            "R²": (student, "r2"),
+            "top-1": (student, "top1"),
+            "alone ": (baseline, "top1"),
+            "teacher": (setting.of("teacher"), "top1"),
+        }
+        numbers = {head: of_seeds(*found, digits=2, spread=False) for head, found in values.items()}
+        rows.append({"setting": f"{escape(setting.title)} ({setting.seeds} seeds)", **numbers})
     return pd.DataFrame(rows)
 
 

@@ -37,23 +37,24 @@ def comparison(frame: pd.DataFrame, triple: str, images: str, variant: str = "pa
     tuned = without_threshold(frame)
     part = tuned[tuned["triple"] == triple]
     teacher, baseline, student = (network(part, role, variant) for role in ("teacher", "baseline", "student"))
+    levels = {"pms_floor": "a random network reaches", "pms_second_teacher": "a second teacher reaches"}
+    known = {metric: word for metric, word in levels.items() if mean(part, metric) != NONE}
+    beside = [f"{', ' if i else '; '}{word} {mean(part, metric)}" for i, (metric, word) in enumerate(known.items())]
     return (
         f"On {escape(images)}, with {triple} and {frame['seed'].nunique()} seeds, the student matches the teacher's "
         f"prototypes with a PMS of **{mean(student, 'pms')}**, the same network trained alone with "
         f"**{mean(baseline, 'pms')}**. "
         f"Asked about other images, the two still reach {mean(student, 'pms_permuted')} and "
-        f"{mean(baseline, 'pms_permuted')}; a random network reaches {mean(part, 'pms_floor')}, a second teacher "
-        f"{mean(part, 'pms_second_teacher')}. The overlap of active patches, AJS, is {mean(student, 'ajs')} against "
-        f"{mean(baseline, 'ajs')} (permuted {mean(student, 'ajs_permuted')} and {mean(baseline, 'ajs_permuted')}). "
+        f"{mean(baseline, 'pms_permuted')}{''.join(beside)}. The overlap of active patches, AJS, is "
+        f"{mean(student, 'ajs')} against {mean(baseline, 'ajs')} "
+        f"(permuted {mean(student, 'ajs_permuted')} and {mean(baseline, 'ajs_permuted')}). "
         f"Accuracy: teacher {mean(teacher, 'top1')}, student {mean(student, 'top1')}, "
         f"baseline {mean(baseline, 'top1')}."
     )
 
 
-def price_of_prototypes(
-    frame: pd.DataFrame, triple: str, controls: dict[str, str], variant: str = "paper"
-) -> list[str]:
-    """For each control that is an ordinary classifier, how much accuracy prototypes cost the network it was made from.
+def ordinary_classifiers(frame: pd.DataFrame, triple: str, controls: dict[str, str]) -> dict[str, pd.Series]:
+    """Top-1, a value a seed, of each control that is an ordinary classifier, by the role that it was changed from.
 
     A network has prototypes where its projection error was measured.
 
@@ -61,20 +62,34 @@ def price_of_prototypes(
         frame: Metric rows of a study, all seeds.
         triple: Whose.
         controls: control: the role it was changed from.
-        variant: Of the student.
+    """
+    tuned = without_threshold(frame)
+    own = tuned[tuned["triple"] == triple]
+    with_prototypes = set(own.loc[own["metric"] == "projection_error", "variant"])
+    rows = own[own["metric"] == "top1"]
+    found = {
+        origin: rows.loc[rows["variant"] == control, "value"]
+        for control, origin in controls.items()
+        if control not in with_prototypes
+    }
+    return {origin: values for origin, values in found.items() if len(values)}
+
+
+def price_of_prototypes(
+    frame: pd.DataFrame, triple: str, controls: dict[str, str], variant: str = "paper"
+) -> list[str]:
+    """For each ordinary classifier, how much accuracy prototypes cost the network it was made from; arguments as above,
+    and the variant of the student.
     """
     tuned, lines = without_threshold(frame), []
-    own_rows = tuned[tuned["triple"] == triple]
-    with_prototypes = set(own_rows.loc[own_rows["metric"] == "projection_error", "variant"])
-    rows = own_rows[own_rows["metric"] == "top1"]
-    for control, origin in controls.items():
-        changed, own = rows.loc[rows["variant"] == control, "value"], network(rows, origin, variant)["value"]
-        if control not in with_prototypes and len(changed) and len(own):
+    rows = tuned[(tuned["triple"] == triple) & (tuned["metric"] == "top1")]
+    for origin, values in ordinary_classifiers(frame, triple, controls).items():
+        own = network(rows, origin, variant)["value"]
+        if len(own):
             trunk = "teacher" if origin == "teacher" else "student"
-            cost = 100 * (changed.mean() - own.mean())
             lines.append(
                 f"An ordinary classifier on the {trunk}'s trunk, trained at the same budget, reaches "
-                f"{changed.mean():.2f}: prototypes cost {cost:.0f} points."
+                f"{values.mean():.2f}: prototypes cost {100 * (values.mean() - own.mean()):.0f} points."
             )
     return lines
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from p2p.evaluation.claims import UNDECIDED, control_effects, flat_budget
-from p2p.evaluation.findings import price_of_prototypes
+from p2p.evaluation.findings import ordinary_classifiers, price_of_prototypes
 from p2p.evaluation.settings import Setting, mean
-from p2p.evaluation.tables import HEADS, interval
+from p2p.evaluation.tables import HEADS
 from p2p.study.pages import escape, option, signed
+
+NO_CLASSIFIER = (
+    "What prototypes cost in accuracy is not known: no study here has an ordinary classifier on the same trunk; the "
+    "line `{name: linear, of: baseline, change: {model: linear}}` under `controls` of a study file trains one, and "
+    "this page then has a column for it."
+)
 
 
 def listed(parts: Sequence[str]) -> str:
@@ -27,8 +33,8 @@ def told(settings: Iterable[Setting], metric: str, brief: bool = False) -> str:
         row = setting.claim(metric)
         if row is not None:
             seeds = f", {int(row['n_seeds'])} seeds" if row["n_seeds"] != 1 else ", one seed"
-            ends = f", {signed(row['low'])} to {signed(row['high'])}" if row["low"] == row["low"] else ""
-            number = signed(row["difference"]) if brief else f"{signed(row['difference'])}{ends}{seeds}"
+            span = f", {signed(row['low'])} to {signed(row['high'])}" if row["low"] == row["low"] else ""
+            number = signed(row["difference"]) if brief else f"{signed(row['difference'])}{span}{seeds}"
             by_verdict.setdefault(str(row["verdict"]), []).append(f"{escape(setting.title)} ({number})")
     return "; ".join(f"*{verdict}* on {listed(parts)}" for verdict, parts in by_verdict.items()) or "not measured"
 
@@ -117,6 +123,11 @@ def flatness(setting: Setting) -> str:
     )
 
 
+def ends(row: Mapping[Hashable, float]) -> str:
+    """The interval of a row as a sentence has it, " (+0.010 to +0.030)"; nothing where a single seed gives none."""
+    return f" ({signed(row['low'])} to {signed(row['high'])})" if row["low"] == row["low"] else ""
+
+
 def recipe_sentences(settings: Sequence[Setting]) -> list[str]:
     """Of each control what it does to accuracy, PMS and sources, a sentence a setting."""
     said = []
@@ -125,7 +136,7 @@ def recipe_sentences(settings: Sequence[Setting]) -> list[str]:
         for control, rows in effects.groupby("control", sort=False):
             by = {row["metric"]: row for row in rows.to_dict("records")}
             parts = [
-                f"{HEADS[name]} by {signed(by[name]['difference'])}{interval(by[name]['low'], by[name]['high'])}"
+                f"{HEADS[name]} by {signed(by[name]['difference'])}{ends(by[name])}"
                 for name in ("top1", "pms", "same_source_image")
                 if name in by
             ]
@@ -148,6 +159,8 @@ def cost_sentences(settings: Sequence[Setting]) -> list[str]:
             parts.append(f"training it takes {ratio:.2f} times the baseline's image passes, the teacher's included")
         said.append("; ".join(parts) + ".")
         said += price_of_prototypes(setting.frame, setting.triple, setting.controls, setting.variant)
+    if not any(ordinary_classifiers(setting.frame, setting.triple, setting.controls) for setting in settings):
+        said.append(NO_CLASSIFIER)
     return said
 
 

@@ -9,8 +9,9 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from torch import Tensor
 
-from p2p.evaluation.explanation import Evidence, Explanation
+from p2p.evaluation.explanation import Explanation
 from p2p.figures import style as look
 from p2p.figures.evidence import cell_box
 from p2p.figures.style import WIDTH, Pixels, styled
@@ -60,7 +61,7 @@ def one_image(explanations: Sequence[Explanation], compact: bool, label: int | N
         for rank, each in enumerate(one.evidence[:count], 1):
             look.box(whole, cell_box(each.cell, one.grid, size), colour, str(rank))
             patch = axes(left + big + 2 * GAP + (rank - 1) * (small + GAP), big - small, small)
-            picture, box = _patch(each, one.grid)
+            picture, box = around(each.source, each.source_cell, one.grid)
             look.strip(patch, [picture])
             look.box(patch, torch.from_numpy(box), colour)
             share = max(each.contribution, 0.0) / max(float(one.contributions.clamp(min=0).sum()), 1e-9)
@@ -92,12 +93,12 @@ def _heat(one: Explanation, count: int) -> torch.Tensor:
     return torch.stack([each.weight * each.similarities for each in one.evidence[:count]]).sum(0)
 
 
-def _patch(each: Evidence, grid: tuple[int, int]) -> tuple[Pixels, np.ndarray]:
-    """The quarter of the source image around the prototype's cell, and the cell's box (4,) in its pixels."""
-    image = look.array(each.source)
-    size = image.shape[0]
-    box, half = cell_box(each.source_cell, grid, size).numpy(), size // 2
+def around(image: Tensor, cell: tuple[int, int], grid: tuple[int, int]) -> tuple[Pixels, np.ndarray]:
+    """The quarter of an image (3, S, S) around a cell, and the cell's box (4,) in its pixels."""
+    whole = look.array(image)
+    size = whole.shape[0]
+    box, half = cell_box(cell, grid, size).numpy(), size // 2
     middle = (box[:2] + box[2:]) / 2
     corner = np.clip((middle - half / 2).round(), 0, size - half).astype(int)  # x, y
     x, y = corner
-    return image[y : y + half, x : x + half], box - np.tile(corner, 2)
+    return whole[y : y + half, x : x + half], box - np.tile(corner, 2)

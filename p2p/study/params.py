@@ -280,9 +280,10 @@ class PageParams(Strict):
 
 
 class QuestionParams(Strict):
-    """A page over all studies: the parameters of notebooks 20 to 27."""
+    """A page over all studies: the parameters of notebooks 20 to 28."""
 
     results: str = Field("results", description="Folder of the studies' results.")
+    networks: str = Field("networks/birds", description="Folder of the packed networks of the drawn birds.")
     out: str = Field("book/_build/pages", description="Folder for what other pages of the book include.")
 
 

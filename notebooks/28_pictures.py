@@ -1,0 +1,100 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation: {extension: .py, format_name: percent}
+#   kernelspec: {display_name: Python 3, language: python, name: python3}
+# ---
+
+# %% [markdown]
+# # The idea in pictures
+#
+# **Question.** How does such a network explain itself, and what does one network hand over to another? Real answers of the three
+# [packed networks](data.md#trained-networks-to-begin-with) to drawn birds; the bird is the first test bird that all three
+# take for what it is.
+
+# %% tags=["parameters", "remove-input"]
+# All keys and their defaults: p2p.study.params.QuestionParams.
+networks = "networks/birds"  # Folder of the packed networks.
+out = "book/_build/pages"  # Folder for what other pages of the book include.
+
+# %% tags=["remove-input"]
+import time
+
+import torch
+from IPython.display import SVG, Markdown, display
+
+from p2p import figures
+from p2p.evaluation.idea import read_idea
+from p2p.figures import idea as drawn
+from p2p.figures.one_image import one_image
+from p2p.files import project_path
+from p2p.study.pages import provenance_box
+from p2p.study.params import QuestionParams, from_namespace
+from p2p.study.provenance import provenance
+
+params = from_namespace(QuestionParams, globals())
+began = time.perf_counter()
+torch.set_num_threads(1)
+idea = read_idea(project_path(params.networks))
+out = project_path(params.out)
+
+# %% [markdown]
+# ## This looks like that
+#
+# A prototype is a patch of a training image, and the network decides by where the image resembles it.
+
+# %% mystnb={"figure": {"caption": "The student's three prototypes that count most. Above, the places of the test bird, framed; below, the training patches that the prototypes are. The sum is similarity × weight: what each adds to the class.", "name": "fig-idea-this-that"}, "image": {"alt": "A bird with three framed places; each place enlarged above the training patch that it resembles.", "classes": "clear"}}
+SVG(figures.svg(drawn.this_like_that(idea.told["student"])))
+
+# %% [markdown]
+# ## Three networks, one bird
+#
+# The small student was taught by the large teacher, the baseline is the same small network trained alone: all three may be
+# right, but for different reasons.
+
+# %% mystnb={"figure": {"caption": "The same bird by teacher, student and baseline: where their deciding prototypes respond (bright), the training patches that these are, and each one's share of all that speaks for the class.", "name": "fig-idea-three"}, "image": {"alt": "Three rows, a network each: the bird with its heat, and three training patches with their shares.", "classes": "clear"}}
+told, right = [idea.told[role] for role in ("teacher", "student", "baseline")], int(idea.labels[idea.chosen])
+for file, compact in (("one-image", False), ("one-image-compact", True)):
+    figures.save(one_image(told, compact, right), out / f"{file}.svg")
+SVG(figures.svg(one_image(told, False, right)))
+
+# %% [markdown]
+# ## What the two losses pull
+#
+# Proto2Proto adds two forces to the student's training: on its prototypes (Global) and on its features where the teacher looks
+# (PPC).
+
+# %% mystnb={"figure": {"caption": "The bird under the grid of the add-on map; coloured: the teacher's active patches. Right: prototypes of the same number, as the training patches that they are in the end. Global pulls their vectors together; the push then gives each network a patch of its own, so the pictures need not be the same.", "name": "fig-idea-pulls"}, "image": {"alt": "Arrows lead from the student's map to the teacher's, and from the student's prototypes to the teacher's.", "classes": "clear"}}
+SVG(figures.svg(drawn.pulls(idea)))
+
+# %% [markdown]
+# ## What PMS counts
+#
+# Two prototypes are alike if they sit on the same cell, image after image.
+
+# %%
+shared = idea.shared("student")
+often = shared.sum(0)
+best = int(often.argmax())
+display(
+    Markdown(
+        f"Teacher and student agree most about prototype {best}: on the same cell in {int(often[best])} of the first {len(shared)} test birds. Over all {shared.shape[1]} pairs of the same number it is {100 * float(shared.float().mean()):.0f} %, for the baseline {100 * float(idea.shared('baseline').float().mean()):.0f} %."
+    )
+)
+
+# %% mystnb={"figure": {"caption": "That prototype in the first eight test birds. Blue: the teacher's cell; green: the student's; orange: both on one cell, which counts.", "name": "fig-idea-pms"}, "image": {"alt": "Eight birds, each with the cell of the teacher's prototype and that of the student's.", "classes": "clear"}}
+SVG(figures.svg(drawn.same_places(idea, "student", best)))
+
+# %% [markdown]
+# PMS first looks for the best partner of each prototype, whatever its number, and asks how often the two must agree to count:
+# [the metrics, worked](worked.ipynb).
+#
+# ## What this means, and what it does not
+#
+# One bird and three networks of one seed show what is meant; whether it holds is told by the [claims](claims.ipynb), over
+# seeds and settings. Packed networks were trained again from the recipe of the study [Drawn birds](archive.md), and are not
+# its published runs.
+
+# %% tags=["remove-input"]
+record = provenance(params, torch.device("cpu"), time.perf_counter() - began)
+display(Markdown(provenance_box(record)))
