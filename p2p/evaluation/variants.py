@@ -6,7 +6,7 @@ ways to distil where it has a loss that the study's first student, the paper's, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -136,21 +136,24 @@ def effects_table(setting: Setting, names: Sequence[str]) -> pd.DataFrame:
 
     What is not decided at its budget has no verdict.
     """
-    found = effects(setting, names).set_index(["variant", "against", "metric"])
-    first, rows = setting.variant, []
+    found, first, rows = _by_name(effects(setting, names)), setting.variant, []
     wanted = [("baseline", metric) for metric in ("top1", "pms")]
     wanted += [(first, metric) for metric in ("top1", "r2", "pms")]
     for name in names:
         row = {"student": escape(name)}
         for against, metric in wanted:
             who = "alone" if against == "baseline" else escape(first)
-            there = (name, against, metric) in found.index
-            row[f"{HEADS[metric]} − {who}"] = _told(found.loc[(name, against, metric)]) if there else NONE
+            one = found.get((name, against, metric))
+            row[f"{HEADS[metric]} − {who}"] = NONE if one is None else _told(one)
         rows.append(row)
     return pd.DataFrame(rows)
 
 
-def _told(row: pd.Series) -> str:
+def _by_name(rows: pd.DataFrame) -> dict[tuple[str, str, str], dict[Hashable, Any]]:
+    return {(row["variant"], row["against"], row["metric"]): row for row in rows.to_dict("records")}
+
+
+def _told(row: Mapping[Hashable, Any]) -> str:
     said = "" if row["verdict"] == UNDECIDED else f" *{row['verdict']}*"
     return f"{signed(row['difference'])}{interval(row['low'], row['high'])}{said}"
 
@@ -217,10 +220,9 @@ def loss_sentences(setting: Setting) -> list[str]:
     parts.append(f"trained alone {_values(setting, 'baseline', 'paper')}")
     said = [f"{_place_told(setting)}: {'; '.join(parts)}."]
     quoted = {name: theirs for name in single if (theirs := reproduced(setting.variants[name])) is not None}
-    found = effects(setting, list(quoted))
-    found = found[(found["against"] == "baseline") & (found["metric"] == "top1")].set_index("variant")
+    found = _by_name(effects(setting, list(quoted)))
     for name, theirs in quoted.items():
-        row = found.loc[name]
+        row = found[name, "baseline", "top1"]
         word = (
             "So it is here"
             if row["high"] < 0
@@ -237,11 +239,12 @@ def loss_sentences(setting: Setting) -> list[str]:
 
 def other_sentences(setting: Setting) -> list[str]:
     """The differences of the other ways to distil to the paper's student, in accuracy and in PMS; none without any."""
-    found, parts = effects(setting, by_others(setting)), []
-    for name, rows in found[found["against"] == setting.variant].groupby("variant", sort=False):
-        by = rows.set_index("metric")
-        told = ", ".join(f"{HEADS[m]} {_difference(by.loc[m])}" for m in ("top1", "pms") if m in by.index)
-        parts.append(f"*{escape(str(name))}* {told}")
+    names, parts = by_others(setting), []
+    found = _by_name(effects(setting, names))
+    for name in names:
+        by = {m: row for m in ("top1", "pms") if (row := found.get((name, setting.variant, m))) is not None}
+        if by:
+            parts.append(f"*{escape(name)}* " + ", ".join(f"{HEADS[m]} {_difference(row)}" for m, row in by.items()))
     told = f"{_place_told(setting)}: other ways to distil, less the paper's student: {'; '.join(parts)}."
     return [told] if parts else []
 
@@ -255,7 +258,7 @@ def _values(setting: Setting, role: str, name: str) -> str:
     return ", ".join(f"{HEADS[metric]} {mean_range(found, spread=False)}" for metric, found in values.items())
 
 
-def _difference(row: pd.Series) -> str:
+def _difference(row: Mapping[Hashable, Any]) -> str:
     ends = f" ({signed(row['low'])} to {signed(row['high'])})" if row["low"] == row["low"] else ", one seed alone"
     return f"{signed(row['difference'])}{ends}"
 
