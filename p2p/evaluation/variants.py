@@ -136,21 +136,25 @@ def effects_table(setting: Setting, names: Sequence[str]) -> pd.DataFrame:
 
     What is not decided at its budget has no verdict.
     """
-    found = effects(setting, names).set_index(["variant", "against", "metric"])
-    first, rows = setting.variant, []
+    found, first, rows = _by_key(effects(setting, names)), setting.variant, []
     wanted = [("baseline", metric) for metric in ("top1", "pms")]
     wanted += [(first, metric) for metric in ("top1", "r2", "pms")]
     for name in names:
         row = {"student": escape(name)}
         for against, metric in wanted:
             who = "alone" if against == "baseline" else escape(first)
-            there = (name, against, metric) in found.index
-            row[f"{HEADS[metric]} − {who}"] = _told(found.loc[(name, against, metric)]) if there else NONE
+            one = found.get((name, against, metric))
+            row[f"{HEADS[metric]} − {who}"] = _told(one) if one else NONE
         rows.append(row)
     return pd.DataFrame(rows)
 
 
-def _told(row: pd.Series) -> str:
+def _by_key(found: pd.DataFrame) -> dict[tuple[str, str, str], dict[Any, Any]]:
+    """The rows of `effects` by variant, against and metric."""
+    return {(row["variant"], row["against"], row["metric"]): row for row in found.to_dict("records")}
+
+
+def _told(row: Mapping[Any, Any]) -> str:
     said = "" if row["verdict"] == UNDECIDED else f" *{row['verdict']}*"
     return f"{signed(row['difference'])}{interval(row['low'], row['high'])}{said}"
 
@@ -217,17 +221,11 @@ def loss_sentences(setting: Setting) -> list[str]:
     parts.append(f"trained alone {_values(setting, 'baseline', 'paper')}")
     said = [f"{_place_told(setting)}: {'; '.join(parts)}."]
     quoted = {name: theirs for name in single if (theirs := reproduced(setting.variants[name])) is not None}
-    found = effects(setting, list(quoted))
-    found = found[(found["against"] == "baseline") & (found["metric"] == "top1")].set_index("variant")
+    found = _by_key(effects(setting, list(quoted)))
     for name, theirs in quoted.items():
-        row = found.loc[name]
-        word = (
-            "So it is here"
-            if row["high"] < 0
-            else "Here it is above it"
-            if row["low"] > 0
-            else "That is not shown here"
-        )
+        row = found[name, "baseline", "top1"]
+        above = "Here it is above it" if row["low"] > 0 else "That is not shown here"
+        word = "So it is here" if row["high"] < 0 else above
         said.append(
             f"With {single[name]} alone Bikker et al. report {theirs} % on Cars, far below their baseline's "
             f"{REPRODUCED[frozenset()]} %. {word}: the difference to the baseline is {_difference(row)}."
@@ -237,11 +235,11 @@ def loss_sentences(setting: Setting) -> list[str]:
 
 def other_sentences(setting: Setting) -> list[str]:
     """The differences of the other ways to distil to the paper's student, in accuracy and in PMS; none without any."""
-    found, parts = effects(setting, by_others(setting)), []
-    for name, rows in found[found["against"] == setting.variant].groupby("variant", sort=False):
-        by = rows.set_index("metric")
-        told = ", ".join(f"{HEADS[m]} {_difference(by.loc[m])}" for m in ("top1", "pms") if m in by.index)
-        parts.append(f"*{escape(str(name))}* {told}")
+    found, parts = _by_key(effects(setting, by_others(setting))), []
+    for name in by_others(setting):
+        rows = {metric: found.get((name, setting.variant, metric)) for metric in ("top1", "pms")}
+        told = ", ".join(f"{HEADS[metric]} {_difference(row)}" for metric, row in rows.items() if row)
+        parts.append(f"*{escape(name)}* {told or NONE}")
     told = f"{_place_told(setting)}: other ways to distil, less the paper's student: {'; '.join(parts)}."
     return [told] if parts else []
 
@@ -255,7 +253,7 @@ def _values(setting: Setting, role: str, name: str) -> str:
     return ", ".join(f"{HEADS[metric]} {mean_range(found, spread=False)}" for metric, found in values.items())
 
 
-def _difference(row: pd.Series) -> str:
+def _difference(row: Mapping[Any, Any]) -> str:
     ends = f" ({signed(row['low'])} to {signed(row['high'])})" if row["low"] == row["low"] else ", one seed alone"
     return f"{signed(row['difference'])}{ends}"
 
