@@ -33,7 +33,8 @@ from p2p.study.checksums import add_notebook, check_file, sums_file
 from p2p.study.jobs import VARIABLE, job
 from p2p.study.own import keep_from_git
 from p2p.study.params import near_names
-from p2p.study.study import Study, load_study, schema
+from p2p.study.schema import schema
+from p2p.study.study import Study, load_study
 
 ROOT = Path(__file__).resolve().parent.parent
 PARAMETERS = (params, share_params, speed_params, explain_params)  # where the models of notebooks are

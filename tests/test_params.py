@@ -17,7 +17,8 @@ from safetensors.torch import save_file
 from p2p.errors import UserError
 from p2p.study.params import DataParams, EvaluateParams, TrainParams, check, from_namespace, near_names, parameter_hash
 from p2p.study.reading import read_keys
-from p2p.study.study import Study, load_study, schema
+from p2p.study.schema import schema
+from p2p.study.study import Study, load_study
 from p2p.training.phases import timeline
 from p2p.trunks import TRUNKS
 

@@ -59,13 +59,9 @@ def load_search(path: Path) -> tuple[Search, dict[str, TrainParams]]:
     if search.seed in study.seeds:
         raise UserError(f"{path}: seed {search.seed} is one of the study's own; search with another.")
     triples = [triple.model_copy(update={"budget": {}, "seeds": []}) for triple in study.triples]
-    change: dict[str, Any] = {
-        "study": f"{study.study}-search",
-        "seeds": [search.seed],
-        "controls": search.trials,
-        "triples": triples,
-    }
-    change["variants"] = dict([next(iter(study.variants.items()))])  # the one that trials of the student change
+    first = dict([next(iter(study.variants.items()))])  # the student that trials change
+    change: dict[str, Any] = {"study": f"{study.study}-search", "seeds": [search.seed], "controls": search.trials}
+    change |= {"triples": triples, "variants": first}
     searched = study.model_copy(update=change)
     return search, searched.runs()
 

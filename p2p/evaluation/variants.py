@@ -6,7 +6,7 @@ ways to distil where it has a loss that the study's first student, the paper's, 
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +136,7 @@ def effects_table(setting: Setting, names: Sequence[str]) -> pd.DataFrame:
 
     What is not decided at its budget has no verdict.
     """
-    found, first, rows = _by_name(effects(setting, names)), setting.variant, []
+    found, first, rows = _by_key(effects(setting, names)), setting.variant, []
     wanted = [("baseline", metric) for metric in ("top1", "pms")]
     wanted += [(first, metric) for metric in ("top1", "r2", "pms")]
     for name in names:
@@ -144,16 +144,17 @@ def effects_table(setting: Setting, names: Sequence[str]) -> pd.DataFrame:
         for against, metric in wanted:
             who = "alone" if against == "baseline" else escape(first)
             one = found.get((name, against, metric))
-            row[f"{HEADS[metric]} − {who}"] = NONE if one is None else _told(one)
+            row[f"{HEADS[metric]} − {who}"] = _told(one) if one else NONE
         rows.append(row)
     return pd.DataFrame(rows)
 
 
-def _by_name(rows: pd.DataFrame) -> dict[tuple[str, str, str], dict[Hashable, Any]]:
-    return {(row["variant"], row["against"], row["metric"]): row for row in rows.to_dict("records")}
+def _by_key(found: pd.DataFrame) -> dict[tuple[str, str, str], dict[Any, Any]]:
+    """The rows of `effects` by variant, against and metric."""
+    return {(row["variant"], row["against"], row["metric"]): row for row in found.to_dict("records")}
 
 
-def _told(row: Mapping[Hashable, Any]) -> str:
+def _told(row: Mapping[Any, Any]) -> str:
     said = "" if row["verdict"] == UNDECIDED else f" *{row['verdict']}*"
     return f"{signed(row['difference'])}{interval(row['low'], row['high'])}{said}"
 
@@ -220,16 +221,11 @@ def loss_sentences(setting: Setting) -> list[str]:
     parts.append(f"trained alone {_values(setting, 'baseline', 'paper')}")
     said = [f"{_place_told(setting)}: {'; '.join(parts)}."]
     quoted = {name: theirs for name in single if (theirs := reproduced(setting.variants[name])) is not None}
-    found = _by_name(effects(setting, list(quoted)))
+    found = _by_key(effects(setting, list(quoted)))
     for name, theirs in quoted.items():
         row = found[name, "baseline", "top1"]
-        word = (
-            "So it is here"
-            if row["high"] < 0
-            else "Here it is above it"
-            if row["low"] > 0
-            else "That is not shown here"
-        )
+        above = "Here it is above it" if row["low"] > 0 else "That is not shown here"
+        word = "So it is here" if row["high"] < 0 else above
         said.append(
             f"With {single[name]} alone Bikker et al. report {theirs} % on Cars, far below their baseline's "
             f"{REPRODUCED[frozenset()]} %. {word}: the difference to the baseline is {_difference(row)}."
@@ -239,12 +235,11 @@ def loss_sentences(setting: Setting) -> list[str]:
 
 def other_sentences(setting: Setting) -> list[str]:
     """The differences of the other ways to distil to the paper's student, in accuracy and in PMS; none without any."""
-    names, parts = by_others(setting), []
-    found = _by_name(effects(setting, names))
-    for name in names:
-        by = {m: row for m in ("top1", "pms") if (row := found.get((name, setting.variant, m))) is not None}
-        if by:
-            parts.append(f"*{escape(name)}* " + ", ".join(f"{HEADS[m]} {_difference(row)}" for m, row in by.items()))
+    found, parts = _by_key(effects(setting, by_others(setting))), []
+    for name in by_others(setting):
+        rows = {metric: found.get((name, setting.variant, metric)) for metric in ("top1", "pms")}
+        told = ", ".join(f"{HEADS[metric]} {_difference(row)}" for metric, row in rows.items() if row)
+        parts.append(f"*{escape(name)}* {told or NONE}")
     told = f"{_place_told(setting)}: other ways to distil, less the paper's student: {'; '.join(parts)}."
     return [told] if parts else []
 
@@ -258,7 +253,7 @@ def _values(setting: Setting, role: str, name: str) -> str:
     return ", ".join(f"{HEADS[metric]} {mean_range(found, spread=False)}" for metric, found in values.items())
 
 
-def _difference(row: Mapping[Hashable, Any]) -> str:
+def _difference(row: Mapping[Any, Any]) -> str:
     ends = f" ({signed(row['low'])} to {signed(row['high'])})" if row["low"] == row["low"] else ", one seed alone"
     return f"{signed(row['difference'])}{ends}"
 

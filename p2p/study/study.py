@@ -1,7 +1,4 @@
-"""A study file of `params/`: the networks, variants, controls and seeds of an experiment, and the runs they make.
-
-The JSON schema by which editors complete such a file: `make schema`.
-"""
+"""A study file of `params/`: the networks, variants, controls and seeds of an experiment, and the runs they make."""
 
 from __future__ import annotations
 
@@ -13,7 +10,6 @@ from pydantic import Field, StringConstraints, model_validator
 from p2p.errors import UserError
 from p2p.study.effect import refuse_idle
 from p2p.study.params import (
-    DataParams,
     EvaluateParams,
     ImagesParams,
     PageParams,
@@ -23,7 +19,7 @@ from p2p.study.params import (
     TrainParams,
     check,
 )
-from p2p.study.places import ELSEWHERE, refuse_misplaced
+from p2p.study.places import refuse_misplaced
 from p2p.study.reading import read_keys
 from p2p.study.share_params import Share, share_params
 
