@@ -85,7 +85,7 @@ SVG(figures.svg(sharing_curves(triples)))
 
 # %%
 for i, (name, rows) in enumerate(triples.items()):
-    caption = f"{name}, {rows.seed.nunique()} seeds: mean (lowest to highest). *Classes each*: how many classes a prototype serves, on average."
+    caption = f"{name}, {rows.seed.nunique()} seeds: means, of the tuned accuracy with the lowest and highest. *Classes each*: how many classes a prototype serves. AJS and PMS are corrected for chance."
     display(Markdown(table(sharing_table(rows), caption, f"tab-sharing-{i}")))
 
 # %% [markdown]

@@ -66,7 +66,8 @@ if any(len(setting.costs) for setting in settings):
 # ProtoPShare merges prototypes whose activations on the training images agree; their weights in the decision layer are added, and
 # the layer is tuned. Does a distilled student survive that better than the same network trained alone? Judged is the mean over
 # the shares below 100 %, student less baseline of the same seed: of the change of accuracy, and of PMS to the whole teacher,
-# corrected for chance, over pairs of all prototypes that are left.
+# corrected for chance, over pairs of all prototypes that are left. A less accurate network has less to lose: read the change
+# beside the accuracies below.
 
 # %%
 if settings:
@@ -79,7 +80,7 @@ if merged:
 
 # %%
 if merged:
-    caption = "Networks with all of their prototypes and with fewer; mean over seeds (lowest to highest). *Classes each*: how many classes a prototype serves. AJS at the teacher's quarter threshold."
+    caption = "Networks with all of their prototypes and with fewer; means over seeds, of the tuned accuracy with the lowest and highest. *Classes each*: how many classes a prototype serves. AJS (at the teacher's quarter threshold) and PMS are corrected for chance."
     display(Markdown(table(survival.tables(settings), caption, "tab-fewer")))
 
 # %% [markdown]

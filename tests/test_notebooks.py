@@ -145,7 +145,7 @@ def test_pages_of_results_depend_on_no_training_and_no_images() -> None:
 
 def test_a_changed_table_or_sentence_of_a_study_trains_and_measures_nothing_again() -> None:
     later = {f"p2p/evaluation/{name}.py" for name in ("claims", "findings", "results", "tables")}
-    for name in ("01_data", "02_train", "03_evaluate", "06_topk", "07_gallery"):
+    for name in ("01_data", "02_train", "03_evaluate", "06_topk", "07_gallery", "08_share"):
         assert later.isdisjoint(modules_of(f"notebooks/{name}.py")), name
     assert later <= set(modules_of("notebooks/04_table.py"))
 

@@ -226,9 +226,9 @@ def test_sentences_tell_the_verdicts_or_how_to_get_them() -> None:
 
 def test_the_table_and_the_figure_have_every_share_and_role() -> None:
     table = sharing_table(rows(3))
-    assert table["share"].tolist() == ["100 %", "50 %"] * 3 and table["prototypes"].tolist() == ["10", "5"] * 3
+    assert table["prototypes"].tolist() == ["10 (100 %)", "5 (50 %)"] * 3
     student = table[table["network"] == "student"].iloc[1]
-    assert student["top-1, merged"] == "0.500 (0.500–0.500)" and student["PMS, corrected"] == "0.500 (0.500–0.500)"
+    assert student["top-1, merged"] == student["PMS"] == "0.500" and student["top-1, tuned"] == "0.745 (0.740–0.750)"
     assert by_seed(rows(2), "student", "ajs_quarter_corrected", 50).tolist() == pytest.approx([1 / 6, 1 / 6])
     both = survival.tables([setting(rows(2)), replace(setting(rows(0)), title="Two")])
     assert len(both) == 6 and set(both["setting"]) == {r"One \<b\>"}

@@ -31,9 +31,9 @@ def shares_of(rows: pd.DataFrame) -> list[int]:
 
 
 def sharing_table(rows: pd.DataFrame) -> pd.DataFrame:
-    """network, prototypes, share, classes of a prototype, top-1 merged and tuned, AAP, AJS and PMS for chance.
+    """network, prototypes left, classes each serves, top-1 merged and tuned, AAP, AJS and PMS corrected for chance.
 
-    AJS at the teacher's quarter threshold; mean over seeds (lowest–highest).
+    AJS at the teacher's quarter threshold; means over seeds, of the tuned accuracy with the lowest and highest.
 
     Args:
         rows: Of one triple.
@@ -45,14 +45,13 @@ def sharing_table(rows: pd.DataFrame) -> pd.DataFrame:
             found.append(
                 {
                     "network": role,
-                    "share": f"{share} %",
-                    "prototypes": mean_range(values["prototypes"], 0, False),
+                    "prototypes": f"{mean_range(values['prototypes'], 0, False)} ({share} %)",
                     "classes each": mean_range(values["classes"], 2, False),
-                    "top-1, merged": mean_range(by_seed(rows, role, "top1", share, "merged")),
+                    "top-1, merged": mean_range(by_seed(rows, role, "top1", share, "merged"), 3, False),
                     "top-1, tuned": mean_range(values["top1"]),
                     "AAP": mean_range(by_seed(rows, role, "aap", share), 1, False),
-                    "AJS, corrected": mean_range(by_seed(rows, role, "ajs_quarter_corrected", share)),
-                    "PMS, corrected": mean_range(by_seed(rows, role, "pms_corrected", share)),
+                    "AJS": mean_range(by_seed(rows, role, "ajs_quarter_corrected", share), 3, False),
+                    "PMS": mean_range(by_seed(rows, role, "pms_corrected", share), 3, False),
                 }
             )
     return pd.DataFrame(found)
