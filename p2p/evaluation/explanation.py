@@ -120,8 +120,8 @@ class Explanation:
         return [(label, ends[i], ends[i + 1]) for i, (label, _) in enumerate(parts)]
 
     def share(self, contribution: float) -> str:
-        """A contribution as a share of the logit, "37 %"; empty where the logit is not above zero."""
-        return f"{100 * contribution / self.logit:.0f} %" if self.logit > 0 else ""
+        """A contribution as a share of the logit, "37 %"; empty where it is larger than the logit is."""
+        return f"{100 * contribution / self.logit:.0f} %" if 0 < self.logit >= contribution else ""
 
     @property
     def warning(self) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from p2p.evaluation.explanation import number
 from p2p.evaluation.rows import without_threshold
 from p2p.evaluation.tables import budget_table
 from p2p.study.pages import escape, signed
@@ -17,7 +18,7 @@ NONE = "none"
 def mean(rows: pd.DataFrame, metric: str) -> str:
     """Mean of one metric over rows (columns metric, value), with two digits; "none" where there is no value."""
     values = rows.loc[rows["metric"] == metric, "value"]
-    return f"{values.mean():.2f}" if len(values) else NONE
+    return number(values.mean()) if len(values) else NONE
 
 
 def network(rows: pd.DataFrame, role: str, variant: str = "paper") -> pd.DataFrame:
@@ -87,9 +88,11 @@ def price_of_prototypes(
         own = network(rows, origin, variant)["value"]
         if len(own):
             trunk = "teacher" if origin == "teacher" else "student"
+            cost = 100 * (values.mean() - own.mean())
+            told = f"prototypes cost {cost:.0f} points" if cost >= 0 else f"prototypes gain {-cost:.0f} points"
             lines.append(
                 f"An ordinary classifier on the {trunk}'s trunk, trained at the same budget, reaches "
-                f"{values.mean():.2f}: prototypes cost {100 * (values.mean() - own.mean()):.0f} points."
+                f"{values.mean():.2f}: {told}."
             )
     return lines
 

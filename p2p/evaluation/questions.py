@@ -6,6 +6,7 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from p2p.evaluation.claims import UNDECIDED, control_effects, flat_budget
+from p2p.evaluation.explanation import number
 from p2p.evaluation.findings import ordinary_classifiers, price_of_prototypes
 from p2p.evaluation.settings import Setting, mean
 from p2p.evaluation.tables import HEADS
@@ -96,7 +97,7 @@ def other_pictures(settings: Sequence[Setting]) -> str:
         share, r2 = mean(own, "same_source_image"), mean(own, "r2")
         if share == share and r2 == r2:
             shares.append(share)
-            parts.append(f"{100 * share:.0f} % on {escape(setting.title)}, where R² of the map is {r2:.2f}")
+            parts.append(f"{100 * share:.0f} % on {escape(setting.title)}, where R² of the map is {number(r2)}")
     if not shares:
         return "**Which pictures a person is shown has not been measured.**"
     mostly = "What a person is shown is mostly another picture than the teacher's."

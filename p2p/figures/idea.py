@@ -130,11 +130,9 @@ def _tint(ax: Axes, box: Tensor, colour: str) -> None:
 
 def _arrow(figure: Figure, pair: Sequence[Axes], start: tuple[float, float], end: tuple[float, float]) -> None:
     """From a point of one axes to a point of another."""
-    figure.add_artist(
-        ConnectionPatch(
-            start, end, pair[0].transData, pair[1].transData, arrowstyle="-|>", mutation_scale=13, lw=1.8, color=SHARED
-        )
-    )
+    how = ConnectionPatch(start, end, pair[0].transData, pair[1].transData, arrowstyle="-|>", mutation_scale=13)
+    how.set(linewidth=1.8, color=SHARED)
+    figure.add_artist(how)
 
 
 def _title(figure: Figure, left: float, text: str, colour: str) -> None:
