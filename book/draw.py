@@ -10,6 +10,7 @@ from pathlib import Path
 
 import jupytext
 import nbformat
+from jupyter_core.utils import ensure_event_loop
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from studies import BookError
@@ -67,6 +68,8 @@ def _draw(sources: Sequence[Path], results: Path, out: Path) -> str:
             if any(output.output_type == "error" for output in cell.get("outputs", [])):
                 break
         return f"{page}.py: {error.ename}: {error.evalue}"
+    finally:
+        ensure_event_loop().close()  # nbclient made it for this thread
     pages: dict[str, nbformat.NotebookNode] = {}
     for cell in whole.cells:
         if stem := cell.metadata.get("page"):

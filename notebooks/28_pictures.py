@@ -8,9 +8,8 @@
 # %% [markdown]
 # # The idea in pictures
 #
-# **Question.** How does such a network explain itself, and what does one network hand over to another? Real answers of the three
-# [packed networks](data.md#trained-networks-to-begin-with) to drawn birds; the bird is the first test bird that all three
-# take for what it is.
+# **Question.** How does such a network explain itself, and what does one network hand over to another? Real answers of the
+# three packed networks of `networks/birds` to drawn birds; the bird is the first test bird that all three take for what it is.
 
 # %% tags=["parameters", "remove-input"]
 # All keys and their defaults: p2p.study.params.QuestionParams.
