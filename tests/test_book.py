@@ -101,6 +101,7 @@ def prose(tmp_path: Path) -> Path:
     links = "[Install](install.md), [Archive](archive.md)"
     (folder / "index.md").write_text(f"# Tiny\n\n## Found\n\n<!-- landing -->\n\n{links}, $x^2$\n")
     (folder / "schedule.md").write_text("# What a short schedule does\n\n<!-- budgets -->\n")
+    (folder / "reproductions.md").write_text("# Two independent reproductions\n")
     (folder / "install.md").write_text("# Install\n\nText.\n")
     (folder / "files.md").write_text("# The result files\n\nText.\n")
     return folder

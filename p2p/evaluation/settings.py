@@ -63,8 +63,8 @@ class Setting:
     claims: pd.DataFrame
     budget: pd.DataFrame
     costs: pd.DataFrame
-    variants: dict[str, dict[str, Any]] = field(default_factory=dict)
     sharing: pd.DataFrame = field(default_factory=pd.DataFrame)
+    variants: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
     def seeds(self) -> int:
