@@ -54,6 +54,7 @@ MODELS: dict[str, type[Strict]] = {
     "24_looks": QuestionParams,
     "25_cost": QuestionParams,
     "26_worked": QuestionParams,
+    "28_pictures": QuestionParams,
 }
 TINY = Study.model_validate(
     {
