@@ -57,6 +57,7 @@ MODELS: dict[str, type[Strict]] = {
     "25_cost": QuestionParams,
     "26_worked": QuestionParams,
     "27_metrics": QuestionParams,
+    "28_pictures": QuestionParams,
 }
 TINY = Study.model_validate(
     {
