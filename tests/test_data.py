@@ -33,6 +33,7 @@ def parameters(reader: str, root: Path | str = "", **changed: object) -> SimpleN
         "class_count": None,
         "images_per_class": None,
         "validation_fraction": 0.25,
+        "skip_bad": False,
         "data_seed": 0,
         "streaming": "off",
         "allow_duplicates": False,

@@ -83,7 +83,7 @@ def test_sources_are_training_images_of_the_prototypes_class(said: Explained, bi
     train = birds.subset("train")
     for e in said.evidence:
         n = train.names.index(e.source_name)
-        assert int(train.labels[n]) == e.label and torch.equal(train.pixels[n], e.source)
+        assert e.labels == (int(train.labels[n]),) and torch.equal(train.pixels[n], e.source)
 
 
 def test_words_say_the_numbers(said: Explained) -> None:

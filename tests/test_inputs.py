@@ -42,7 +42,14 @@ def of(root: Path, **change: object) -> str:
 
 
 def test_every_key_that_says_which_images_counts() -> None:
-    assert set(KEYS) == set(DataParams.model_fields) - {"study", "root", "streaming", "device", "allow_duplicates"}
+    assert set(KEYS) == set(DataParams.model_fields) - {
+        "study",
+        "root",
+        "streaming",
+        "device",
+        "allow_duplicates",
+        "skip_bad",
+    }
 
 
 def test_a_copied_or_touched_folder_holds_the_same_images(tree: Path, tmp_path: Path) -> None:

@@ -167,7 +167,8 @@ def card(
     if len(claims):
         lines = "\n".join(claim_lines(claims))
         told = f"\nStudent minus baseline, over all seeds, with 95 % interval:\n\n{lines}\n"
-    recipe = {key: params[key] for key in sorted(NETWORK) if params[key] != TrainParams.model_fields[key].default}
+    defaults = {key: TrainParams.model_fields[key].default for key in sorted(NETWORK)}
+    recipe = {key: params[key] for key, default in defaults.items() if params.get(key, default) != default}
     anew = [row for row in metrics.iloc[:, 1:3].to_numpy().tolist() if NONE not in row and row[0] != row[1]]
     taught = f", taught by `{params['teacher_run']}` (Proto2Proto)" if params["teacher_run"] else ""
     known = "from a random start" if params["weights"] == "none" else f"from the weights `{params['weights']}`"
