@@ -1,7 +1,7 @@
 """A finished run with fewer prototypes, as a run of its own: `python -m p2p.evaluation.share RUN SHARE [--out …]`.
 
 The prototypes that agree are merged (`p2p.sharing`) and the decision layer is tuned. What is written is a run's folder:
-it can be loaded, explained and exported like any other. It lies beside the run, so that a student's teacher is found.
+it can be loaded and explained like any other. It lies beside the run, so that a student's teacher is found.
 """
 
 from __future__ import annotations
