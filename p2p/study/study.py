@@ -100,6 +100,9 @@ class Study(Strict):
         description="Smallest effects of interest, declared before the runs.",
     )
     sharing: list[Share] = Field([], description="A page of merged prototypes: so many percent of them left.")
+    explorer: bool = Field(
+        False, description="Small copies of its images go into its results, for the book's explorer: may they be shown?"
+    )
     threads: int = Field(1, ge=1, le=1_024, description="CPU threads of one run; runs share the cores.")
     gpus: int = Field(0, ge=0, le=1_024, description="GPUs of one run; 0: one where the machine has any.")
 
@@ -289,6 +292,7 @@ class Study(Strict):
             taught = {"distillation": self.distillation}
             values |= {"variants": {name: taught | change for name, change in self.variants.items()}}
         values["compares"] = self.compares
+        values["explorer"] = self.explorer
         values["effects"] = self.effects
         return check(PageParams, values, f"study '{self.study}'")
 
