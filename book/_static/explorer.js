@@ -26,12 +26,12 @@
     element.append(...children.flat().filter((child) => child !== null && child !== ""));
     return element;
   }
-  const percent = (share) => `${Math.round(100 * share)} %`;
+  const percent = (share) => `${Math.round(100 * share)}\u00a0%`;
   const signed = (value) => `${value < 0 ? "\u2212" : "+"}${Math.abs(value).toFixed(2)}`;
   const bytes = (text) => Uint8Array.from(atob(text), (sign) => sign.charCodeAt(0));
   const capital = (text) => text[0].toUpperCase() + text.slice(1);
   const className = (k) => study.classes[k];
-  const partName = (q) => (q < 0 ? "none of the parts" : study.parts[q]);
+  const partName = (q) => (q < 0 ? "no part" : study.parts[q]);
   const numbers = (count) => Array.from({ length: count }, (_, n) => n);
 
   // ---------------------------------------------------------------- the address
@@ -149,7 +149,7 @@
     if (state.class) items = items.filter((n) => label(n) === Number(state.class));
     if (state.on && !ofImages) items = items.filter((j) => teacher.part[j] === Number(state.on));
     if (state.order === "differ") {
-      const alike = ofImages ? (n) => 100 * decideAlike(n) + sharedPlaces(n) : (j) => study.pairs.student.same[j];
+      const alike = ofImages ? (n) => 100 * decideAlike(n) + sharedPlaces(n) : (j) => study.pairs.student.same_own[j];
       const value = new Map(items.map((n) => [n, alike(n)]));
       items.sort((a, b) => value.get(a) - value.get(b) || a - b);
     }
@@ -166,7 +166,7 @@
       const cell = teacher.cell[n];
       link.append(picture(teacher.source[n], "", { around: cell, frames: [[cell, ROLES.teacher]], size: 110 }));
       link.append(`no. ${n}, ${className(teacher.own[n])}`);
-      link.append(make("small", {}, `student alike in ${percent(study.pairs.student.same[n])}`));
+      link.append(make("small", {}, `student here too: ${percent(study.pairs.student.same_own[n])}`));
     }
     link.firstChild.setAttribute("aria-hidden", "true");
     return make("li", {}, link);
@@ -198,7 +198,7 @@
 
   // ---------------------------------------------------------------- one prototype
 
-  const TITLES = { teacher: "Teacher", student: "Student: same number", baseline: "Baseline: best match" };
+  const TITLES = { teacher: "Teacher", student: "Student: same number", baseline: "Baseline: its partner" };
 
   function prototypeCard(role, n, facts) {
     const network = study.networks[role], cell = network.cell[n], at = network.source[n];
@@ -221,14 +221,12 @@
 
   function showPrototype(state, n) {
     const { student, baseline } = study.pairs, teacher = study.networks.teacher, partner = baseline.partner[n];
-    const alike = (share, chance) => `${percent(share)} of test images (chance ${percent(chance)})`;
-    const facts = {
-      student: [["On the teacher's place in", alike(student.same[n], student.same_chance[n])]],
-      baseline: [["On the teacher's place in", alike(baseline.matched[n], baseline.matched_chance[n])]],
-    };
-    if (student.partner[n] !== n) {
-      facts.student.push(["Best match by place", `no. ${student.partner[n]}, in ${percent(student.matched[n])}`]);
-    }
+    const name = className(teacher.own[n]);
+    const meets = (pairs, kind) => [["On the teacher's place", `in ${percent(pairs[kind][n])} of all test images (chance ` +
+      `${percent(pairs[`${kind}_chance`][n])}), in ${percent(pairs[`${kind}_own`][n])} of those of ${name}`]];
+    const facts = { student: meets(student, "same"), baseline: meets(baseline, "matched") };
+    const other = student.partner[n];
+    if (other !== n) facts.student.push(["Its partner by place", `no. ${other}, in ${percent(student.matched[n])} of all`]);
     const near = study.nearest[n], count = near.length / 5;
     const tiles = numbers(count).map((i) => {
       const [image, similarity, ...cells] = near.slice(5 * i, 5 * i + 5), at = study.first_test + image;
@@ -242,16 +240,16 @@
     });
     const legend = Object.entries({ teacher: "teacher's place", student: "student's", baseline: "baseline's" });
     detail.replaceChildren(
-      heading(`Prototype ${n} of ${className(teacher.own[n])}`, state, n),
-      make("p", {}, `The student's prototype of this number sits on the same place as the teacher's in ${percent(student.same[n])} ` +
-        `of the ${study.tested} test images, the baseline's best match in ${percent(baseline.matched[n])}.`),
+      heading(`Prototype ${n} of ${name}`, state, n),
+      make("p", {}, `In test images of ${name}, the student's prototype of this number is found at the teacher's place in ` +
+        `${percent(student.same_own[n])}, the baseline's partner in ${percent(baseline.matched_own[n])}.`),
       make("div", { className: "cards-of" }, prototypeCard("teacher", n, []),
         prototypeCard("student", n, facts.student), prototypeCard("baseline", partner, facts.baseline)),
       make("h3", {}, "Nearest test images"),
       make("p", {}, "The test images most like the teacher's prototype, each with the place where it is found: ",
         legend.map(([role, text]) => make("span", { className: "key", style: `--role: ${ROLES[role]}` }, text))),
       make("ul", { className: "tiles" }, tiles));
-    return `Prototype ${n} of ${className(teacher.own[n])}.`;
+    return `Prototype ${n} of ${name}.`;
   }
 
   function heading(text, state, n) {
@@ -271,6 +269,7 @@
     const bar = (value) => make("span", { className: "bar", "aria-hidden": "true",
       style: `width: ${100 * Math.abs(value) / largest}%; --role: ${value < 0 ? "#D55E00" : ROLES[role]}` });
     const frames = tops.map((one, rank) => [one.cell, ROLES[role], String(rank + 1)]).reverse();
+    const [second, less] = network.next[image];
     const right = predicted === study.labels[at] ? "right" : "wrong";
     const rows = tops.map((one, rank) => {
       const source = network.source[one.prototype], cell = network.cell[one.prototype];
@@ -295,7 +294,8 @@
       make("ol", {}, rows,
         make("li", {}, `${others} others, for: `, make("b", {}, signed(gain)), bar(gain)),
         make("li", {}, `${others} others, against: `, make("b", {}, signed(loss)), bar(loss)),
-        make("li", { className: "total" }, `Sum, the score of ${className(predicted)}: `, make("b", {}, signed(logit)))));
+        make("li", { className: "total" }, `Sum, the score of ${className(predicted)}: `, make("b", {}, signed(logit)),
+          make("small", {}, `next: ${className(second)}, ${signed(less)}`))));
   }
 
   function showImage(state, n) {
@@ -339,7 +339,7 @@
     study = loaded[state.study];
     const ofImages = state.view === "images";
     fill(controls.class, [["", "all classes"], ...study.classes.map((name, k) => [String(k), name])], state.class);
-    fill(controls.on, [["", "any part"], ...study.parts.map((name, q) => [String(q), name]), ["-1", "none of the parts"]], state.on);
+    fill(controls.on, [["", "any part"], ...study.parts.map((name, q) => [String(q), name]), ["-1", "no part"]], state.on);
     controls.on.closest("label").hidden = ofImages || !study.parts.length;
     controls.view.value = state.view;
     controls.order.value = state.order === "differ" ? "differ" : "";
@@ -366,7 +366,7 @@
   }
   function keepInView(link) { // within the list alone: the page stays where it is
     const box = link.getBoundingClientRect(), frame = list.getBoundingClientRect();
-    if (box.top < frame.top || box.bottom > frame.bottom) list.scrollTop += box.top - frame.top;
+    if (box.left < frame.left || box.right > frame.right) list.scrollLeft += box.left - frame.left - frame.width / 3;
   }
   function load(name) {
     if (waiting[name]) return;

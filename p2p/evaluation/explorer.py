@@ -92,6 +92,7 @@ def explorer_data(folders: dict[str, Path], images: ImageSet) -> tuple[dict[str,
     shown = torch.cat([(test.labels.cpu() == k).nonzero()[:each, 0] for k in range(len(images.classes))])
     pool = torch.cat([used, test_at.cpu()[shown]])
     on = part_cells(images, tables["teacher"].grid)
+    mine = test.labels.cpu()[:, None] == need_prototypes(runs["teacher"]).own.float().argmax(0).cpu()  # (N, P)
     data: dict[str, Any] = {
         "classes": [class_text(name) for name in images.classes],
         "grid": list(tables["teacher"].grid),
@@ -106,7 +107,7 @@ def explorer_data(folders: dict[str, Path], images: ImageSet) -> tuple[dict[str,
             | _of_images(run, tables[role], test, shown)
             for role, run in runs.items()
         },
-        "pairs": {role: _pairs(tables["teacher"], tables[role]) for role in ("student", "baseline")},
+        "pairs": {role: _pairs(tables["teacher"], tables[role], mine) for role in ("student", "baseline")},
     }
     data["nearest"] = _nearest(runs["teacher"], tables, shown, torch.tensor(data["pairs"]["baseline"]["partner"]))
     return data, images.pixels[pool.to(images.labels.device)].cpu()
@@ -159,7 +160,7 @@ def _of_images(run: Trained, table: ResponseTable, test: ImageSet, shown: Tensor
     """Of every shown image: what it is taken for, how surely, the prototypes that count most, and the rest of the sum.
 
     `tops` has for each image, prototype after prototype: number, contribution, cell; `sums`: what all others add, what
-    they take away, and the logit.
+    they take away, and the logit; `next`: the second class and its logit.
     """
     network = need_prototypes(run)
     weight, k = network.decision.weight.detach().cpu(), min(TOP, table.cells.shape[1])
@@ -168,6 +169,7 @@ def _of_images(run: Trained, table: ResponseTable, test: ImageSet, shown: Tensor
     chosen = deciding(table, weight, network.layer, k)
     similarities = network.layer.similarity(table.distances.float()).double()
     logits = similarities @ weight.double().T
+    second = logits.scatter(1, chosen.predicted[:, None], -torch.inf).max(1)
     terms = contributions(similarities, weight, chosen.predicted)
     total = terms.sum(1)
     terms = terms.scatter(1, chosen.prototypes, 0.0)
@@ -185,23 +187,31 @@ def _of_images(run: Trained, table: ResponseTable, test: ImageSet, shown: Tensor
         "sure": _round(logits.softmax(1).gather(1, chosen.predicted[:, None])[:, 0]),
         "tops": [[x for j, c, cell in zip(*row, strict=True) for x in (j, round(c, 3), cell)] for row in tops],
         "sums": _round(sums),
+        "next": [list(pair) for pair in zip(second.indices.tolist(), _round(second.values), strict=True)],
         "maps": _bytes(torch.cat(maps)),
     }
 
 
-def _pairs(teacher: ResponseTable, other: ResponseTable) -> dict[str, Any]:
+def _pairs(teacher: ResponseTable, other: ResponseTable, mine: Tensor) -> dict[str, Any]:
     """For each of the teacher's prototypes, its partners in another network: that of its number, and the matched one.
 
-    `same`, `matched`: the share of all test images in which the two sit on one cell; the `…_chance` of each: that share
-    on average when the images of one of them are shuffled, Σ_c p(c) q(c) over cells c.
+    Args:
+        teacher, other: Of the same N images, P prototypes each.
+        mine: (N, P), whether an image is of the class of the teacher's prototype.
+
+    Returns:
+        `partner`, the matched one's number. `same`, `matched`: the share of test images in which the two sit on one
+        cell; `…_own`: that of the images of its class alone; `…_chance`: that of all on average when the images of one
+        of them are shuffled, Σ_c p(c) q(c) over cells c.
     """
-    partner, share = matched_pairs(teacher, other)
-    out: dict[str, Any] = {"partner": partner.tolist(), "matched": _round(share)}
-    count = min(teacher.cells.shape[1], other.cells.shape[1])
-    out["same"] = _round((teacher.cells[:, :count] == other.cells[:, :count]).double().mean(0))
+    partner, _ = matched_pairs(teacher, other)
+    out: dict[str, Any] = {"partner": partner.tolist()}
     p, q = (_occupied(table) for table in (teacher, other))
-    out["same_chance"] = _round((p[:count] * q[:count]).sum(1))
-    out["matched_chance"] = _round((p * q[partner]).sum(1))
+    for name, number in (("same", torch.arange(len(partner))), ("matched", partner)):
+        meet = teacher.cells == other.cells[:, number]
+        out[name] = _round(meet.double().mean(0))
+        out[f"{name}_own"] = _round((meet & mine).sum(0) / mine.sum(0).clamp(min=1))
+        out[f"{name}_chance"] = _round((p * q[number]).sum(1))
     return out
 
 
