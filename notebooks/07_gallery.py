@@ -37,7 +37,7 @@ from p2p.evaluation.pairs import matched_pairs
 from p2p.evaluation.runs import check_inputs, load_run
 from p2p.files import project_path
 from p2p.metrics import ResponseTable
-from p2p.study.pages import provenance_box
+from p2p.study.pages import prototype_links, provenance_box
 from p2p.study.params import PageParams, from_namespace
 from p2p.study.provenance import provenance
 
@@ -73,6 +73,10 @@ SVG(figures.svg(figures.prototype_gallery(pictured["teacher"], train, shown)))
 # %% mystnb={"figure": {"caption": "Prototypes of the student with the same numbers. The Global Explanation loss pulls each of them to the teacher's; the push then puts it on a training patch, which need not be the teacher's.", "name": "fig-student"}, "image": {"alt": "Gallery of student prototypes with heat maps."}}
 SVG(figures.svg(figures.prototype_gallery(pictured["student"], train, shown)))
 
+# %% tags=["remove-input"]
+if params.explorer:
+    display(Markdown(prototype_links(params.study, shown)))
+
 # %% [markdown]
 # ## Partners
 #
@@ -83,6 +87,10 @@ partner, share = matched_pairs(tables["teacher"], tables["student"])
 pairs = list(zip(range(len(partner)), partner.tolist(), share.tolist(), strict=True))
 best = figures.choose_matches(pairs)
 SVG(figures.svg(figures.matched_patches(pictured["teacher"], pictured["student"], train, best)))
+
+# %% tags=["remove-input"]
+if params.explorer:
+    display(Markdown(prototype_links(params.study, [i for i, _, _ in best])))
 
 # %% [markdown]
 # ## Where they are found in test images

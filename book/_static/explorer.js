@@ -53,7 +53,10 @@
     const given = new URLSearchParams({ study: state.study });
     if (state.view === "images") given.set("view", "images");
     for (const key of ["class", "on", "order"]) if (state[key]) given.set(key, state[key]);
-    if (state.item !== null) given.set(state.view === "images" ? "image" : "prototype", state.item);
+    const named = state.view === "images" && typeof state.item === "number"; // an image goes by its name
+    if (state.item !== null) {
+      given.set(state.view === "images" ? "image" : "prototype", named ? study.names[study.first_test + state.item] : state.item);
+    }
     return `#${given}`;
   }
   const go = (change) => { location.hash = write({ ...read(), ...change }); };
@@ -112,7 +115,7 @@
         pen.font = `bold ${size / 13}px system-ui, sans-serif`;
         pen.fillStyle = colour;
         pen.fillRect(box[0], box[1], size / 11, size / 11);
-        pen.fillStyle = "#fff";
+        pen.fillStyle = colour === ROLES.baseline ? "#000" : "#fff";
         pen.fillText(text, box[0] + size / 55, box[1] + size / 14);
       }
     }
@@ -349,8 +352,9 @@
     if (key !== shown) showList(state);
     shown = key;
     const count = ofImages ? study.labels.length - study.first_test : study.networks.teacher.own.length;
-    const given = state.item === null ? NaN : Number(state.item);
-    const known = Number.isInteger(given) && given >= 0 && given < count;
+    const given = ofImages ? study.names.indexOf(state.item, study.first_test) - study.first_test
+      : /^\d+$/.test(state.item) ? Number(state.item) : -1;
+    const known = given >= 0 && given < count;
     const item = known ? given : list.items[0];
     const wrong = state.item !== null && !known;
     const said = item === undefined ? "" : (ofImages ? showImage : showPrototype)(state, item);

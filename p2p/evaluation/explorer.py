@@ -33,7 +33,7 @@ from p2p.responses import ResponseTable
 from p2p.study.pages import class_text
 
 FOLDER, DATA = "explorer", "data.js"  # in the folder of a study's results
-SHOWN = 600  # test images that can be looked at, the first ones of every class; what is counted, is over all
+SHOWN = 800  # test images that can be looked at, the first ones of every class; what is counted, is over all
 TOP, NEAREST = 5, 6  # prototypes told of an image, test images told of a prototype
 COLUMNS = 16  # tiles in a row of a sheet, and rows of one
 LARGEST = 5_000_000  # bytes of a study's sheets together

@@ -115,6 +115,8 @@ class Study(Strict):
         for where, seeds in lists.items():
             if len(set(seeds)) < len(seeds):
                 raise ValueError(f"{where} names a seed twice: {seeds}; each is one run")
+        if self.private and self.explorer:
+            raise ValueError("'explorer' is without effect: a private study is no part of the book; remove it")
         if len(self.effects) < 2:
             raise ValueError("'effects' needs both 'accuracy' and 'similarity'; leave it out for the defaults")
         for triple in self.triples:
