@@ -63,9 +63,7 @@ k = min(
     params.top_k, *(answers.distances.shape[1] for answers in tables.values())
 )  # few classes may have fewer prototypes
 
-decided = {
-    role: deciding(tables[role], run.network.decision.weight, run.network.layer, k) for role, run in pictured.items()
-}
+decided = {role: deciding(tables[role], run.network.decision, run.network.layer, k) for role, run in pictured.items()}
 
 # %% [markdown]
 # ## Method

@@ -62,9 +62,11 @@ train, test = known.subset("train"), known.subset("test")
 # ## The teacher's prototypes
 
 # %% mystnb={"figure": {"caption": "Prototypes of the teacher: source image with its box, and the map of similarity over that image (bright: similar). One prototype of each of several classes.", "name": "fig-teacher"}, "image": {"alt": "Gallery of teacher prototypes with heat maps."}}
-per_class = pictured["teacher"].params.prototypes_per_class
+network = pictured["teacher"].network
+per_class = network.per_class
 classes = torch.linspace(0, len(known.classes) - 1, 3 * params.pictures).round().long().unique()
-shown = (classes * per_class).tolist()
+whole = torch.linspace(0, per_class - 1, 3 * params.pictures).round().long().unique()  # where they have no class
+shown = (classes * per_class if network.decision.classed else whole).tolist()
 SVG(figures.svg(figures.prototype_gallery(pictured["teacher"], train, shown)))
 
 # %% [markdown]

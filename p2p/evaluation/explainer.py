@@ -12,7 +12,7 @@ from torch import Tensor
 
 from p2p.data.images import ImageSet, load_images
 from p2p.data.photo import read_photo
-from p2p.evaluation.contributions import contributions, top
+from p2p.evaluation.contributions import on_cpu, top
 from p2p.evaluation.explanation import USUAL, Evidence, Explanation
 from p2p.evaluation.runs import check_inputs
 from p2p.evaluation.sources import check_sources, folder_beside, load_prototypes, source_image
@@ -73,13 +73,13 @@ class Explainer(Generic[E]):
     def _explain(self, image: Tensor, name: str, k: int) -> E:
         network, found, params = self.trained.network, self.trained.projection, self.trained.params
         assert isinstance(network, ProtoNet) and found is not None  # `load_prototypes` let no other pass
-        out, decision = network(image[None]), network.decision.weight
+        out, decision = network(image[None]), on_cpu(network.decision)
         similarities = network.layer.similarity(out.distances)  # (1, P)
-        logits = (similarities.double() @ decision.double().T)[0]
-        values = contributions(similarities, decision, logits.argmax()[None])
+        logits = decision(similarities.double())[0]
+        values = decision.contributions(similarities, logits.argmax()[None])
         chosen = top(values, min(k, values.shape[1]))[1][0].tolist()
         maps = network.layer.similarity(distance_map(out.z, out.prototypes[chosen])[0])
-        width, label = maps.shape[2], int(logits.argmax())
+        width, label, classed = maps.shape[2], int(logits.argmax()), decision.classed
         evidence = []
         for similar, j in zip(maps, chosen, strict=True):
             source_name, source = source_image(self.trained, j, self.images)
@@ -90,7 +90,7 @@ class Explainer(Generic[E]):
                     label=int(network.own[:, j].float().argmax()),
                     similarity=float(similarities[0, j]),
                     distance=float(out.distances[0, j]),
-                    weight=float(decision[label, j]),
+                    weight=float(decision.weight[label, j] if classed else values[0, j] / similarities[0, j]),
                     contribution=float(values[0, j]),
                     cell=cell,
                     source_cell=source_cell,

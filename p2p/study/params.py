@@ -12,6 +12,7 @@ import json
 import operator
 import re
 from collections.abc import Iterable
+from functools import partial
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -90,8 +91,17 @@ class TrainParams(DataParams):
     grid: int = Field(8, ge=2, le=64, description="Side of the grid, cells; the trunk is cut where it has this grid.")
     prototypes_per_class: int = Field(10, ge=1)
     prototype_depth: int = Field(128, ge=2, description="D: channels of the add-on map.")
-    prototype_layer: str = Field("distance", description="How cells and prototypes are compared: distance or cosine.")
+    prototype_layer: str = Field("distance", description="Comparison with cells: distance, cosine, exponential.")
     decision: str = Field("linear", description="How similarities become logits, see p2p.decision.DECISIONS.")
+    tree_depth: int = Field(  # both at their default are no part of a run's identity: runs of before them stay known
+        5, ge=1, le=12, description="Of decision tree: 2^depth − 1 prototypes.", exclude_if=partial(operator.eq, 5)
+    )
+    prune_leaves: float = Field(
+        2.0,
+        ge=0,
+        description="Of decision tree: gone are leaves without a class above so many times 1/K.",
+        exclude_if=partial(operator.eq, 2.0),
+    )
     feature_init: Literal["kaiming", "data"] = Field(
         "data", description="data: trunk outputs and add-on channels scaled to unit size; kaiming as published."
     )

@@ -227,7 +227,7 @@ class Study(Strict):
                 run, name = f"budget-{role}-{middle}-{passes}-s{seed}", f"{role}-{passes}"
                 out.append(self._train(run, "budget", name, seed, f"{where}, budget {passes}", s, extra, longer))
         for taught_run in out:
-            for key in ("grid", "prototypes_per_class", "prototype_depth", "prototype_layer"):
+            for key in ("grid", "decision", "tree_depth", "prototypes_per_class", "prototype_depth", "prototype_layer"):
                 mine, theirs = getattr(taught_run, key), getattr(out[0], key)
                 if taught_run.teacher_run and mine != theirs:
                     raise UserError(
