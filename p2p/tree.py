@@ -189,7 +189,7 @@ class TreeDecision(Decision):
     # ------------------------------------------------------------------------------------------------------ figures
 
     def facts(self, parts: Iterable[Labelled]) -> dict[str, float]:
-        """Leaves and nodes that are left; accuracy, and agreement with the soft tree, of both hard readings, whose paths have so many questions."""
+        """Leaves and nodes that are left; of both hard readings accuracy, agreement with the soft tree, questions."""
         count, sums = 0, dict[str, float]()
         lengths = torch.tensor([len(self.steps(leaf)) for leaf in range(len(self.alive))])
         for similarities, labels in parts:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import math
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 import torch
 from heads import tree
 
-from p2p.evaluation.runs import finish_run, load_run, map_r2, top1
+from p2p.evaluation.explainer import Explainer
+from p2p.evaluation.runs import finish_run, load_run, top1
+from p2p.figures.explain import Explained
+from p2p.figures.tree import tree_svg
 from p2p.networks import PROTOTYPE_LAYERS, ProtoNet, distance_map
 from p2p.projection import find_patches
 from p2p.prototypes import class_patches
@@ -274,10 +278,7 @@ def test_what_is_minimised_is_the_likelihood_and_what_is_distilled(place) -> Non
         assert rows[-1]["ce"] < rows[0]["ce"]
 
 
-def test_a_student_tree_follows_its_teacher(place, birds) -> None:
-    teacher, baseline, student = (load_run(place / name) for name in ("teacher", "baseline", "student"))
-    followed = [map_r2(one.network, teacher.network, birds.subset("test").pixels) for one in (baseline, student)]
-    assert followed[0] < 0 and followed[1] > followed[0] + 0.1
+def test_a_student_tree_follows_its_teacher(place) -> None:
     history = load_tensors(place / "student" / "checkpoint.safetensors")[1]["history"]
     rows = [row for row in history if "ppc" in row]
     assert rows[-1]["ppc"] < rows[0]["ppc"] and rows[-1]["global"] < rows[0]["global"]
@@ -304,3 +305,45 @@ def test_the_teachers_leaves_are_kept_or_learn_along(head, equal, place, tiny_st
 def test_what_a_tree_cannot_do_is_refused(change, words, tiny_student, refuses) -> None:
     with refuses(*words):
         build_network(treed(tiny_student, **change), 4)
+
+
+# ----------------------------------------------------------------------------------------------- what a person sees
+
+
+def test_the_way_of_an_image_in_words_and_pictures(place, birds) -> None:
+    image = birds.subset("test").pixels[3]
+    said = Explainer(place / "student", Explained, birds).explain(image, "bird")
+    way, decision = said.path, load_run(place / "student").network.decision
+    assert way is not None and said.teacher is not None and said.teacher.path is not None
+    similarities = way.similarities[None]
+    assert way.leaf == int(decision.leaf(similarities)) and way.there == tuple(t for _, t in decision.steps(way.leaf))
+    along = math.prod(
+        e.similarity if there else 1 - e.similarity for e, there in zip(way.asked, way.there, strict=True)
+    )
+    assert way.probability == pytest.approx(along, rel=1e-4)
+    torch.testing.assert_close(said.probabilities.float(), decision(similarities)[0].exp(), rtol=1e-4, atol=1e-5)
+    text = said.text()
+    for one, there in zip(way.asked, way.there, strict=True):
+        turn = ("nothing", "left"), ("something", "right")
+        word, side = turn[there]
+        assert f"There is {word} like prototype {one.prototype} ({one.similarity:.2f}" in text and f"→ {side}." in text
+    page = said.html()
+    assert page.count("<svg") == 2 and page.count("<script>") == 1 and "http://www.w3.org/2000/svg" in page
+    assert said.figure().get_axes()
+
+
+def test_the_drawn_tree_has_what_pruning_left(place, birds) -> None:
+    explainer = Explainer(place / "teacher", Explained, birds)
+    assert explainer.tree is not None
+    explainer.tree.decision.alive[:] = True
+    whole = ElementTree.fromstring(tree_svg(explainer.tree, birds.classes))
+    explainer.tree.decision.alive[[0, 1, 2, 5]] = False
+    pruned = ElementTree.fromstring(tree_svg(explainer.tree, birds.classes))
+    name = "{http://www.w3.org/2000/svg}"
+    for svg, nodes, leaves in ((whole, 7, 8), (pruned, 3, 4)):
+        assert len(svg.findall(f".//{name}image")) == nodes and len(svg.findall(f"{name}path")) == 2 * nodes
+        words = [each.text or "" for each in svg.findall(f"{name}text")]
+        assert sum(word.endswith("%") for word in words) == leaves
+    width, height = (float(number) for number in whole.get("viewBox", "").split()[2:])
+    for each in whole.iter(f"{name}text"):
+        assert -6 <= float(each.get("x", "0")) <= width and -22 <= float(each.get("y", "0")) <= height

@@ -13,11 +13,13 @@ from torch import Tensor
 from p2p.data.images import ImageSet, load_images
 from p2p.data.photo import read_photo
 from p2p.evaluation.contributions import on_cpu, top
-from p2p.evaluation.explanation import USUAL, Evidence, Explanation
+from p2p.evaluation.explanation import USUAL, Evidence, Explanation, Tree
+from p2p.evaluation.explanation import Path as Way
 from p2p.evaluation.runs import check_inputs
-from p2p.evaluation.sources import check_sources, folder_beside, load_prototypes, source_image
+from p2p.evaluation.sources import check_sources, folder_beside, load_prototypes, source_image, source_patches
 from p2p.networks import ProtoNet, distance_map
 from p2p.responses import ResponseTable, spans
+from p2p.tree import TreeDecision
 
 E = TypeVar("E", bound=Explanation)
 
@@ -50,6 +52,9 @@ class Explainer(Generic[E]):
         check_inputs([one.trained for one in (self, self.teacher) if one], images)
         if images:
             check_sources(self.trained, images)
+        decision = self.trained.network.decision
+        tree = isinstance(decision, TreeDecision)
+        self.tree = Tree(on_cpu(decision), source_patches(self.trained, images)) if tree else None
 
     def explain(self, image: Path | str | Image.Image | Tensor, name: str = "", k: int = 5) -> E:
         """What the network says of one image.
@@ -78,27 +83,33 @@ class Explainer(Generic[E]):
         logits = decision(similarities.double())[0]
         values = decision.contributions(similarities, logits.argmax()[None])
         chosen = top(values, min(k, values.shape[1]))[1][0].tolist()
-        maps = network.layer.similarity(distance_map(out.z, out.prototypes[chosen])[0])
-        width, label, classed = maps.shape[2], int(logits.argmax()), decision.classed
-        evidence = []
-        for similar, j in zip(maps, chosen, strict=True):
+        label, classed = int(logits.argmax()), decision.classed
+
+        def evidence(j: int) -> Evidence:
+            similar = network.layer.similarity(distance_map(out.z, out.prototypes[[j]])[0, 0])
             source_name, source = source_image(self.trained, j, self.images)
-            cell, source_cell = (divmod(int(one), width) for one in (out.cells[0, j], found.cells[j]))
-            evidence.append(
-                Evidence(
-                    prototype=j,
-                    label=int(network.own[:, j].float().argmax()),
-                    similarity=float(similarities[0, j]),
-                    distance=float(out.distances[0, j]),
-                    weight=float(decision.weight[label, j] if classed else values[0, j] / similarities[0, j]),
-                    contribution=float(values[0, j]),
-                    cell=cell,
-                    source_cell=source_cell,
-                    source_name=source_name,
-                    source=source,
-                    similarities=similar,
-                )
+            cell, source_cell = (divmod(int(one), similar.shape[1]) for one in (out.cells[0, j], found.cells[j]))
+            own = int(network.own[:, j].float().argmax()) if self.tree is None else self.label_of(j)
+            return Evidence(
+                prototype=j,
+                label=own,
+                similarity=float(similarities[0, j]),
+                distance=float(out.distances[0, j]),
+                weight=float(decision.weight[label, j] if classed else values[0, j] / similarities[0, j]),
+                contribution=float(values[0, j]),
+                cell=cell,
+                source_cell=source_cell,
+                source_name=source_name,
+                source=source,
+                similarities=similar,
             )
+
+        way = None
+        if self.tree is not None:
+            leaf, paths = int(self.tree.decision.leaf(similarities)), self.tree.decision.paths(similarities)
+            steps = self.tree.decision.steps(leaf)
+            asked, there = tuple(evidence(j) for j, _ in steps), tuple(right for _, right in steps)
+            way = Way(self.tree, leaf, asked, there, float(paths[0, leaf]), similarities[0])
         return self.kind(
             run=params.run,
             role=params.role,
@@ -108,10 +119,16 @@ class Explainer(Generic[E]):
             classes=self.classes,
             logits=logits,
             contributions=values[0],
-            evidence=tuple(evidence),
+            evidence=tuple(evidence(j) for j in chosen),
             nearest=float(out.distances.min()),
             limit=self.limit,
+            path=way,
         )
+
+    def label_of(self, j: int) -> int:
+        """The class of the source image of a tree's prototype, which has none of its own."""
+        assert self.tree is not None
+        return self.classes.index(self.tree.patches[j].label)
 
 
 def usual_distance(folder: Path) -> float:
