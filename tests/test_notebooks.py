@@ -40,6 +40,7 @@ MODELS: dict[str, type[Strict]] = {
     "02_train": TrainParams,
     "03_evaluate": EvaluateParams,
     "04_table": PageParams,
+    "05_tree": PageParams,
     "06_topk": PageParams,
     "07_gallery": PageParams,
     "12_own": PageParams,
@@ -85,7 +86,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     jobs: list[tuple[str, str, Strict]] = [("01_data", "01_data", TINY.data_params())]
     jobs += [("02_train", f"02_train-{run}", params) for run, params in TINY.runs().items()]
     jobs += [("03_evaluate", f"03_evaluate-{name}", params) for name, params in TINY.evaluations().items()]
-    jobs += [(name, name, TINY.page()) for name, model in MODELS.items() if model is PageParams]
+    jobs += [(name, name, TINY.page()) for name, model in MODELS.items() if model is PageParams and name != "05_tree"]
     jobs += [(name, name, QuestionParams()) for name, model in MODELS.items() if model is QuestionParams]
     student = next(run for run in TINY.runs() if run.startswith("student"))
     jobs += [("13_explain", "13_explain", ExplainParams(study="tiny", run=student))]

@@ -324,8 +324,7 @@ def test_the_way_of_an_image_in_words_and_pictures(place, birds) -> None:
     torch.testing.assert_close(said.probabilities.float(), decision(similarities)[0].exp(), rtol=1e-4, atol=1e-5)
     text = said.text()
     for one, there in zip(way.asked, way.there, strict=True):
-        turn = ("nothing", "left"), ("something", "right")
-        word, side = turn[there]
+        word, side = (("nothing", "no"), ("something", "yes"))[there]
         assert f"There is {word} like prototype {one.prototype} ({one.similarity:.2f}" in text and f"→ {side}." in text
     page = said.html()
     assert page.count("<svg") == 2 and page.count("<script>") == 1 and "http://www.w3.org/2000/svg" in page

@@ -204,12 +204,12 @@ class Explanation:
             )
             said.append(
                 f"{rank}. There is {'something' if there else 'nothing'} like prototype {one.prototype} "
-                f"({one.similarity:.2f}; most alike is {most}) → {'right' if there else 'left'}."
+                f"({one.similarity:.2f}; most alike is {most}) → {'yes' if there else 'no'}."
             )
         end = class_text(self.classes[int(leaf.argmax())])
         said.append(
             f"Leaf {path.leaf} says {end}, {100 * float(leaf.max()):.0f} %. All leaves together, each weighed by the "
-            f"way to it, give {name} {100 * probability:.0f} %."
+            f"way to it, give {name}: {100 * probability:.0f} %."
         )
         return said
 

@@ -101,7 +101,8 @@ def tree_svg(tree: Tree, classes: Sequence[str], role: str = "", way: Path | Non
             lines.append(f'<path d="{curve}" fill="none" stroke="{tint}" stroke-width="{wide:.1f}"/>')
             if depth < 3 or inside:
                 word = ("no", "yes")[turn]
-                marks.append(_text(end - 4, height - 5, word, "end", 11, colour if inside else "", bold=inside))
+                y_word, ink = height + (15 if turn else -7), colour if inside else ""
+                marks.append(_text(end - 5, y_word, word, "end", 11, ink, bold=inside))
         marks.append(_node(tree, node, COLUMN * level, y, colour if node in on else "#888", way))
         return node, level, y, max(each[3] for each in below)
 

@@ -27,6 +27,11 @@ def refuse_idle(study: Any) -> None:
     """
     if study.study in TAKEN or study.study.endswith(ENDINGS):
         raise UserError(f"key 'study' is '{study.study}', a name that this project uses itself; choose another.")
+    if study.private and study.recipe.get("decision") == "tree":
+        raise UserError(
+            "the page of a private study shows the prototypes of each class, and those of the decision tree have no "
+            "class: remove 'private' or 'decision'."
+        )
     _refuse_idle_data(study.data)
     names = [triple.name for triple in study.triples]
     if len(set(names)) < len(names):
