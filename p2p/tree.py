@@ -195,10 +195,10 @@ class TreeDecision(Decision):
         for similarities, labels in parts:
             soft, count = self(similarities).argmax(1), count + len(labels)
             for how in ("sample_max", "greedy"):
-                leaf = self.leaf(similarities, how)  # type: ignore[arg-type]
+                leaf = self.leaf(similarities, how)
                 hard = self.weight.argmax(0)[leaf]
                 now = {f"top1_{how}": hard == labels, f"fidelity_{how}": hard == soft, f"path_{how}": lengths[leaf]}
                 sums |= {name: sums.get(name, 0) + float(value.sum()) for name, value in now.items()}
-        asked = torch.logical_and(*self.sides()).sum()
-        whole = {"leaves_unpruned": len(self.alive), "leaves": self.alive.sum(), "nodes": asked}
-        return {name: float(value) for name, value in whole.items()} | {k: v / count for k, v in sums.items()}
+        left, asked = float(self.alive.sum()), float(torch.logical_and(*self.sides()).sum())
+        whole = {"leaves_unpruned": float(len(self.alive)), "leaves": left, "nodes": asked}
+        return whole | {k: v / count for k, v in sums.items()}

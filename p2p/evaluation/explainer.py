@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -52,9 +53,10 @@ class Explainer(Generic[E]):
         check_inputs([one.trained for one in (self, self.teacher) if one], images)
         if images:
             check_sources(self.trained, images)
+        self.tree: Tree | None = None
         decision = self.trained.network.decision
-        tree = isinstance(decision, TreeDecision)
-        self.tree = Tree(on_cpu(decision), source_patches(self.trained, images)) if tree else None
+        if isinstance(decision, TreeDecision):
+            self.tree = Tree(deepcopy(decision).cpu(), source_patches(self.trained, images))
 
     def explain(self, image: Path | str | Image.Image | Tensor, name: str = "", k: int = 5) -> E:
         """What the network says of one image.

@@ -17,8 +17,8 @@ from p2p.figures.evidence import cell_box
 from p2p.figures.style import WIDTH, styled
 from p2p.study.pages import class_text
 
-# in the units of the drawing: from level to level, from leaf to leaf, side of a patch, room for the words of a leaf
-COLUMN, ROW, PATCH, LEAF = 118, 30, 44, 230
+# in the units of the drawing: from level to level, from leaf to leaf, side of a patch, a letter of a leaf
+COLUMN, ROW, PATCH, LETTER = 118, 30, 44, 8
 LETTERS = 26  # of a class's name
 MOVE = """\
 <script>
@@ -83,15 +83,15 @@ def tree_svg(tree: Tree, classes: Sequence[str], role: str = "", way: Path | Non
     on = set() if way is None else _ancestors(way.leaf + nodes)
     lines, marks = list[str](), list[str]()
 
-    def place(node: int, level: int) -> tuple[int, int, float, int]:
-        """Draw what lies below; the node that stands in this place, its level, its height, and the deepest level."""
+    def place(node: int, level: int) -> tuple[int, int, float]:
+        """Draw what lies below; the node that stands in this place, its level, and its height."""
         while node < nodes and not both[node]:  # gone: what is left of it takes its place
             node = 2 * node + (2 if right[node] else 1)
         if node >= nodes:
-            return node, level, ROW * (alive.index(node - nodes) + 0.5), level
+            return node, level, ROW * (alive.index(node - nodes) + 0.5)
         below = [place(2 * node + 1 + turn, level + 1) for turn in (0, 1)]
         y = sum(each[2] for each in below) / 2
-        for turn, (child, depth, height, _) in enumerate(below):
+        for turn, (child, depth, height) in enumerate(below):
             inside = child in on and node in on
             start, end = COLUMN * level + PATCH, COLUMN * depth
             middle = end - (COLUMN - PATCH) / 2
@@ -104,20 +104,20 @@ def tree_svg(tree: Tree, classes: Sequence[str], role: str = "", way: Path | Non
                 y_word, ink = height + (15 if turn else -7), colour if inside else ""
                 marks.append(_text(end - 5, y_word, word, "end", 11, ink, bold=inside))
         marks.append(_node(tree, node, COLUMN * level, y, colour if node in on else "#888", way))
-        return node, level, y, max(each[3] for each in below)
+        return node, level, y
 
-    root = place(0, 0)
-    deepest = root[3]
-    leaves = decision.distributions()
+    place(0, 0)
+    leaves, room = decision.distributions(), 0
     for row, leaf in enumerate(alive):
         depth, chosen = len(decision.steps(leaf)), leaf + nodes in on
         share, k = leaves[:, leaf].max(0)
         said = f"{look.short(class_text(classes[int(k)]), LETTERS)}, {100 * float(share):.0f} %"
         if reach is not None:
-            said += f"  ({100 * reach[leaf + nodes]:.0f} % of the way)" if reach[leaf + nodes] >= 0.005 else ""
+            said += f" (reached: {100 * reach[leaf + nodes]:.0f} %)" if reach[leaf + nodes] >= 0.005 else ""
+        room = max(room, COLUMN * depth + LETTER * len(said))
         y = ROW * (row + 0.5)
         marks.append(_text(COLUMN * depth + 5, y + 4.5, said, "start", 13, colour if chosen else "", bold=chosen))
-    wide, high = COLUMN * deepest + LEAF + 20, ROW * len(alive) + PATCH
+    wide, high = room + 20, ROW * len(alive) + PATCH
     inner = "\n".join([*lines, *marks])
     label = f"A tree of {sum(both)} questions and {len(alive)} leaves"
     return (
