@@ -18,14 +18,8 @@ from PIL import Image
 from p2p.evaluation.claims import UNDECIDED
 from p2p.study.explain_params import ExplainParams
 from p2p.study.modules import modules_of
-from p2p.study.params import (
-    EvaluateParams,
-    ImagesParams,
-    PageParams,
-    QuestionParams,
-    Strict,
-    TrainParams,
-)
+from p2p.study.page_params import PageParams, QuestionParams
+from p2p.study.params import EvaluateParams, ImagesParams, Strict, TrainParams
 from p2p.study.share_params import ShareParams, share_params
 from p2p.study.speed_params import GrowthParams, ProfileParams, SpeedParams
 from p2p.study.study import Study, load_study
@@ -41,6 +35,7 @@ MODELS: dict[str, type[Strict]] = {
     "02_train": TrainParams,
     "03_evaluate": EvaluateParams,
     "04_table": PageParams,
+    "05_tree": PageParams,
     "06_topk": PageParams,
     "07_gallery": PageParams,
     "08_share": ShareParams,
@@ -93,7 +88,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     merging = share_params(TINY)
     assert merging
     jobs += [("08_share", "08_share", merging)]
-    jobs += [(name, name, TINY.page()) for name, model in MODELS.items() if model is PageParams]
+    jobs += [(name, name, TINY.page()) for name, model in MODELS.items() if model is PageParams and name != "05_tree"]
     jobs += [(name, name, QuestionParams()) for name, model in MODELS.items() if model is QuestionParams]
     student = next(run for run in TINY.runs() if run.startswith("student"))
     jobs += [("13_explain", "13_explain", ExplainParams(study="tiny", run=student))]

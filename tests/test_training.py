@@ -219,7 +219,7 @@ def test_a_finished_network_has_training_patches_for_prototypes(teacher_folder, 
     owner = torch.arange(8) // 2
     assert torch.equal(train.labels[run.projection.images], owner)
     assert run.prototypes_before is not None and not torch.equal(run.prototypes_before, run.network.prototypes)
-    assert run.decision_before is not None and not torch.equal(run.decision_before, run.network.decision.weight)
+    assert run.decision_before is not None and not torch.equal(run.decision_before.weight, run.network.decision.weight)
     assert not run.network.training and not any(p.requires_grad for p in run.network.parameters())
 
 

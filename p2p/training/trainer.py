@@ -18,7 +18,6 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from p2p.data.images import ImageSet
-from p2p.decision import solve_decision_layer
 from p2p.digests import weights_digest
 from p2p.errors import UserError
 from p2p.mimicry import MapR2
@@ -223,6 +222,9 @@ class Trainer:
         copied = frozen or params.joint_copies
         batches = self.batches.copied(index, epoch, frozen) if copied else self.batches.fresh(index, epoch)
         followed = MapR2()
+        decides = network if isinstance(network, ProtoNet) and params.head in ("own", "teacher_joint") else None
+        if decides is not None:
+            decides.decision.begin_pass()
         for inputs, labels, teacher in batches:
             with autocast(self.device, self.params.precision):
                 out = network.head(inputs) if frozen else network(inputs)
@@ -231,6 +233,9 @@ class Trainer:
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
+            if decides is not None:
+                similarities = decides.layer.similarity(out.distances.detach())
+                decides.decision.learn(similarities, labels, len(labels) / len(self.fit))
             parts |= {"loss": loss, "accuracy": (out.logits.argmax(1) == labels).float().mean()}
             if teacher is not None:
                 followed.add(out.z, teacher.z)
@@ -260,16 +265,8 @@ class Trainer:
     def _decide(self, phase: Phase) -> dict[str, float]:
         assert isinstance(self.network, ProtoNet) and self.projection is not None
         if phase.trains:
-            own, held = self._activations(self.fit), self._activations(self.held_out)
-            self.network.decision.weight.data = solve_decision_layer(
-                self.network.decision.weight.detach().clone(),
-                self.network.own,
-                own,
-                self.fit.labels,
-                (held, self.held_out.labels),
-                self.params.lambda_l1,
-                self.params.decision_iterations,
-            )
+            fit, held = ((self._activations(part), part.labels) for part in (self.fit, self.held_out))
+            self.network.decision.settle(self.network.own, fit, held, self.params)
         self._keep()
         return self._validate()
 
