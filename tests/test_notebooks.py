@@ -26,6 +26,10 @@ from p2p.study.study import Study, load_study
 from p2p.training.preflight import preflight
 
 ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "book"))
+
+import draw  # noqa: E402
+
 spec = importlib.util.spec_from_file_location("notebook_runner", ROOT / "notebooks" / "execute.py")
 assert spec and spec.loader
 notebook_runner = importlib.util.module_from_spec(spec)
@@ -89,7 +93,6 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert merging
     jobs += [("08_share", "08_share", merging)]
     jobs += [(name, name, TINY.page()) for name, model in MODELS.items() if model is PageParams and name != "05_tree"]
-    jobs += [(name, name, QuestionParams()) for name, model in MODELS.items() if model is QuestionParams]
     student = next(run for run in TINY.runs() if run.startswith("student"))
     jobs += [("13_explain", "13_explain", ExplainParams(study="tiny", run=student))]
     for source, name, params in jobs:
@@ -99,6 +102,9 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert done.returncode == 0, f"{name}: {done.stderr[-3000:]}"
         assert "unknown parameter" not in done.stderr  # papermill's, of keys that the parameters cell leaves out
         assert "WARNING" not in done.stderr  # such as ipykernel's, of a kernel that anyone on the machine can hear
+    draw.draw_pages(place / "results", place / "questions")  # over all studies: as the book draws them
+    for page in (place / "questions").glob("*.ipynb"):
+        page.rename(place / "results" / "tiny" / page.name)
     return place / "results" / "tiny"
 
 
@@ -199,7 +205,7 @@ def test_defaults_of_the_notebooks_are_the_quick_study() -> None:
     [
         ({"distillation": {"globl": 1.0}}, ["'distillation' is 'globl'", "global, ppc"]),
         ({"recipe": {**TINY.recipe, "prototype_layer": "angle"}}, ["'prototype_layer' is 'angle'", "distance, cosine"]),
-        ({"recipe": {**TINY.recipe, "decision": "tree"}}, ["'decision' is 'tree'", "linear"]),
+        ({"recipe": {**TINY.recipe, "decision": "forest"}}, ["'decision' is 'forest'", "linear, tree"]),
         ({"data": {**TINY.data, "reader": "imagenet"}}, ["'reader' is 'imagenet'", "cub, cars, folder"]),
     ],
 )

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from p2p.evaluation.packed import SourcePatch
 from p2p.study.pages import class_text
-from p2p.tree import TreeDecision
+
+if TYPE_CHECKING:
+    from p2p.evaluation.packed import SourcePatch
+    from p2p.tree import TreeDecision
 
 USUAL = 0.99  # of a run's own test images; the nearest prototype of an unusual image lies farther away than theirs
 
