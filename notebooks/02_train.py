@@ -93,7 +93,11 @@ with run_lock(folder):
     history = pd.DataFrame(trainer.history)
     write_table(history, folder / "history.csv")
     inputs = {"images": images.source, "weights": trainer.identity["weights"]}
-    done = {"provenance": record | {"inputs": inputs}, "outcome": outcome, "parameters": params.model_dump()}
+    done = {
+        "provenance": record | {"inputs": inputs, "taken_from": trainer.taken_from},
+        "outcome": outcome,
+        "parameters": params.model_dump(),
+    }
     write_json(folder / "run.json", done | {"inputs": inputs, "files": run_sums(folder, run_files(params.model))})
 
 # %% [markdown]

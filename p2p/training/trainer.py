@@ -34,7 +34,9 @@ from p2p.training.checkpoints import (
     load_tensors,
     prefixed,
     readable,
+    same_training,
     save_tensors,
+    take_over,
     without,
 )
 from p2p.training.objective import distillation, objective
@@ -80,6 +82,7 @@ class Trainer:
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
         self.projection: Projection | None = None
         self.seconds = 0.0
+        self.taken_from = ""  # <study>/<run> of the same training, where that was finished before
         self._held_features: list[Tensor] = []
         self._held_answers: list[Tensor] = []
         # what must be the same for a run to go on, else it is another run; where numbers lie and what is allowed
@@ -117,6 +120,11 @@ class Trainer:
             UserError: The loss is no longer finite, or memory or disk is full; the last checkpoint stays.
         """
         checkpoint = self.folder / "checkpoint.safetensors"
+        same = None if checkpoint.exists() else same_training(self.folder, self.identity, len(self.phases))
+        if same is not None:
+            self.taken_from = f"{same.parent.name}/{same.name}"
+            print(f"{self.params.run}: the same training as run {self.taken_from}, taken from there.", file=sys.stderr)
+            take_over(same, self.folder, self.identity)
         done = self._resume(checkpoint) if checkpoint.exists() else (0, 0)
         line = Progress(self.params.run, self.phases, len(self.fit.labels), progress)
         if done == (0, 0):
