@@ -40,7 +40,9 @@ def has_explorer(study: Study) -> bool:
 def explorer(studies: list[Study]) -> str:
     """The frame with the studies that there are, in their order."""
     options = [
-        f'<option value="{escape(study.name)}">{escape(study.title)}</option>' for study in studies if has_explorer(study)
+        f'<option value="{escape(study.name)}">{escape(study.title)}</option>'
+        for study in studies
+        if has_explorer(study)
     ]
     if not options:
         return "No study in this copy has prototypes to explore yet: `make study` runs the quick one.\n"

@@ -14,7 +14,7 @@
 # %% [markdown]
 # ## Parameters
 #
-# All keys and their defaults: `p2p.study.params.PageParams`.
+# All keys and their defaults: `p2p.study.page_params.PageParams`.
 
 # %% tags=["parameters"]
 study = "quick"
@@ -37,8 +37,9 @@ from p2p.evaluation.explorer import FOLDER, explorer_data, find_networks, write_
 from p2p.evaluation.runs import check_inputs, load_run
 from p2p.files import project_path
 from p2p.study.checksums import seal
+from p2p.study.page_params import PageParams
 from p2p.study.pages import provenance_box
-from p2p.study.params import PageParams, from_namespace
+from p2p.study.params import from_namespace
 from p2p.study.provenance import provenance
 
 params = from_namespace(PageParams, globals())

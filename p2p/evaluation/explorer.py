@@ -21,7 +21,7 @@ from torch.nn.functional import interpolate
 
 from p2p.data.images import ImageSet
 from p2p.errors import UserError
-from p2p.evaluation.contributions import contributions, deciding
+from p2p.evaluation.contributions import deciding, on_cpu
 from p2p.evaluation.on_object import part_cells
 from p2p.evaluation.packed import is_packed
 from p2p.evaluation.pairs import matched_pairs
@@ -80,6 +80,12 @@ def explorer_data(folders: dict[str, Path], images: ImageSet) -> tuple[dict[str,
         UserError: A network has no prototypes, is damaged, or was trained on other images.
     """
     runs = {role: load_run(folder) for role, folder in folders.items()}
+    for run in runs.values():
+        if not need_prototypes(run).decision.classed:
+            raise UserError(
+                f"The prototypes of run '{run.params.run}' belong to no class (decision '{run.params.decision}'), and the "
+                "explorer shows them by class; set 'explorer' to false."
+            )
     test_at = (images.split == 2).nonzero()[:, 0]
     test = images.select(test_at)
     tables = {role: answers_of(folders[role], run, test) for role, run in runs.items()}
@@ -163,14 +169,14 @@ def _of_images(run: Trained, table: ResponseTable, test: ImageSet, shown: Tensor
     they take away, and the logit; `next`: the second class and its logit.
     """
     network = need_prototypes(run)
-    weight, k = network.decision.weight.detach().cpu(), min(TOP, table.cells.shape[1])
-    whole = deciding(table, weight, network.layer, k)
+    decision, k = on_cpu(network.decision), min(TOP, table.cells.shape[1])
+    whole = deciding(table, decision, network.layer, k)
     table = ResponseTable(table.cells[shown], table.distances[shown], table.grid)
-    chosen = deciding(table, weight, network.layer, k)
+    chosen = deciding(table, decision, network.layer, k)
     similarities = network.layer.similarity(table.distances.float()).double()
-    logits = similarities @ weight.double().T
+    logits = decision(similarities)
     second = logits.scatter(1, chosen.predicted[:, None], -torch.inf).max(1)
-    terms = contributions(similarities, weight, chosen.predicted)
+    terms = decision.contributions(similarities, chosen.predicted)
     total = terms.sum(1)
     terms = terms.scatter(1, chosen.prototypes, 0.0)
     sums = torch.stack([terms.clamp(min=0).sum(1), terms.clamp(max=0).sum(1), total], 1)
