@@ -1,4 +1,4 @@
-"""The frame of the page "Which prototype is that?"; what is in it, `_static/explorer.js` does in the reader's browser."""
+"""The frame of the page "Which prototype is that?"; `_static/explorer.js` fills it in the reader's browser."""
 
 from __future__ import annotations
 
@@ -10,15 +10,17 @@ DATA = "explorer/data.js"  # of a study's results, see p2p.evaluation.explorer
 FRAME = """\
 ```{{raw}} html
 <div id="explorer">
-<noscript><p>This page chooses and draws in your browser: it needs JavaScript, which is off. The galleries of each study, in the
-archive, show a choice of prototypes without it.</p></noscript>
+<noscript><p>This page chooses and draws in your browser: it needs JavaScript, which is off. The galleries of each
+study, in the archive, show a choice of prototypes without it.</p></noscript>
 <div data-part="body" hidden>
 <form class="choices" aria-label="What to show" onsubmit="return false">
 <label>Study <select data-part="study">{studies}</select></label>
-<label>Show <select data-part="view"><option value="prototypes">prototypes</option><option value="images">test images</option></select></label>
+<label>Show <select data-part="view">
+<option value="prototypes">prototypes</option><option value="images">test images</option></select></label>
 <label>Class <select data-part="class"></select></label>
 <label>Patch shows <select data-part="on"></select></label>
-<label>Order <select data-part="order"><option value="">by number</option><option value="differ">disagreements first</option></select></label>
+<label>Order <select data-part="order">
+<option value="">by number</option><option value="differ">disagreements first</option></select></label>
 </form>
 <p data-part="count"></p>
 <ul class="list" data-part="list" aria-label="To choose from"></ul>
