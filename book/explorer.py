@@ -41,11 +41,8 @@ def has_explorer(study: Study) -> bool:
 
 def explorer(studies: list[Study]) -> str:
     """The frame with the studies that there are, in their order."""
-    options = [
-        f'<option value="{escape(study.name)}">{escape(study.title)}</option>'
-        for study in studies
-        if has_explorer(study)
-    ]
+    found = [(escape(study.name), escape(study.title)) for study in studies if has_explorer(study)]
+    options = [f'<option value="{name}">{title}</option>' for name, title in found]
     if not options:
         return "No study in this copy has prototypes to explore yet: `make study` runs the quick one.\n"
     return FRAME.format(studies="".join(options))

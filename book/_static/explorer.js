@@ -103,6 +103,7 @@
     pen.drawImage(sheet, left, top, span * side, span * side, 0, 0, size, size);
     pen.filter = "none";
     if (heat) pen.drawImage(heatMap(heat, width, height), 0, 0, width, height, 0, 0, size, size);
+    canvas.dataset.painted = "yes";
     for (const [cell, colour, text, inset] of frames) {
       const box = [(cell % width / width - x) / span, (Math.floor(cell / width) / height - y) / span].map((v) => v * size);
       const sides = [size / width / span, size / height / span], by = 2 + (inset || 0) * 5;

@@ -83,8 +83,8 @@ def explorer_data(folders: dict[str, Path], images: ImageSet) -> tuple[dict[str,
     for run in runs.values():
         if not need_prototypes(run).decision.classed:
             raise UserError(
-                f"The prototypes of run '{run.params.run}' belong to no class (decision '{run.params.decision}'), and the "
-                "explorer shows them by class; set 'explorer' to false."
+                f"The prototypes of run '{run.params.run}' belong to no class (decision '{run.params.decision}'), "
+                "and the explorer shows them by class; set 'explorer' to false."
             )
     test_at = (images.split == 2).nonzero()[:, 0]
     test = images.select(test_at)
