@@ -130,6 +130,7 @@ def test_addresses_lead_to_what_they_name(page: Any, data: dict[str, Any]) -> No
     name = data["names"][data["first_test"] + 130]
     go(page, f"#study=birds&image={name.replace(' ', '+')}")
     assert title(page).startswith(f"Test image {name},")
+    assert page.locator("#explorer .list a[aria-current]").get_attribute("data-item") == "130"
     logit = data["networks"]["student"]["sums"][130][2]
     total = page.locator("#explorer .card-of").nth(1).locator(".total").inner_text()
     assert f"{abs(logit):.2f}" in total and ("\u2212" in total.split("next")[0]) == (logit < 0)

@@ -181,19 +181,20 @@
     let upTo = 0;
     list.replaceChildren();
     list.items = items;
-    const more = () => {
+    const more = (event) => {
       const next = items.slice(upTo, upTo + CHUNK).map((n) => entry(state, n));
       upTo += next.length;
       const button = list.querySelector("[data-more]");
       button?.remove();
       list.append(...next);
-      if (button) next[0]?.querySelector("a").focus();
+      if (event) next[0]?.querySelector("a").focus();
       if (upTo < items.length) {
         const text = `${Math.min(CHUNK, items.length - upTo)} more of ${items.length}`;
         list.append(make("li", { "data-more": "" }, make("button", { type: "button", onclick: more }, text)));
       }
     };
     more();
+    list.upTo = (at) => { while (at >= upTo) more(); }; // so far that an entry is there
     const what = state.view === "images" ? "test image" : "prototype";
     part("count").textContent = items.length
       ? `${items.length} ${what}${items.length === 1 ? "" : "s"}${state.view === "images" ? "" : " of the teacher"}.`
@@ -361,6 +362,7 @@
     const said = item === undefined ? "" : (ofImages ? showImage : showPrototype)(state, item);
     if (item === undefined) detail.replaceChildren();
     say(wrong ? `There is no ${ofImages ? "test image" : "prototype"} \u201c${state.item}\u201d here. ${said}` : said, wrong);
+    list.upTo(list.items.indexOf(item));
     for (const link of list.querySelectorAll("a")) {
       if (Number(link.dataset.item) === item) link.setAttribute("aria-current", "true");
       else link.removeAttribute("aria-current");
