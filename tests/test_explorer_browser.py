@@ -131,6 +131,9 @@ def test_addresses_lead_to_what_they_name(page: Any, data: dict[str, Any]) -> No
     go(page, f"#study=birds&image={name.replace(' ', '+')}")
     assert title(page).startswith(f"Test image {name},")
     assert page.locator("#explorer .list a[aria-current]").get_attribute("data-item") == "130"
+    assert listed(page) == list(range(120, 180))
+    page.get_by_role("button", name="60 before").click()
+    assert listed(page) == list(range(60, 180)) and page.evaluate("document.activeElement.dataset.item") == "119"
     logit = data["networks"]["student"]["sums"][130][2]
     total = page.locator("#explorer .card-of").nth(1).locator(".total").inner_text()
     assert f"{abs(logit):.2f}" in total and ("\u2212" in total.split("next")[0]) == (logit < 0)

@@ -178,23 +178,28 @@
 
   function showList(state) {
     const items = chosen(state);
-    let upTo = 0;
-    list.replaceChildren();
-    list.items = items;
-    const more = (event) => {
-      const next = items.slice(upTo, upTo + CHUNK).map((n) => entry(state, n));
-      upTo += next.length;
-      const button = list.querySelector("[data-more]");
-      button?.remove();
-      list.append(...next);
-      if (event) next[0]?.querySelector("a").focus();
-      if (upTo < items.length) {
-        const text = `${Math.min(CHUNK, items.length - upTo)} more of ${items.length}`;
-        list.append(make("li", { "data-more": "" }, make("button", { type: "button", onclick: more }, text)));
-      }
+    let from = 0, upTo = 0; // of the items, those that are in the list
+    const button = (text, before) => make("li", { "data-more": "" },
+      make("button", { type: "button", onclick: () => add(before, true) }, text));
+    const add = (before, focus) => {
+      const [start, end] = before ? [from - CHUNK, from] : [upTo, Math.min(upTo + CHUNK, items.length)];
+      const next = items.slice(start, end).map((n) => entry(state, n));
+      for (const old of list.querySelectorAll("[data-more]")) old.remove();
+      list[before ? "prepend" : "append"](...next);
+      [from, upTo] = before ? [start, upTo] : [from, end];
+      if (from > 0) list.prepend(button(`${CHUNK} before`, true));
+      if (upTo < items.length) list.append(button(`${Math.min(CHUNK, items.length - upTo)} more of ${items.length}`, false));
+      if (focus) next.at(before ? -1 : 0).querySelector("a").focus();
     };
-    more();
-    list.upTo = (at) => { while (at >= upTo) more(); }; // so far that an entry is there
+    list.items = items;
+    list.reach = (at) => { // so that an entry is there, which may be far down
+      if (at < from || at >= upTo + CHUNK) {
+        from = upTo = Math.floor(at / CHUNK) * CHUNK;
+        list.replaceChildren();
+      }
+      if (at >= upTo) add(false);
+    };
+    list.replaceChildren();
     const what = state.view === "images" ? "test image" : "prototype";
     part("count").textContent = items.length
       ? `${items.length} ${what}${items.length === 1 ? "" : "s"}${state.view === "images" ? "" : " of the teacher"}.`
@@ -362,7 +367,7 @@
     const said = item === undefined ? "" : (ofImages ? showImage : showPrototype)(state, item);
     if (item === undefined) detail.replaceChildren();
     say(wrong ? `There is no ${ofImages ? "test image" : "prototype"} \u201c${state.item}\u201d here. ${said}` : said, wrong);
-    list.upTo(list.items.indexOf(item));
+    list.reach(Math.max(list.items.indexOf(item), 0));
     for (const link of list.querySelectorAll("a")) {
       if (Number(link.dataset.item) === item) link.setAttribute("aria-current", "true");
       else link.removeAttribute("aria-current");
