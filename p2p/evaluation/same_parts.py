@@ -1,0 +1,291 @@
+"""Whether networks mean the same parts, as rows of an evaluation: of data sets whose parts are known (CUB, drawn birds).
+
+The measures are in `p2p.parts`; here are the truth of a test set, what networks answer when it is disturbed, and the rows.
+Rows whose tau is empty have the published or chosen settings; those named `<measure>_over_<parameter>` have the parameter's
+value as tau, for curves. Levels end as everywhere: `_permuted`, `_chance`, `_floor`, `_second_teacher`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import isnan
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from p2p import parts
+from p2p.data.images import ImageSet
+from p2p.data.redraw import Intervention, interventions
+from p2p.evaluation.measure import ALWAYS, Answer, Row
+from p2p.evaluation.pairs import matched_pairs
+from p2p.metrics import permute_images
+from p2p.networks import ProtoNet
+from p2p.responses import ResponseTable
+from p2p.study.params import DataParams
+
+PROBED = 64  # test images that are disturbed: by noise, and of drawn birds part by part
+FRAME = 224  # pixels that the published windows are measured in
+WINDOW, PURE = 72, 32  # of consistency and stability; of purity, and of the part at a place where only points are known
+WINDOWS = (32, 48, 72, 96)
+THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+THRESHOLD = 0.8
+NOISES = (0.1, parts.NOISE, 0.4)
+TOPS = (5, 10, 20, 50)
+TOP = 10
+SHARES = (0.05, 0.1, 0.25, 0.5, 1.0)
+SHARE = 0.1
+
+OWN = ("consistency", "stability", "purity", "pointing")  # of one network
+SHARED = ("part_transfer", "part_transfer_matched", "same_images", "intervention", "intervention_matched", "decisions")
+NAMES = (*OWN, *SHARED)
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What is known of the parts of N test images, and n of them disturbed.
+
+    Attributes:
+        labels: (N,).
+        near: (N, C, Q) bool for each window of `WINDOWS`, see `p2p.parts.inside`.
+        pure: (N, C, G) bool in the window `PURE`, both sides of a part as one.
+        visible: (N, Q) bool; `pure_visible` (N, G) likewise.
+        at: (N, C) part at each cell, −1 for none.
+        probed: (n,) which of the images are disturbed.
+        noisy: Pixels (n, 3, S, S) uint8 for each of `NOISES`.
+        changed: Of drawn birds the 2 Q interventions; else none.
+    """
+
+    labels: Tensor
+    near: dict[int, Tensor]
+    pure: Tensor
+    visible: Tensor
+    pure_visible: Tensor
+    at: Tensor
+    probed: Tensor
+    noisy: dict[float, Tensor]
+    changed: tuple[Intervention, ...]
+
+    def found(self, table: ResponseTable) -> Tensor:
+        """(N, P) part at each prototype's nearest cell, −1 for none."""
+        return self.at.gather(1, table.cells.long())
+
+
+def read_truth(images: ImageSet, grid: tuple[int, int], params: DataParams, seed: int) -> Truth | None:
+    """The truth of a test set; None where nothing is known of its parts.
+
+    Args:
+        images: The test images.
+        grid: (H, W) of the networks.
+        params: That the images were made with.
+        seed: Of the choice of disturbed images, and of their noise.
+    """
+    if images.parts is None:
+        return None
+    points, size = images.parts.cpu(), images.pixels.shape[-1]
+    visible, group = points[..., 2] > 0, parts.merged_sides(images.part_names)
+    near = {window: parts.inside(points, grid, size, window / FRAME) for window in WINDOWS}
+    masks = None if images.masks is None else images.masks.cpu()
+    at = parts.part_at(points, grid, size, PURE / FRAME, masks)
+    generator = torch.Generator().manual_seed(seed)
+    probed = torch.randperm(len(images), generator=generator)[:PROBED].sort().values
+    some = images.select(probed)
+    pixels = torch.cat(list(some.pixels.split(PROBED))).cpu()
+    drawn = params.reader == "birds"
+    return Truth(
+        labels=images.labels.cpu(),
+        near=near,
+        pure=_grouped(near[PURE], group),
+        visible=visible,
+        pure_visible=_grouped(visible, group),
+        at=torch.where(at >= 0, group[at.clamp(min=0).long()], -1).to(torch.int16),
+        probed=probed,
+        noisy={sigma: _with_noise(pixels, sigma, generator) for sigma in NOISES},
+        changed=tuple(interventions(params, some)) if drawn else (),
+    )
+
+
+def _grouped(known: Tensor, group: Tensor) -> Tensor:
+    """(…, Q) bool to (…, G): whether any part of each group."""
+    return torch.stack([known[..., group == g].any(-1) for g in range(int(group.max()) + 1)], -1)
+
+
+def _with_noise(pixels: Tensor, sigma: float, generator: torch.Generator) -> Tensor:
+    noise = (torch.randn(pixels.shape, generator=generator) * sigma).clamp(-parts.MOST_NOISE, parts.MOST_NOISE)
+    return (pixels + noise * parts.DEVIATION * 255).round().clamp(0, 255).to(torch.uint8)
+
+
+class Probe(NamedTuple):
+    """A network's answers to the n disturbed images; I interventions."""
+
+    noisy: dict[float, Tensor]  # (n, P) cells
+    similarities: Tensor  # (I, n, P)
+    decided: Tensor  # (I, n)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What one network answers, all that the measures need.
+
+    Attributes:
+        table: Of its tuned prototypes, N images.
+        at: (N, P), see `Truth.found`.
+        probe: To the disturbed images.
+        similarities: (n, P) to the same images undisturbed.
+        decided: (n,) likewise.
+        own: (K, P) bool.
+    """
+
+    table: ResponseTable
+    at: Tensor
+    probe: Probe
+    similarities: Tensor
+    decided: Tensor
+    own: Tensor
+
+
+@torch.inference_mode()
+def look(network: ProtoNet, table: ResponseTable, truth: Truth, batch_size: int) -> Seen:
+    """A network's answers for the measures of this module; it is run on the disturbed images only."""
+    network.eval()
+    device, weight = network.prototypes.device, network.decision.weight.cpu()
+
+    def answers(pixels: Tensor) -> tuple[Tensor, Tensor]:
+        out = [network(part.to(device)) for part in pixels.split(batch_size)]
+        return torch.cat([o.cells for o in out]).cpu(), torch.cat([o.distances for o in out]).cpu()
+
+    noisy = {sigma: answers(pixels)[0] for sigma, pixels in truth.noisy.items()}
+    before = network.layer.similarity(table.distances[truth.probed].float())
+    after = [network.layer.similarity(answers(change.pixels)[1]) for change in truth.changed]
+    similarities = torch.stack(after) if after else before.new_empty(0, *before.shape)
+    probe = Probe(noisy, similarities, (similarities @ weight.T).argmax(2))
+    return Seen(table, truth.found(table), probe, before, (before @ weight.T).argmax(1), network.own.cpu())
+
+
+def own_part_rows(who: tuple[str, str], seen: Seen, truth: Truth, seed: int, level: str = "") -> Iterator[Row]:
+    """Consistency, stability, purity and pointing of one network, their curves and their values on other images.
+
+    Args:
+        who: role and variant.
+        seen: Of the network.
+        truth: Of the test images.
+        seed: Of the permutation of images.
+        level: "_floor" or "_second_teacher" of a network that is a level: one value of each, no curves.
+    """
+    stage, some = (*who, "tuned"), truth.probed
+    shuffled = permute_images(seen.table, torch.Generator().manual_seed(seed))
+    pairs = parts.own_pairs(truth.labels, seen.own)
+    few = parts.own_pairs(truth.labels[some], seen.own)
+    order = torch.randperm(len(some), generator=torch.Generator().manual_seed(seed))
+
+    def consistent(table: ResponseTable, window: int = WINDOW) -> Tensor:
+        return parts.consistency(truth.near[window], truth.visible, table.cells, pairs, THRESHOLDS)
+
+    def stable(sigma: float = parts.NOISE, window: int = WINDOW, turned: bool = False) -> float:
+        moved = seen.probe.noisy[sigma]
+        return parts.stability(
+            truth.near[window][some], seen.table.cells[some], moved[order] if turned else moved, few
+        )
+
+    def pure(table: ResponseTable, top: int = TOP) -> float:
+        return parts.purity(truth.pure, truth.pure_visible, table.cells, table.distances, top)
+
+    chosen = THRESHOLDS.index(THRESHOLD)
+    values = {"consistency": float(consistent(seen.table)[chosen]), "stability": stable(), "purity": pure(seen.table)}
+    others = {"consistency": float(consistent(shuffled)[chosen]), "stability": stable(turned=True)}
+    others["purity"] = pure(shuffled)
+    removed = [i for i, change in enumerate(truth.changed) if change.kind == "removed"]
+    if removed:
+        falls = seen.similarities - seen.probe.similarities[removed]
+        values["pointing"] = parts.pointing(seen.at[some], falls)
+        others["pointing"] = parts.pointing(seen.at[some][order], falls)
+    yield from _values(stage, values, level)
+    if level:
+        return
+    yield from _values(stage, others, "_permuted")
+    for threshold, value in zip(THRESHOLDS, consistent(seen.table).tolist(), strict=True):
+        yield (*stage, "consistency_over_threshold", threshold, value)
+    for window in WINDOWS:
+        yield (*stage, "consistency_over_window", window, float(consistent(seen.table, window)[chosen]))
+    for sigma in NOISES:
+        yield (*stage, "stability_over_noise", sigma, stable(sigma))
+    for top in TOPS:
+        yield (*stage, "purity_over_images", top, pure(seen.table, top))
+
+
+def shared_part_rows(
+    who: tuple[str, str], seen: Seen, teacher: Seen, truth: Truth, seed: int, level: str = ""
+) -> Iterator[Row]:
+    """What a network has of the teacher's parts: transfer, same images, interventions; by number where numbers are equal,
+    and matched as PMS matches at α = 1; each with what exchanged prototypes (`_chance`) and other images give.
+
+    Args:
+        who: role and variant.
+        seen, teacher: Of the network and of its teacher.
+        truth: Of the test images.
+        seed: Of the permutation of images.
+        level: As for `own_part_rows`.
+    """
+    stage = (*who, "tuned")
+    values, chance, over = _compared(seen, teacher, truth, seen.table)
+    yield from _values(stage, values, level)
+    if level:
+        return
+    yield from _values(stage, chance, "_chance")
+    for (name, share), value in over.items():
+        yield (*stage, name, share, value)
+    generator = torch.Generator().manual_seed(seed)
+    shuffled = permute_images(seen.table, generator)
+    order = torch.randperm(len(truth.probed), generator=generator)
+    probe = Probe({}, seen.probe.similarities[:, order], seen.probe.decided[:, order])
+    turned = Seen(
+        shuffled, truth.found(shuffled), probe, seen.similarities[order], seen.decided[order], seen.own
+    )
+    yield from _values(stage, _compared(turned, teacher, truth, shuffled)[0], "_permuted")
+
+
+def _compared(
+    seen: Seen, teacher: Seen, truth: Truth, table: ResponseTable
+) -> tuple[dict[str, float], dict[str, float], dict[tuple[str, float], float]]:
+    """Values and chance levels by measure, and the curves by name and share."""
+    values: dict[str, float] = {}
+    chance: dict[str, float] = {}
+    over: dict[tuple[str, float], float] = {}
+
+    def keep(name: str, found: parts.Agreement) -> None:
+        values[name], chance[name] = found.value, found.chance
+
+    partner, _ = matched_pairs(teacher.table, table)
+    left = (partner >= 0).nonzero()[:, 0]
+    orders = {"_matched": (left, partner[left])}
+    if teacher.table.cells.shape == table.cells.shape:
+        orders = {"": (torch.arange(len(partner)),) * 2, **orders}
+    for suffix, (mine, theirs) in orders.items():
+        near, at_t, at_s = teacher.table.distances[:, mine], teacher.at[:, mine], seen.at[:, theirs]
+        keep(f"part_transfer{suffix}", parts.part_transfer(at_t, at_s, near, SHARE))
+        for share in SHARES:
+            over[f"part_transfer{suffix}_over_share", share] = parts.part_transfer(at_t, at_s, near, share).value
+        if truth.changed:
+            change_t, change_s = (
+                (of.probe.similarities - of.similarities)[..., columns].flatten(0, 1)
+                for of, columns in ((teacher, mine), (seen, theirs))
+            )
+            keep(f"intervention{suffix}", parts.intervention_agreement(change_t, change_s))
+    if "" in orders:
+        keep("same_images", parts.same_images(teacher.table.distances, table.distances, SHARE))
+    if truth.changed:
+        values["decisions"] = parts.decision_agreement(
+            teacher.decided, teacher.probe.decided, seen.decided, seen.probe.decided
+        )
+    return values, chance, over
+
+
+def _values(stage: tuple[str, str, str], values: dict[str, float], suffix: str) -> Iterator[Row]:
+    for name, value in values.items():
+        if not isnan(value):
+            yield (*stage, f"{name}{suffix}", ALWAYS, value)
+
+
+def part_rows(answers: list[Answer], levels: dict[str, Answer | Seen], truth: Truth, seed: int) -> Iterator[Row]:
+    raise NotImplementedError
