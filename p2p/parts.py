@@ -13,12 +13,11 @@ from math import ceil, nan
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
-from torch.nn.functional import adaptive_avg_pool2d
+from torch import Tensor, nn
 
 from p2p.errors import UserError
 
-COVERED = 0.25  # of a cell's pixels, from which on it lies on a part known to the pixel
+COVERED = 0.25  # of a cell's pixels: so many must be seen, for a place to show a part known to the pixel
 NOISE = 0.2  # standard deviation, in units of a normalised image; no pixel moves by more than MOST_NOISE
 MOST_NOISE = 0.25
 DEVIATION = 0.226  # of ImageNet's pixels in [0, 1], mean of the three channels: the unit of a normalised image
@@ -62,31 +61,38 @@ def inside(points: Tensor, grid: tuple[int, int], size: int, window: float) -> T
     return near & (points[:, None, :, 2] > 0)
 
 
-def part_at(points: Tensor, grid: tuple[int, int], size: int, window: float, masks: Tensor | None = None) -> Tensor:
-    """The part that each cell shows.
-
-    With masks the part with most pixels in it, of a cell of whose pixels parts cover a quarter (`COVERED`); pixels that
-    two cells share count in both. Without masks the visible part nearest to the middle of the cell, of those in a window.
+def part_at(
+    points: Tensor, grid: tuple[int, int], size: int, windows: Sequence[float], masks: Tensor | None = None
+) -> list[Tensor]:
+    """The part that each cell shows: of those in a window around its middle the one with most pixels, or the nearest point.
 
     Args:
-        points, grid, size, window: As for `inside`.
-        masks: (N, S, S) uint8, q + 1 where part q is seen.
+        points, grid, size: As for `inside`.
+        windows: Widths as shares of the image.
+        masks: (N, S, S) uint8, q + 1 where part q is seen. Then the part with most pixels in the window counts, if parts
+            have at least a quarter of a cell's pixels there (`COVERED`); without masks the nearest visible point.
 
     Returns:
-        (N, C) int16 part, −1 where there is none.
+        (N, C) int16 part for each window, −1 where there is none.
     """
-    if masks is not None:
-        found = []
-        for batch in masks.split(256):
-            parts = (batch[:, None] == torch.arange(1, points.shape[1] + 1, device=batch.device)[:, None, None]).float()
-            share = adaptive_avg_pool2d(parts, grid).flatten(2)  # (B, Q, C)
-            found.append(share.argmax(1).masked_fill(share.sum(1) < COVERED - 1e-6, -1))
-        return torch.cat(found).to(torch.int16)
-    middle = centres(grid, size).to(points.device)
-    away = (points[:, None, :, :2] - middle[None, :, None]).square().sum(3)
-    away = away.masked_fill(~inside(points, grid, size, window), torch.inf)
-    nearest = away.min(2)
-    return nearest.indices.masked_fill(nearest.values.isinf(), -1).to(torch.int16)
+    if masks is None:
+        away = (points[:, None, :, :2] - centres(grid, size).to(points.device)[None, :, None]).square().sum(3)
+        nearest = [away.masked_fill(~inside(points, grid, size, w), torch.inf).min(2) for w in windows]
+        return [found.indices.masked_fill(found.values.isinf(), -1).to(torch.int16) for found in nearest]
+    least, numbers = COVERED * size**2 / (grid[0] * grid[1]), range(1, points.shape[1] + 1)
+    sums = [(masks == q).to(torch.int32).cumsum(1).cumsum(2) for q in numbers]  # pixels above and left, so any window is
+    whole = nn.functional.pad(torch.stack(sums, 1), (1, 0, 1, 0))  # four of them; (N, Q, S + 1, S + 1)
+    found = []
+    for window in windows:
+        half = window * size / 2
+        (top, bottom), (left, right) = (
+            ((middle - half).round().clamp(min=0).long(), (middle + half).round().clamp(max=size).long())
+            for middle in ((torch.arange(cells, device=masks.device) + 0.5) * (size / cells) for cells in grid)
+        )
+        rows = whole[:, :, bottom] - whole[:, :, top]  # (N, Q, H, S + 1)
+        pixels = (rows[..., right] - rows[..., left]).flatten(2)  # (N, Q, C)
+        found.append(pixels.argmax(1).masked_fill(pixels.sum(1) < least - 1e-6, -1).to(torch.int16))
+    return found
 
 
 def own_pairs(labels: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:

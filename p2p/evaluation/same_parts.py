@@ -7,7 +7,7 @@ value as tau, for curves. Levels end as everywhere: `_permuted`, `_chance`, `_fl
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import isnan
 from typing import NamedTuple
@@ -19,15 +19,14 @@ from p2p import parts
 from p2p.data.images import ImageSet
 from p2p.data.redraw import Intervention, interventions
 from p2p.evaluation.measure import ALWAYS, Answer, Row
-from p2p.evaluation.pairs import matched_pairs
-from p2p.metrics import permute_images
+from p2p.metrics import permute_images, pms
 from p2p.networks import ProtoNet
 from p2p.responses import ResponseTable
 from p2p.study.params import DataParams
 
-PROBED = 64  # test images that are disturbed: by noise, and of drawn birds part by part
+PROBED = 24  # test images that are disturbed: by noise, and of drawn birds part by part
 FRAME = 224  # pixels that the published windows are measured in
-WINDOW, PURE = 72, 32  # of consistency and stability; of purity, and of the part at a place where only points are known
+WINDOW, PURE = 72, 32  # of consistency, stability and the part at a place; of purity
 WINDOWS = (32, 48, 72, 96)
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 THRESHOLD = 0.8
@@ -51,7 +50,7 @@ class Truth:
         near: (N, C, Q) bool for each window of `WINDOWS`, see `p2p.parts.inside`.
         pure: (N, C, G) bool in the window `PURE`, both sides of a part as one.
         visible: (N, Q) bool; `pure_visible` (N, G) likewise.
-        at: (N, C) part at each cell, −1 for none.
+        at: (N, C) part at each cell, −1 for none, for each window of `WINDOWS`; both sides of a part as one.
         probed: (n,) which of the images are disturbed.
         noisy: Pixels (n, 3, S, S) uint8 for each of `NOISES`.
         changed: Of drawn birds the 2 Q interventions; else none.
@@ -62,14 +61,14 @@ class Truth:
     pure: Tensor
     visible: Tensor
     pure_visible: Tensor
-    at: Tensor
+    at: dict[int, Tensor]
     probed: Tensor
     noisy: dict[float, Tensor]
     changed: tuple[Intervention, ...]
 
-    def found(self, table: ResponseTable) -> Tensor:
+    def found(self, table: ResponseTable, window: int = WINDOW) -> Tensor:
         """(N, P) part at each prototype's nearest cell, −1 for none."""
-        return self.at.gather(1, table.cells.long())
+        return self.at[window].gather(1, table.cells.long())
 
 
 def read_truth(images: ImageSet, grid: tuple[int, int], params: DataParams, seed: int) -> Truth | None:
@@ -87,7 +86,8 @@ def read_truth(images: ImageSet, grid: tuple[int, int], params: DataParams, seed
     visible, group = points[..., 2] > 0, parts.merged_sides(images.part_names)
     near = {window: parts.inside(points, grid, size, window / FRAME) for window in WINDOWS}
     masks = None if images.masks is None else images.masks.cpu()
-    at = parts.part_at(points, grid, size, PURE / FRAME, masks)
+    at = parts.part_at(points, grid, size, [window / FRAME for window in WINDOWS], masks)
+    of_group = torch.cat([torch.tensor([-1]), group]).to(torch.int16)  # so that −1, no part, stays −1
     generator = torch.Generator().manual_seed(seed)
     probed = torch.randperm(len(images), generator=generator)[:PROBED].sort().values
     some = images.select(probed)
@@ -99,7 +99,7 @@ def read_truth(images: ImageSet, grid: tuple[int, int], params: DataParams, seed
         pure=_grouped(near[PURE], group),
         visible=visible,
         pure_visible=_grouped(visible, group),
-        at=torch.where(at >= 0, group[at.clamp(min=0).long()], -1).to(torch.int16),
+        at={window: of_group[found.long() + 1] for window, found in zip(WINDOWS, at, strict=True)},
         probed=probed,
         noisy={sigma: _with_noise(pixels, sigma, generator) for sigma in NOISES},
         changed=tuple(interventions(params, some)) if drawn else (),
@@ -256,7 +256,7 @@ def _compared(
     def keep(name: str, found: parts.Agreement) -> None:
         values[name], chance[name] = found.value, found.chance
 
-    partner, _ = matched_pairs(teacher.table, table)
+    partner = pms(teacher.table, table, alphas=(1.0,)).matching[0]
     left = (partner >= 0).nonzero()[:, 0]
     orders = {"_matched": (left, partner[left])}
     if teacher.table.cells.shape == table.cells.shape:
@@ -266,6 +266,9 @@ def _compared(
         keep(f"part_transfer{suffix}", parts.part_transfer(at_t, at_s, near, SHARE))
         for share in SHARES:
             over[f"part_transfer{suffix}_over_share", share] = parts.part_transfer(at_t, at_s, near, share).value
+        for window in WINDOWS:
+            of_window = [truth.found(of, window)[:, c] for of, c in ((teacher.table, mine), (table, theirs))]
+            over[f"part_transfer{suffix}_over_window", window] = parts.part_transfer(*of_window, near, SHARE).value
         if truth.changed:
             change_t, change_s = (
                 (of.probe.similarities - of.similarities)[..., columns].flatten(0, 1)
@@ -287,5 +290,38 @@ def _values(stage: tuple[str, str, str], values: dict[str, float], suffix: str) 
             yield (*stage, f"{name}{suffix}", ALWAYS, value)
 
 
-def part_rows(answers: list[Answer], levels: dict[str, Answer | Seen], truth: Truth, seed: int) -> Iterator[Row]:
-    raise NotImplementedError
+class Level(NamedTuple):
+    """A network to read the others against: who it is in the rows, and what the names of its measures end with."""
+
+    who: tuple[str, str]
+    suffix: str  # "_floor" or "_second_teacher"
+    network: ProtoNet
+    table: ResponseTable
+
+
+def part_rows(answers: Sequence[Answer], levels: Sequence[Level], truth: Truth, seed: int) -> Iterator[Row]:
+    """The rows of all networks of a triple; other budgets are left out.
+
+    Args:
+        answers: As `p2p.evaluation.triple.read_triple` gives them, the teacher first.
+        levels: Networks that the teacher never taught.
+        truth: Of the test images.
+        seed: Of the permutation of images.
+    """
+    first: Seen | None = None
+    for answer in answers:
+        network = answer.trained.network
+        if answer.role == "budget" or not isinstance(network, ProtoNet) or "tuned" not in answer.tables:
+            continue
+        seen = look(network, answer.tables["tuned"], truth, answer.trained.params.batch_size)
+        who = (answer.role, answer.variant)
+        yield from own_part_rows(who, seen, truth, seed)
+        if first is None:
+            first = seen
+        else:
+            yield from shared_part_rows(who, seen, first, truth, seed)
+    for level in levels:
+        seen = look(level.network, level.table, truth, PROBED)
+        yield from own_part_rows(level.who, seen, truth, seed, level.suffix)
+        if first is not None:
+            yield from shared_part_rows(level.who, seen, first, truth, seed, level.suffix)
