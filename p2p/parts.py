@@ -1,9 +1,10 @@
 """Which part of the bird a prototype means: measures of response tables against the truth about parts.
 
-Truth comes as points (CUB, drawn birds: the middle of each part) or as masks to the pixel (drawn birds). A prototype's
-place is the middle of its nearest cell; where a published measure takes the maximum of an upsampled map, this is coarser by at
-most half a cell. All functions are pure and vectorised; what is random in an evaluation (noise, order) is drawn outside, by seed.
-Letters: N images, P prototypes, Q parts, C = H·W cells, K classes; −1 stands for no part.
+Truth comes as points (CUB, drawn birds: the middle of each part) or as masks to the pixel (drawn birds). A
+prototype's place is the middle of its nearest cell; where a published measure takes the maximum of an upsampled map,
+this is coarser by at most half a cell. All functions are pure and vectorised; what is random in an evaluation (noise,
+order) is drawn outside, by seed. Letters: N images, P prototypes, Q parts, C = H·W cells, K classes; −1 stands for no
+part.
 """
 
 from __future__ import annotations
@@ -64,13 +65,13 @@ def inside(points: Tensor, grid: tuple[int, int], size: int, window: float) -> T
 def part_at(
     points: Tensor, grid: tuple[int, int], size: int, windows: Sequence[float], masks: Tensor | None = None
 ) -> list[Tensor]:
-    """The part that each cell shows: of those in a window around its middle the one with most pixels, or the nearest point.
+    """The part each cell shows: of those in a window around its middle that of most pixels, or the nearest point.
 
     Args:
         points, grid, size: As for `inside`.
         windows: Widths as shares of the image.
-        masks: (N, S, S) uint8, q + 1 where part q is seen. Then the part with most pixels in the window counts, if parts
-            have at least a quarter of a cell's pixels there (`COVERED`); without masks the nearest visible point.
+        masks: (N, S, S) uint8, q + 1 where part q is seen. Then the part with most pixels in the window counts, if
+            parts have at least a quarter of a cell's pixels there (`COVERED`); else the nearest visible point.
 
     Returns:
         (N, C) int16 part for each window, −1 where there is none.
@@ -80,7 +81,9 @@ def part_at(
         nearest = [away.masked_fill(~inside(points, grid, size, w), torch.inf).min(2) for w in windows]
         return [found.indices.masked_fill(found.values.isinf(), -1).to(torch.int16) for found in nearest]
     least, numbers = COVERED * size**2 / (grid[0] * grid[1]), range(1, points.shape[1] + 1)
-    sums = [(masks == q).to(torch.int32).cumsum(1).cumsum(2) for q in numbers]  # pixels above and left, so any window is
+    sums = [
+        (masks == q).to(torch.int32).cumsum(1).cumsum(2) for q in numbers
+    ]  # pixels above and left, so any window is
     whole = nn.functional.pad(torch.stack(sums, 1), (1, 0, 1, 0))  # four of them; (N, Q, S + 1, S + 1)
     found = []
     for window in windows:
@@ -117,9 +120,9 @@ def consistency(
 ) -> Tensor:
     """Share of prototypes that meet one part in at least `threshold` of the images of their class that show it.
 
-    From 0 to 1, higher is better; it is the network's own, no teacher is asked. Chance: the same answers to other images of the
-    test set. Source: Huang et al., ICCV 2023 ("Evaluation and Improvement of Interpretability for Self-Explainable
-    Part-Prototype Networks"): window 72 of 224 pixels, threshold 0.8.
+    From 0 to 1, higher is better; it is the network's own, no teacher is asked. Chance: the same answers to other
+    images of the test set. Source: Huang et al., ICCV 2023 ("Evaluation and Improvement of Interpretability for
+    Self-Explainable Part-Prototype Networks"): window 72 of 224 pixels, threshold 0.8.
 
     Args:
         near: (N, C, Q) bool, see `inside`.
@@ -153,19 +156,18 @@ def stability(near: Tensor, cells: Tensor, noisy: Tensor, pairs: tuple[Tensor, T
         pairs: See `own_pairs`.
     """
     images, prototypes = pairs
-    same = torch.ones(len(images), dtype=torch.bool)
     clean, moved = (near[images, found[images, prototypes].long()] for found in (cells, noisy))
     same = (clean == moved).all(1).double()
     return _mean_by(prototypes, same, cells.shape[1])
 
 
 def purity(near: Tensor, visible: Tensor, cells: Tensor, distances: Tensor, top: int = 10) -> float:
-    """Share of the images nearest to a prototype in which it meets one and the same part, its best; mean over prototypes.
+    """Share of the images nearest to a prototype in which it meets one and the same part, its best.
 
-    From 0 to 1, higher is better; the network's own. Images that do not show that part do not count, as in PIP-Net's code. Chance:
-    the same answers to other images; it is far above 0, since the best of Q parts is taken. Source: Nauta et al., CVPR 2023
-    (PIP-Net) and "The Co-12 Recipe" (2023): windows of 32 of 224 pixels, the ten nearest images; there training images are
-    searched, here test images.
+    From 0 to 1, higher is better; the network's own. Images that do not show that part do not count, as in PIP-Net's
+    code. Chance: the same answers to other images; it is far above 0, since the best of Q parts is taken. Source:
+    Nauta et al., CVPR 2023 (PIP-Net) and "The Co-12 Recipe" (2023): windows of 32 of 224 pixels, the ten nearest
+    images; there training images are searched, here test images.
 
     Args:
         near: (N, C, Q) bool, see `inside`.
@@ -190,52 +192,59 @@ class Agreement(NamedTuple):
     each: Tensor  # (P,) float64, nan where it has none
 
 
-def part_transfer(at_t: Tensor, at_s: Tensor, distances_t: Tensor, share: float = 0.1) -> Agreement:
+def part_transfer(
+    at_t: Tensor, at_s: Tensor, distances_t: Tensor, share: float = 0.1, group: Tensor | None = None
+) -> Agreement:
     """Where the teacher's prototype fires on a part: how often the student's fires on the same part of the same image.
 
-    Looked at are the images to which the teacher's prototype is nearest, so many of all; of them those in which it lies on
-    a part. Mean over prototypes, from 0 to 1; 1 is the teacher itself. `chance` is the exact mean over students whose
-    prototypes are exchanged at random; where all prototypes love one part it is high, and rightly so. Permuted images are
-    another level: what the two prototypes' habits give, without a look at the image. Source: this study.
+    Looked at are the images to which the teacher's prototype is nearest, so many of all; of them those in which it
+    lies on a part. Mean over prototypes, from 0 to 1; 1 is the teacher itself, if it ever lies on a part. `chance` is
+    the exact mean over students whose prototypes are exchanged at random; where all prototypes love one part it is
+    high, and rightly so. Permuted images are another level: what the two prototypes' habits give, without a look at
+    the image. Source: this study.
 
     Args:
-        at_t, at_s: (N, P) part at each prototype's nearest cell, −1 for none, of teacher and student; column j of one is
-            compared with column j of the other.
+        at_t, at_s: (N, P) part at each prototype's nearest cell, −1 for none, of teacher and student; column j of one
+            is compared with column j of the other.
         distances_t: (N, P) of the teacher.
         share: Of the images, above 0 and at most 1.
+        group: (P,) such as the class of each column: prototypes are exchanged within it; default: all with all.
 
     Raises:
         UserError: A share outside that range, or unequal shapes.
     """
     if not 0 < share <= 1 or at_t.shape != at_s.shape:
         raise UserError(
-            f"Part transfer got share {share} and tables {tuple(at_t.shape)} and {tuple(at_s.shape)}; the share must be "
-            "above 0 and at most 1, the tables of one shape."
+            f"Part transfer got share {share} and tables {tuple(at_t.shape)} and {tuple(at_s.shape)}; the share must "
+            "be above 0 and at most 1, the tables of one shape."
         )
     chosen = nearest_images(distances_t, ceil(share * len(at_t) - 1e-9))
     mine, theirs = at_t.gather(0, chosen), at_s.gather(0, chosen)
     on = mine >= 0
     count = on.sum(0).double()
     each = torch.where(count > 0, ((mine == theirs) & on).sum(0) / count.clamp(min=1), nan)
-    # Σ over pairs of prototypes factorises into counts by image and part, so no (P, P) table is needed.
-    parts = int(max(at_t.max(), at_s.max(), torch.zeros(()))) + 1
-    weight = torch.where(on, 1 / count.clamp(min=1), 0.0)
-    wanted = torch.zeros(len(at_t), parts, dtype=torch.float64)
-    wanted.index_put_((chosen.flatten(), mine.clamp(min=0).long().flatten()), weight.flatten(), accumulate=True)
-    offered = torch.stack([(at_s == part).double().mean(1) for part in range(parts)], 1)  # (N, parts)
-    whole = int((count > 0).sum())
-    return Agreement(_mean(each), float((wanted * offered).sum()) / whole if whole else nan, each)
+    # The mean over pairs of prototypes factorises into sums over images and parts, so no (P, P) table is needed.
+    many = int(max(at_t.max(), at_s.max(), torch.zeros(()))) + 1
+    weight, total, whole = torch.where(on, 1 / count.clamp(min=1), 0.0), 0.0, int((count > 0).sum())
+    for members in _groups(group, at_t.shape[1]):
+        wanted = torch.zeros(len(at_t), many, dtype=torch.float64)
+        place = (chosen[:, members].flatten(), mine[:, members].clamp(min=0).long().flatten())
+        wanted.index_put_(place, weight[:, members].flatten(), accumulate=True)
+        offered = torch.stack([(at_s[:, members] == part).double().mean(1) for part in range(many)], 1)
+        total += float((wanted * offered).sum())
+    return Agreement(_mean(each), total / whole if whole else nan, each)
 
 
-def same_images(distances_t: Tensor, distances_s: Tensor, share: float = 0.1) -> Agreement:
-    """Of the images nearest to the teacher's prototype, so many of all: the share that are also nearest to the student's.
+def same_images(distances_t: Tensor, distances_s: Tensor, share: float = 0.1, group: Tensor | None = None) -> Agreement:
+    """Of the images nearest to the teacher's prototype: the share that are among the student's nearest, too.
 
-    From 0 to 1; 1 is the teacher itself. `chance` is a random choice of images, so many of all; networks that tell classes
-    apart pass it, whoever taught them, where prototypes of a number belong to one class. Source: this study.
+    From 0 to 1; 1 is the teacher itself. `chance` is the exact mean over exchanged prototypes. Permuted images give
+    `share`. Source: this study.
 
     Args:
         distances_t, distances_s: (N, P), column j compared with column j.
         share: Of the images, above 0 and at most 1.
+        group: As for `part_transfer`.
     """
     count = ceil(share * len(distances_t) - 1e-9)
     member = [
@@ -243,19 +252,20 @@ def same_images(distances_t: Tensor, distances_s: Tensor, share: float = 0.1) ->
         for distances in (distances_t, distances_s)
     ]
     each = (member[0] & member[1]).sum(0).double() / count
-    return Agreement(_mean(each), count / len(distances_t), each)
+    return Agreement(_mean(each), _exchanged(member[0] / count, member[1].double(), group), each)
 
 
-def intervention_agreement(change_t: Tensor, change_s: Tensor) -> Agreement:
+def intervention_agreement(change_t: Tensor, change_s: Tensor, group: Tensor | None = None) -> Agreement:
     """Whether teacher and student change a prototype's similarity alike when parts are removed or exchanged.
 
-    The Pearson correlation of both changes over images and interventions, mean over prototypes: from −1 to 1; 1 is the teacher
-    itself, and any student whose changes are in proportion. `chance` is the exact mean over all pairs of prototypes.
-    Prototypes whose similarity no intervention changes are left out. Source: this study.
+    The Pearson correlation of both changes over images and interventions, mean over prototypes: from −1 to 1; 1 is
+    the teacher itself, and any student whose changes are in proportion. `chance` is the exact mean over exchanged
+    prototypes. Prototypes whose similarity no intervention changes are left out. Source: this study.
 
     Args:
         change_t, change_s: (M, P) similarity after less before, M images and interventions; column j compared with
             column j.
+        group: As for `part_transfer`.
     """
     units, moving = [], []
     for change in (change_t.double(), change_s.double()):
@@ -263,11 +273,8 @@ def intervention_agreement(change_t: Tensor, change_s: Tensor) -> Agreement:
         length = centred.norm(dim=0)
         moving.append(length > 1e-9)
         units.append(centred / length.clamp(min=1e-9))
-    both = moving[0] & moving[1]
-    each = torch.where(both, (units[0] * units[1]).sum(0), nan)
-    pairs = int(moving[0].sum()) * int(moving[1].sum())
-    chance = float(units[0].sum(1) @ units[1].sum(1)) / pairs if pairs else nan
-    return Agreement(_mean(each), chance, each)
+    each = torch.where(moving[0] & moving[1], (units[0] * units[1]).sum(0), nan)
+    return Agreement(_mean(each), _exchanged(units[0], units[1], group), each)
 
 
 def decision_agreement(before_t: Tensor, after_t: Tensor, before_s: Tensor, after_s: Tensor) -> float:
@@ -288,8 +295,8 @@ def decision_agreement(before_t: Tensor, after_t: Tensor, before_s: Tensor, afte
 def pointing(at: Tensor, falls: Tensor) -> float:
     """Of the prototypes that lie on a part: the share whose similarity falls most when that very part is removed.
 
-    From 0 to 1, higher is better; the network's own: whether the place that a person is shown is what counted. Chance: the
-    places of other images. Source: this study, after the pointing game (Zhang et al., ECCV 2016).
+    From 0 to 1, higher is better; the network's own: whether the place that a person is shown is what counted.
+    Chance: the places of other images. Source: this study, after the pointing game (Zhang et al., ECCV 2016).
 
     Args:
         at: (N, P) part at each prototype's nearest cell, −1 for none.
@@ -310,6 +317,20 @@ def pointing(at: Tensor, falls: Tensor) -> float:
 def nearest_images(distances: Tensor, count: int) -> Tensor:
     """(k, P) int64 images nearest to each prototype, nearest first; of equal ones the first; k = min(count, N)."""
     return distances.sort(dim=0, stable=True).indices[: max(1, count)]
+
+
+def _groups(group: Tensor | None, count: int) -> list[Tensor]:
+    """The members of each group; of None, of one group of so many."""
+    return [torch.arange(count)] if group is None else [(group == g).nonzero()[:, 0] for g in group.unique()]
+
+
+def _exchanged(first: Tensor, second: Tensor, group: Tensor | None) -> float:
+    """Mean over columns i of the mean over the columns j of its group of Σ_m first[m, i] second[m, j]."""
+    total = sum(
+        float(first[:, members].sum(1).double() @ second[:, members].sum(1).double()) / len(members)
+        for members in _groups(group, first.shape[1])
+    )
+    return total / first.shape[1]
 
 
 def _mean(each: Tensor) -> float:

@@ -1,8 +1,8 @@
 """Whether networks mean the same parts, as rows of an evaluation: of data sets whose parts are known (CUB, drawn birds).
 
-The measures are in `p2p.parts`; here are the truth of a test set, what networks answer when it is disturbed, and the rows.
-Rows whose tau is empty have the published or chosen settings; those named `<measure>_over_<parameter>` have the parameter's
-value as tau, for curves. Levels end as everywhere: `_permuted`, `_chance`, `_floor`, `_second_teacher`.
+The measures are in `p2p.parts`; here are the truth of a test set, what networks answer when it is disturbed, and the
+rows. Rows whose tau is empty have the published or chosen settings; those named `<measure>_over_<parameter>` have the
+parameter's value as tau, for curves. Levels end as everywhere: `_permuted`, `_chance`, `_floor`, `_second_teacher`.
 """
 
 from __future__ import annotations
@@ -36,9 +36,8 @@ TOP = 10
 SHARES = (0.05, 0.1, 0.25, 0.5, 1.0)
 SHARE = 0.1
 
-OWN = ("consistency", "stability", "purity", "pointing")  # of one network
-SHARED = ("part_transfer", "part_transfer_matched", "same_images", "intervention", "intervention_matched", "decisions")
-NAMES = (*OWN, *SHARED)
+OWN = ("consistency", "stability", "purity", "pointing")  # of one network SHARED = ("part_transfer",
+"part_transfer_matched", "same_images", "intervention", "intervention_matched", "decisions") NAMES = (*OWN, *SHARED)
 
 
 @dataclass(frozen=True)
@@ -184,9 +183,7 @@ def own_part_rows(who: tuple[str, str], seen: Seen, truth: Truth, seed: int, lev
 
     def stable(sigma: float = parts.NOISE, window: int = WINDOW, turned: bool = False) -> float:
         moved = seen.probe.noisy[sigma]
-        return parts.stability(
-            truth.near[window][some], seen.table.cells[some], moved[order] if turned else moved, few
-        )
+        return parts.stability(truth.near[window][some], seen.table.cells[some], moved[order] if turned else moved, few)
 
     def pure(table: ResponseTable, top: int = TOP) -> float:
         return parts.purity(truth.pure, truth.pure_visible, table.cells, table.distances, top)
@@ -217,8 +214,8 @@ def own_part_rows(who: tuple[str, str], seen: Seen, truth: Truth, seed: int, lev
 def shared_part_rows(
     who: tuple[str, str], seen: Seen, teacher: Seen, truth: Truth, seed: int, level: str = ""
 ) -> Iterator[Row]:
-    """What a network has of the teacher's parts: transfer, same images, interventions; by number where numbers are equal,
-    and matched as PMS matches at α = 1; each with what exchanged prototypes (`_chance`) and other images give.
+    """What a network has of the teacher's parts: by number where both have as many prototypes, and matched as PMS
+    matches at α = 1; each with what exchanged prototypes (`_chance`) and other images (`_permuted`) give.
 
     Args:
         who: role and variant.
@@ -239,9 +236,7 @@ def shared_part_rows(
     shuffled = permute_images(seen.table, generator)
     order = torch.randperm(len(truth.probed), generator=generator)
     probe = Probe({}, seen.probe.similarities[:, order], seen.probe.decided[:, order])
-    turned = Seen(
-        shuffled, truth.found(shuffled), probe, seen.similarities[order], seen.decided[order], seen.own
-    )
+    turned = Seen(shuffled, truth.found(shuffled), probe, seen.similarities[order], seen.decided[order], seen.own)
     yield from _values(stage, _compared(turned, teacher, truth, shuffled)[0], "_permuted")
 
 
@@ -262,8 +257,11 @@ def _compared(
     if teacher.table.cells.shape == table.cells.shape:
         orders = {"": (torch.arange(len(partner)),) * 2, **orders}
     for suffix, (mine, theirs) in orders.items():
+        group = (
+            None if suffix else teacher.own.float().argmax(0)
+        )  # prototypes of a number are of one class in any network
         near, at_t, at_s = teacher.table.distances[:, mine], teacher.at[:, mine], seen.at[:, theirs]
-        keep(f"part_transfer{suffix}", parts.part_transfer(at_t, at_s, near, SHARE))
+        keep(f"part_transfer{suffix}", parts.part_transfer(at_t, at_s, near, SHARE, group))
         for share in SHARES:
             over[f"part_transfer{suffix}_over_share", share] = parts.part_transfer(at_t, at_s, near, share).value
         for window in WINDOWS:
@@ -274,9 +272,9 @@ def _compared(
                 (of.probe.similarities - of.similarities)[..., columns].flatten(0, 1)
                 for of, columns in ((teacher, mine), (seen, theirs))
             )
-            keep(f"intervention{suffix}", parts.intervention_agreement(change_t, change_s))
-    if "" in orders:
-        keep("same_images", parts.same_images(teacher.table.distances, table.distances, SHARE))
+            keep(f"intervention{suffix}", parts.intervention_agreement(change_t, change_s, group))
+        if not suffix:
+            keep("same_images", parts.same_images(near, table.distances, SHARE, group))
     if truth.changed:
         values["decisions"] = parts.decision_agreement(
             teacher.decided, teacher.probe.decided, seen.decided, seen.probe.decided
