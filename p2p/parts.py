@@ -145,9 +145,9 @@ def consistency(
 def stability(near: Tensor, cells: Tensor, noisy: Tensor, pairs: tuple[Tensor, Tensor]) -> float:
     """How often a prototype meets exactly the same parts of an image of its class after noise was added to the image.
 
-    From 0 to 1, higher is better; the network's own. It cannot tell a prototype that holds on to a part from one that always
-    sits on the background: read it beside consistency. Chance: noisy answers to other images. Source: Huang et al., ICCV 2023;
-    σ = 0.2 of a normalised image, cut at 0.25 as in the released code.
+    From 0 to 1, higher is better; the network's own. It cannot tell a prototype that holds on to a part from one that
+    always sits on the background: read it beside consistency. Chance: noisy answers to other images. Source: Huang et
+    al., ICCV 2023; σ = 0.2 of a normalised image, cut at 0.25 as in the released code.
 
     Args:
         near: (N, C, Q) bool, see `inside`.

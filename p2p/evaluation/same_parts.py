@@ -1,4 +1,4 @@
-"""Whether networks mean the same parts, as rows of an evaluation: of data sets whose parts are known (CUB, drawn birds).
+"""Whether networks mean the same parts, as rows of an evaluation, where parts are known (CUB, drawn birds).
 
 The measures are in `p2p.parts`; here are the truth of a test set, what networks answer when it is disturbed, and the
 rows. Rows whose tau is empty have the published or chosen settings; those named `<measure>_over_<parameter>` have the
@@ -36,8 +36,9 @@ TOP = 10
 SHARES = (0.05, 0.1, 0.25, 0.5, 1.0)
 SHARE = 0.1
 
-OWN = ("consistency", "stability", "purity", "pointing")  # of one network SHARED = ("part_transfer",
-"part_transfer_matched", "same_images", "intervention", "intervention_matched", "decisions") NAMES = (*OWN, *SHARED)
+OWN = ("consistency", "stability", "purity", "pointing")  # of one network
+SHARED = ("part_transfer", "part_transfer_matched", "same_images", "intervention", "intervention_matched", "decisions")
+NAMES = (*OWN, *SHARED)
 
 
 @dataclass(frozen=True)
