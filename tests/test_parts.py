@@ -271,6 +271,7 @@ def test_an_evaluation_has_the_rows_where_parts_are_known(truth: same_parts.Trut
     known = same_parts.read_truth(images, (4, 4), tiny, 0)
     assert known is not None
     (table,) = respond(teacher, images.pixels)
+    table = misplaced(table, 1.0, torch.Generator().manual_seed(0))  # so that some prototype of it lies on a part
     seen = same_parts.look(teacher, table, known, 16)
     rows = list(same_parts.own_part_rows(("teacher", "paper"), seen, known, 0))
     rows += same_parts.shared_part_rows(("student", "paper"), seen, seen, known, 0)
