@@ -26,15 +26,15 @@ DEVIATION = 0.226  # of ImageNet's pixels in [0, 1], mean of the three channels:
 # ------------------------------------------------------------------------------------------------- truth about parts
 
 
-def merged_sides(names: Sequence[str]) -> Tensor:
+def merged_sides(names: Sequence[str]) -> tuple[Tensor, list[str]]:
     """Which parts are one part seen from two sides ("left wing", "right wing"), as PIP-Net's code merges them.
 
     Returns:
-        (Q,) int64: the number of each part's group; groups are numbered in the order of their first part.
+        (Q,) int64: the number of each part's group, in the order of their first part; and the names of the groups.
     """
     plain = [" ".join(word for word in name.split() if word not in ("left", "right")) for name in names]
     groups = list(dict.fromkeys(plain))
-    return torch.tensor([groups.index(name) for name in plain], dtype=torch.int64)
+    return torch.tensor([groups.index(name) for name in plain], dtype=torch.int64), groups
 
 
 def centres(grid: tuple[int, int], size: int) -> Tensor:

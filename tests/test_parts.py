@@ -77,7 +77,8 @@ def test_the_part_of_a_cell_is_the_nearest_point_or_the_one_with_most_pixels() -
 
 def test_left_and_right_are_one_part() -> None:
     names = ("back", "left eye", "left leg", "right eye", "right leg", "tail")
-    assert parts.merged_sides(names).tolist() == [0, 1, 2, 1, 2, 3]
+    group, merged = parts.merged_sides(names)
+    assert group.tolist() == [0, 1, 2, 1, 2, 3] and merged == ["back", "eye", "leg", "tail"]
 
 
 # ------------------------------------------------------------------------------------- slow twins of the measures

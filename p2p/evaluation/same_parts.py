@@ -83,11 +83,8 @@ def read_truth(images: ImageSet, grid: tuple[int, int], params: DataParams, seed
     if images.parts is None:
         return None
     points, size = images.parts.cpu(), images.pixels.shape[-1]
-    visible, group = points[..., 2] > 0, parts.merged_sides(images.part_names)
+    visible, group = points[..., 2] > 0, parts.merged_sides(images.part_names)[0]
     near = {window: parts.inside(points, grid, size, window / FRAME) for window in WINDOWS}
-    masks = None if images.masks is None else images.masks.cpu()
-    at = parts.part_at(points, grid, size, [window / FRAME for window in WINDOWS], masks)
-    of_group = torch.cat([torch.tensor([-1]), group]).to(torch.int16)  # so that −1, no part, stays −1
     generator = torch.Generator().manual_seed(seed)
     probed = torch.randperm(len(images), generator=generator)[:PROBED].sort().values
     some = images.select(probed)
@@ -99,11 +96,28 @@ def read_truth(images: ImageSet, grid: tuple[int, int], params: DataParams, seed
         pure=_grouped(near[PURE], group),
         visible=visible,
         pure_visible=_grouped(visible, group),
-        at={window: of_group[found.long() + 1] for window, found in zip(WINDOWS, at, strict=True)},
+        at=part_cells(images, grid),
         probed=probed,
         noisy={sigma: _with_noise(pixels, sigma, generator) for sigma in NOISES},
         changed=tuple(interventions(params, some)) if drawn else (),
     )
+
+
+def part_cells(images: ImageSet, grid: tuple[int, int], windows: Sequence[int] = WINDOWS) -> dict[int, Tensor]:
+    """By window (N, C) the part at each cell, −1 for none; parts as `p2p.parts.merged_sides` numbers them.
+
+    Args:
+        images: N images whose parts are known.
+        grid: (H, W).
+        windows: Of `FRAME` pixels.
+    """
+    assert images.parts is not None, "asked of images whose parts are not known"
+    masks = None if images.masks is None else images.masks.cpu()
+    shares, size = [window / FRAME for window in windows], images.pixels.shape[-1]
+    at = parts.part_at(images.parts.cpu(), grid, size, shares, masks)
+    group, _ = parts.merged_sides(images.part_names)
+    of_group = torch.cat([torch.tensor([-1]), group]).to(torch.int16)  # so that −1, no part, stays −1
+    return {window: of_group[found.long() + 1] for window, found in zip(windows, at, strict=True)}
 
 
 def _grouped(known: Tensor, group: Tensor) -> Tensor:
@@ -231,8 +245,9 @@ def shared_part_rows(
     if level:
         return
     yield from _values(stage, chance, "_chance")
-    for (name, share), value in over.items():
-        yield (*stage, name, share, value)
+    for (name, setting), value in over.items():
+        if not isnan(value):  # no prototype of the teacher lies on a part
+            yield (*stage, name, setting, value)
     generator = torch.Generator().manual_seed(seed)
     shuffled = permute_images(seen.table, generator)
     order = torch.randperm(len(truth.probed), generator=generator)
@@ -267,7 +282,8 @@ def _compared(
             over[f"part_transfer{suffix}_over_share", share] = parts.part_transfer(at_t, at_s, near, share).value
         for window in WINDOWS:
             of_window = [truth.found(of, window)[:, c] for of, c in ((teacher.table, mine), (table, theirs))]
-            over[f"part_transfer{suffix}_over_window", window] = parts.part_transfer(*of_window, near, SHARE).value
+            found = parts.part_transfer(of_window[0], of_window[1], near, SHARE)
+            over[f"part_transfer{suffix}_over_window", window] = found.value
         if truth.changed:
             change_t, change_s = (
                 (of.probe.similarities - of.similarities)[..., columns].flatten(0, 1)
