@@ -87,7 +87,7 @@ for setting in known:
 
 # %%
 if known:
-    caption = "Rank of each network by each measure, 1 the highest mean over seeds. The first four are the paper's and accuracy."
+    caption = "Rank of each network by each measure, 1 the highest mean over seeds. The first four rows are the paper's measures and accuracy."
     display(Markdown(table(part_tables.ranks_table(known), caption, "tab-part-ranks")))
 
 # %% [markdown]

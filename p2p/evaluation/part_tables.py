@@ -154,13 +154,13 @@ def parts_table(settings: Sequence[Setting], names: dict[str, str]) -> pd.DataFr
     table = pd.DataFrame(rows)
     if table.empty:
         return table
-    known = [head for head in table if head in ("setting", "network") or (table[head] != NONE).any()]
-    same = table[[head for head in known if head not in ("setting", "network")]].eq(NONE).all(axis=1)
-    return table.loc[~same, known].reset_index(drop=True)
+    values = [head for head in names.values() if (table[head] != NONE).any()]
+    filled = (table[values] != NONE).any(axis=1)
+    return table.loc[filled, ["setting", "network", *values]].reset_index(drop=True)
 
 
 def ranks_table(settings: Sequence[Setting]) -> pd.DataFrame:
-    """setting, network, and its rank by each measure, 1 the highest mean over seeds; networks that all measures have.
+    """setting, measure, and for each network its rank, 1 the highest mean over seeds.
 
     The teacher is left out: it is the measure of all that compare with it.
     """
@@ -168,15 +168,13 @@ def ranks_table(settings: Sequence[Setting]) -> pd.DataFrame:
     heads = {**PAPER, **TEACHERS, **OWN}
     for setting in (setting for setting in settings if measured(setting)):
         found = networks(setting, list(heads))
-        wide = found[found["network"] != "teacher"].pivot_table(
-            index="network", columns="metric", values="value", sort=False
-        )
-        wide = wide[[name for name in heads if name in wide]]
-        wide = wide.loc[wide["part_transfer_matched"].notna()]
-        ranks = wide.rank(ascending=False, method="min")
-        for network, values in ranks.iterrows():
-            shown = {heads[str(n)]: NONE if v != v else f"{v:.0f}" for n, v in values.items()}
-            rows.append({"setting": escape(setting.title), "network": str(network), **shown})
+        known = found.loc[found["metric"] == "part_transfer_matched", "network"].unique()
+        means = found[found["network"].isin(known)].groupby(["metric", "network"], sort=False)["value"].mean()
+        for name, head in heads.items():
+            if name in means.index.get_level_values(0):
+                ranks = means[name].rank(ascending=False, method="min")
+                shown = {network: f"{ranks[network]:.0f}" if network in ranks else NONE for network in known}
+                rows.append({"setting": escape(setting.title), "measure": head, **shown})
     return pd.DataFrame(rows).fillna(NONE)
 
 

@@ -134,6 +134,9 @@ def agreements(
             ax.set_title(" | ".join(parts), fontsize=8, pad=3)
             for table, role in zip(tables, ("teacher", "student"), strict=True):
                 box = (middle[int(table.cells[i, j])].repeat(2) + half).clamp(0, size)
+                box = (
+                    box if role == "teacher" else box - half.sign() * 0.03 * size
+                )  # so that one does not hide the other
                 look.box(ax, box, ROLES[role])
         axes[start * n].set_ylabel(f"no. {j}\n{100 * float(each[j]):.0f} %", rotation=0, ha="right", va="center")
     look.legend(figure, [Patch(fc="none", ec=ROLES[role], lw=2, label=role) for role in ("teacher", "student")])
