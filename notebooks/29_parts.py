@@ -112,7 +112,7 @@ display(Markdown(part_tables.own_sentence(known)))
 
 # %% [markdown]
 # A prototype looks at more of the image than the window that is drawn around its cell, so a part may count that lies beside it: what is removed
-# tells more than where the box lies. Stability and reactions are measured on 24 test images of each seed. Parts of a drawn bird are few and plain;
+# tells more than where the box lies. Stability and reactions are measured on 16 test images of each seed. Parts of a drawn bird are few and plain;
 # of CUB a point stands for a part, and nothing can be removed. To measure again: `make study STUDY=birds`.
 
 # %% tags=["remove-input"]

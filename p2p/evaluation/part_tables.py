@@ -154,9 +154,9 @@ def parts_table(settings: Sequence[Setting], names: dict[str, str]) -> pd.DataFr
     table = pd.DataFrame(rows)
     if table.empty:
         return table
-    values = [head for head in names.values() if (table[head] != NONE).any()]
-    filled = (table[values] != NONE).any(axis=1)
-    return table.loc[filled, ["setting", "network", *values]].reset_index(drop=True)
+    shown = [head for head in names.values() if (table[head] != NONE).any()]
+    filled = (table[shown] != NONE).any(axis=1)
+    return table.loc[filled, ["setting", "network", *shown]].reset_index(drop=True)
 
 
 def ranks_table(settings: Sequence[Setting]) -> pd.DataFrame:

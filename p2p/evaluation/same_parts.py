@@ -24,7 +24,7 @@ from p2p.networks import ProtoNet
 from p2p.responses import ResponseTable
 from p2p.study.params import DataParams
 
-PROBED = 24  # test images that are disturbed: by noise, and of drawn birds part by part
+PROBED = 16  # test images that are disturbed: by noise, and of drawn birds part by part
 FRAME = 224  # pixels that the published windows are measured in
 WINDOW, PURE = 72, 32  # of consistency, stability and the part at a place; of purity
 WINDOWS = (32, 48, 72, 96)
