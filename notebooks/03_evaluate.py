@@ -41,8 +41,7 @@ from p2p.data.images import load_images
 from p2p.device import choose_device
 from p2p.evaluation.kept import keep_answers
 from p2p.evaluation.pairs import matched_pairs, same_number, same_number_sentence
-from p2p.evaluation.part_tables import triple_parts
-from p2p.evaluation.triple import check_images, level_table, measure_triple, read_triple, triple_table
+from p2p.evaluation.triple import check_images, level_table, measure_triple, read_triple, triple_parts, triple_table
 from p2p.files import project_path, write_table
 from p2p.study.checksums import seal
 from p2p.study.pages import provenance_box, table

@@ -36,7 +36,7 @@ from p2p.device import choose_device
 from p2p.evaluation.pairs import matched_pairs
 from p2p.evaluation.runs import check_inputs, load_run
 from p2p.evaluation.same_parts import FRAME, WINDOW, part_cells
-from p2p.figures import parts as drawn
+from p2p.figures.part_pictures import agreements
 from p2p.files import project_path
 from p2p.metrics import ResponseTable
 from p2p.parts import merged_sides, part_transfer
@@ -111,7 +111,7 @@ if test.parts is not None and pair[0].cells.shape == pair[1].cells.shape:
     each = part_transfer(*at, pair[0].distances).each
     out = project_path(params.results) / params.study
     names = merged_sides(test.part_names)[1]
-    figures.save(drawn.agreements(test.pixels, pair, at, names, each, WINDOW / FRAME), out / "parts.svg")
+    figures.save(agreements(test.pixels, pair, at, names, each, WINDOW / FRAME), out / "parts.svg")
     seal(out, "07_gallery", ["parts.svg"])
     display(SVG(filename=str(out / "parts.svg")))
 else:

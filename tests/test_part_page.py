@@ -12,7 +12,9 @@ import torch
 from p2p import figures
 from p2p.evaluation import part_tables, same_parts
 from p2p.evaluation.settings import Setting, read_settings
+from p2p.evaluation.triple import triple_parts
 from p2p.figures import parts as drawn
+from p2p.figures.part_pictures import agreements
 from p2p.responses import ResponseTable
 from tests.test_questions import metric_rows, write
 
@@ -101,9 +103,9 @@ def test_tables_hold_networks_levels_and_ranks(settings: list[Setting]) -> None:
 
 def test_one_evaluation_has_its_table(settings: list[Setting]) -> None:
     frame = settings[0].frame
-    table = part_tables.triple_parts(frame[frame["seed"] == 0])
+    table = triple_parts(frame[frame["seed"] == 0])
     assert table["network"].tolist() == ["teacher", "student", "baseline"] and table.loc[1, "purity"] == "0.600"
-    assert part_tables.triple_parts(settings[2].frame).empty
+    assert triple_parts(settings[2].frame).empty
 
 
 def test_figures_show_every_measure_and_curve(settings: list[Setting]) -> None:
@@ -127,7 +129,7 @@ def test_pictures_are_chosen_by_rule(tmp_path: Path, settings: list[Setting]) ->
     at = [torch.randint(-1, 3, (9, 5), generator=generator) for _ in range(2)]
     each = torch.tensor([0.2, float("nan"), 1.0, 0.5, 0.1])
     pixels = torch.zeros(9, 3, 32, 32, dtype=torch.uint8)
-    figure = drawn.agreements(pixels, tables, at, ["beak", "wing", "tail"], each, 0.3, 4)
+    figure = agreements(pixels, tables, at, ["beak", "wing", "tail"], each, 0.3, 4)
     assert [ax.get_ylabel() for ax in figure.axes if ax.get_ylabel()] == ["no. 2\n100 %", "no. 3\n50 %", "no. 4\n10 %"]
     nearest = int(tables[0].distances[:, 2].argmin())
     names = [["no part", "beak", "wing", "tail"][int(of[nearest, 2]) + 1] for of in at]

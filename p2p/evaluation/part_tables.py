@@ -10,19 +10,12 @@ import pandas as pd
 from p2p.evaluation.claims import DELTAS, Paired, paired, verdict
 from p2p.evaluation.questions import listed
 from p2p.evaluation.rows import network_names, without_threshold
+from p2p.evaluation.same_parts import OWN_HEADS as OWN
+from p2p.evaluation.same_parts import SHARED_HEADS as TEACHERS
 from p2p.evaluation.settings import Setting
 from p2p.evaluation.tables import NONE, of_seeds
-from p2p.study.pages import escape, numbers, option, signed
+from p2p.study.pages import escape, option, signed
 
-TEACHERS = {  # measures of what a network has of its teacher, as tables and figures call them
-    "part_transfer": "same part, by number",
-    "part_transfer_matched": "same part, matched",
-    "same_images": "same images",
-    "intervention": "same reaction, by number",
-    "intervention_matched": "same reaction, matched",
-    "decisions": "same decisions",
-}
-OWN = {"consistency": "consistency", "stability": "stability", "purity": "purity", "pointing": "place that counts"}
 PAPER = {"pms": "PMS", "ajs_quarter": "AJS, quarter", "same_index": "same number", "top1": "top-1"}
 LEVELS = {"random network": "_floor", "second teacher": "_second_teacher"}
 
@@ -176,23 +169,6 @@ def ranks_table(settings: Sequence[Setting]) -> pd.DataFrame:
                 shown = {network: f"{ranks[network]:.0f}" if network in ranks else NONE for network in known}
                 rows.append({"setting": escape(setting.title), "measure": head, **shown})
     return pd.DataFrame(rows).fillna(NONE)
-
-
-def triple_parts(frame: pd.DataFrame) -> pd.DataFrame:
-    """The measures of every network of one evaluation, three digits; empty where parts are not known.
-
-    Args:
-        frame: Metric rows of one triple and seed.
-    """
-    top = without_threshold(frame)
-    heads = {**TEACHERS, **OWN}
-    rows = top[top["metric"].isin(heads)]
-    if rows.empty:
-        return pd.DataFrame()
-    wide = rows.assign(network=network_names(rows)).pivot_table(
-        index="network", columns="metric", values="value", sort=False
-    )
-    return numbers(wide[[name for name in heads if name in wide]].rename(columns=heads).reset_index())
 
 
 def pictures(results: Path, setting: Setting) -> str:

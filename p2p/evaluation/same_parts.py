@@ -36,8 +36,21 @@ TOP = 10
 SHARES = (0.05, 0.1, 0.25, 0.5, 1.0)
 SHARE = 0.1
 
-OWN = ("consistency", "stability", "purity", "pointing")  # of one network
-SHARED = ("part_transfer", "part_transfer_matched", "same_images", "intervention", "intervention_matched", "decisions")
+SHARED_HEADS = {  # measures of what a network has of its teacher, as tables and figures call them
+    "part_transfer": "same part, by number",
+    "part_transfer_matched": "same part, matched",
+    "same_images": "same images",
+    "intervention": "same reaction, by number",
+    "intervention_matched": "same reaction, matched",
+    "decisions": "same decisions",
+}
+OWN_HEADS = {
+    "consistency": "consistency",
+    "stability": "stability",
+    "purity": "purity",
+    "pointing": "place that counts",
+}
+OWN, SHARED = tuple(OWN_HEADS), tuple(SHARED_HEADS)
 NAMES = (*OWN, *SHARED)
 
 

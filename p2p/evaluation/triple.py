@@ -14,7 +14,7 @@ from p2p.evaluation.measure import Answer, level_rows, own_rows, transfer_rows
 from p2p.evaluation.on_object import object_rows
 from p2p.evaluation.rows import COLUMNS, network_names, without_threshold
 from p2p.evaluation.runs import check_inputs, load_run, respond
-from p2p.evaluation.same_parts import NAMES, Level, part_rows, read_truth
+from p2p.evaluation.same_parts import NAMES, OWN_HEADS, SHARED_HEADS, Level, part_rows, read_truth
 from p2p.files import read_json
 from p2p.networks import ProtoNet
 from p2p.responses import ResponseTable
@@ -152,5 +152,22 @@ def level_table(frame: pd.DataFrame) -> pd.DataFrame:
     top = without_threshold(frame)
     parts = top["metric"].str.extract("^(.*)_(floor|second_teacher)$")
     rows = top.assign(metric=parts[0], level=parts[1].str.replace("_", " ")).dropna(subset="level")
-    rows = rows[~rows["metric"].isin(NAMES)]  # these have a table of their own, see `p2p.evaluation.part_tables`
+    rows = rows[~rows["metric"].isin(NAMES)]  # these have a table of their own, see `triple_parts`
     return numbers(rows.pivot_table(index="level", columns="metric", values="value", sort=False).reset_index())
+
+
+def triple_parts(frame: pd.DataFrame) -> pd.DataFrame:
+    """The measures of every network of one evaluation, three digits; empty where parts are not known.
+
+    Args:
+        frame: Metric rows of one triple and seed.
+    """
+    top = without_threshold(frame)
+    heads = {**SHARED_HEADS, **OWN_HEADS}
+    rows = top[top["metric"].isin(heads)]
+    if rows.empty:
+        return pd.DataFrame()
+    wide = rows.assign(network=network_names(rows)).pivot_table(
+        index="network", columns="metric", values="value", sort=False
+    )
+    return numbers(wide[[name for name in heads if name in wide]].rename(columns=heads).reset_index())
