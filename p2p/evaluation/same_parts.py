@@ -18,6 +18,7 @@ from torch import Tensor
 from p2p import parts
 from p2p.data.images import ImageSet
 from p2p.data.redraw import Intervention, interventions
+from p2p.evaluation.contributions import on_cpu
 from p2p.evaluation.measure import ALWAYS, Answer, Row
 from p2p.metrics import permute_images, pms
 from p2p.networks import ProtoNet
@@ -44,12 +45,7 @@ SHARED_HEADS = {  # measures of what a network has of its teacher, as tables and
     "intervention_matched": "same reaction, matched",
     "decisions": "same decisions",
 }
-OWN_HEADS = {
-    "consistency": "consistency",
-    "stability": "stability",
-    "purity": "purity",
-    "pointing": "place that counts",
-}
+OWN_HEADS = {name: name for name in ("consistency", "stability", "purity")} | {"pointing": "place that counts"}
 OWN, SHARED = tuple(OWN_HEADS), tuple(SHARED_HEADS)
 NAMES = (*OWN, *SHARED)
 
@@ -176,7 +172,7 @@ class Seen:
 def look(network: ProtoNet, table: ResponseTable, truth: Truth, batch_size: int) -> Seen:
     """A network's answers for the measures of this module; it is run on the disturbed images only."""
     network.eval()
-    device, weight = network.prototypes.device, network.decision.weight.cpu()
+    device, decide = network.prototypes.device, on_cpu(network.decision)
 
     def answers(pixels: Tensor) -> tuple[Tensor, Tensor]:
         out = [network(part.to(device)) for part in pixels.split(batch_size)]
@@ -186,8 +182,9 @@ def look(network: ProtoNet, table: ResponseTable, truth: Truth, batch_size: int)
     before = network.layer.similarity(table.distances[truth.probed].float())
     after = [network.layer.similarity(answers(change.pixels)[1]) for change in truth.changed]
     similarities = torch.stack(after) if after else before.new_empty(0, *before.shape)
-    probe = Probe(noisy, similarities, (similarities @ weight.T).argmax(2))
-    return Seen(table, truth.found(table), probe, before, (before @ weight.T).argmax(1), network.own.cpu())
+    decided = torch.stack([decide(one).argmax(1) for one in after]) if after else torch.empty(0, len(before)).long()
+    probe = Probe(noisy, similarities, decided)
+    return Seen(table, truth.found(table), probe, before, decide(before).argmax(1), network.own.cpu())
 
 
 def own_part_rows(who: tuple[str, str], seen: Seen, truth: Truth, seed: int, level: str = "") -> Iterator[Row]:
@@ -248,9 +245,7 @@ def shared_part_rows(
     Args:
         who: role and variant.
         seen, teacher: Of the network and of its teacher.
-        truth: Of the test images.
-        seed: Of the permutation of images.
-        level: As for `own_part_rows`.
+        truth, seed, level: As for `own_part_rows`.
     """
     stage = (*who, "tuned")
     values, chance, over = _compared(seen, teacher, truth, seen.table)
@@ -328,14 +323,7 @@ class Level(NamedTuple):
 
 
 def part_rows(answers: Sequence[Answer], levels: Sequence[Level], truth: Truth, seed: int) -> Iterator[Row]:
-    """The rows of all networks of a triple; other budgets are left out.
-
-    Args:
-        answers: As `p2p.evaluation.triple.read_triple` gives them, the teacher first.
-        levels: Networks that the teacher never taught.
-        truth: Of the test images.
-        seed: Of the permutation of images.
-    """
+    """The rows of all networks of a triple, the teacher first, other budgets left out; and of those it never taught."""
     first: Seen | None = None
     for answer in answers:
         network = answer.trained.network
