@@ -16,7 +16,7 @@ from PIL import Image
 from p2p.data.images import ImageSet, load_images
 from p2p.errors import UserError
 from p2p.evaluation import explorer
-from p2p.evaluation.on_object import part_cells
+from p2p.evaluation.on_object import part_of_cells
 from p2p.evaluation.runs import finish_run, load_run
 from p2p.study.pages import explorer_link, prototype_links
 from p2p.study.study import Study
@@ -96,7 +96,7 @@ def test_a_prototype_is_shown_with_its_own_patch_and_its_nearest_images(folders,
 
 def test_parts_are_those_that_cover_a_cell(birds: ImageSet, whole) -> None:
     data, _ = whole
-    on = part_cells(birds, (4, 4))
+    on = part_of_cells(birds, (4, 4))
     assert on is not None and birds.masks is not None and (on >= 0).any() and (on < 0).any()
     for n in range(0, len(birds), 7):
         for cell in range(16):
@@ -114,9 +114,9 @@ def test_parts_of_photographs_lie_in_the_cell_of_their_point() -> None:
     parts = torch.tensor([[[0.0, 0.0, 1.0], [31.9, 0.0, 1.0], [1.0, 1.0, 1.0], [9.0, 9.0, 0.0]]])
     pixels, label = torch.zeros(1, 3, 32, 32, dtype=torch.uint8), torch.zeros(1, dtype=torch.int64)
     known = ImageSet(pixels, label, label.byte(), ("a",), ("x",), parts=parts, part_names=("p", "q", "r", "s"))
-    on = part_cells(known, (4, 4))
+    on = part_of_cells(known, (4, 4))
     assert on is not None and on[0].tolist() == [0, -1, -1, 1] + [-1] * 12  # the first of two in one cell
-    assert part_cells(ImageSet(pixels, label, label.byte(), ("a",), ("x",)), (4, 4)) is None
+    assert part_of_cells(ImageSet(pixels, label, label.byte(), ("a",), ("x",)), (4, 4)) is None
 
 
 def test_sheets_hold_the_images_in_order(whole, tmp_path: Path, monkeypatch) -> None:

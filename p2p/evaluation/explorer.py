@@ -22,7 +22,7 @@ from torch.nn.functional import interpolate
 from p2p.data.images import ImageSet
 from p2p.errors import UserError
 from p2p.evaluation.contributions import deciding, on_cpu
-from p2p.evaluation.on_object import part_cells
+from p2p.evaluation.on_object import part_of_cells
 from p2p.evaluation.packed import is_packed
 from p2p.evaluation.pairs import matched_pairs
 from p2p.evaluation.runs import Trained, load_run, respond
@@ -97,7 +97,7 @@ def explorer_data(folders: dict[str, Path], images: ImageSet) -> tuple[dict[str,
     each = max(1, SHOWN // len(images.classes))
     shown = torch.cat([(test.labels.cpu() == k).nonzero()[:each, 0] for k in range(len(images.classes))])
     pool = torch.cat([used, test_at.cpu()[shown]])
-    on = part_cells(images, tables["teacher"].grid)
+    on = part_of_cells(images, tables["teacher"].grid)
     mine = test.labels.cpu()[:, None] == need_prototypes(runs["teacher"]).own.float().argmax(0).cpu()  # (N, P)
     data: dict[str, Any] = {
         "classes": [class_text(name) for name in images.classes],

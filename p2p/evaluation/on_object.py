@@ -49,7 +49,7 @@ def object_cells(images: ImageSet, grid: tuple[int, int]) -> Tensor | None:
     return counts.scatter_add_(1, row * width + column, (parts[..., 2] > 0).float()) > 0
 
 
-def part_cells(images: ImageSet, grid: tuple[int, int]) -> Tensor | None:
+def part_of_cells(images: ImageSet, grid: tuple[int, int]) -> Tensor | None:
     """Which part of the object each cell shows.
 
     With masks: the part that covers most of the cell, if it covers an eighth of it. Without: the first visible part
