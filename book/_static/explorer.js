@@ -55,7 +55,8 @@
     for (const key of ["class", "on", "order"]) if (state[key]) given.set(key, state[key]);
     const named = state.view === "images" && typeof state.item === "number"; // an image goes by its name
     if (state.item !== null) {
-      given.set(state.view === "images" ? "image" : "prototype", named ? study.names[study.first_test + state.item] : state.item);
+      const item = named ? study.names[study.first_test + state.item] : state.item;
+      given.set(state.view === "images" ? "image" : "prototype", item);
     }
     return `#${given}`;
   }
@@ -105,7 +106,8 @@
     if (heat) pen.drawImage(heatMap(heat, width, height), 0, 0, width, height, 0, 0, size, size);
     canvas.dataset.painted = "yes";
     for (const [cell, colour, text, inset] of frames) {
-      const box = [(cell % width / width - x) / span, (Math.floor(cell / width) / height - y) / span].map((v) => v * size);
+      const [column, row] = [cell % width, Math.floor(cell / width)];
+      const box = [(column / width - x) / span * size, (row / height - y) / span * size];
       const sides = [size / width / span, size / height / span], by = 2 + (inset || 0) * 5;
       const edge = [box[0] + by, box[1] + by, sides[0] - 2 * by, sides[1] - 2 * by];
       for (const [style, line] of [["#fff", 5], [colour, 3]]) {
@@ -122,7 +124,8 @@
     }
   }
   function heatMap(heat, width, height) {
-    const small = make("canvas", { width, height }), pen = small.getContext("2d"), map = pen.createImageData(width, height);
+    const small = make("canvas", { width, height }), pen = small.getContext("2d");
+    const map = pen.createImageData(width, height);
     heat.forEach((value, cell) => {
       const at = value / 255 * (HEAT.length - 1), low = Math.min(Math.floor(at), HEAT.length - 2);
       const colour = HEAT[low].map((from, n) => from + (HEAT[low + 1][n] - from) * (at - low));
@@ -163,7 +166,8 @@
     const teacher = study.networks.teacher;
     const link = make("a", { href: write({ ...state, item: n }), "data-item": n });
     if (state.view === "images") {
-      const same = decideAlike(n) ? `${sharedPlaces(n)} of ${top("teacher", n).length} places shared` : "decide differently";
+      const places = `${sharedPlaces(n)} of ${top("teacher", n).length} places shared`;
+      const same = decideAlike(n) ? places : "decide differently";
       link.append(picture(study.first_test + n, "", { size: 110 }), `${className(study.labels[study.first_test + n])}`);
       link.append(make("small", {}, same));
     } else {
@@ -188,7 +192,8 @@
       list[before ? "prepend" : "append"](...next);
       [from, upTo] = before ? [start, upTo] : [from, end];
       if (from > 0) list.prepend(button(`${CHUNK} before`, true));
-      if (upTo < items.length) list.append(button(`${Math.min(CHUNK, items.length - upTo)} more of ${items.length}`, false));
+      const left = Math.min(CHUNK, items.length - upTo);
+      if (left > 0) list.append(button(`${left} more of ${items.length}`, false));
       if (focus) next.at(before ? -1 : 0).querySelector("a").focus();
     };
     list.items = items;
@@ -232,27 +237,31 @@
   function showPrototype(state, n) {
     const { student, baseline } = study.pairs, teacher = study.networks.teacher, partner = baseline.partner[n];
     const name = className(teacher.own[n]);
-    const meets = (pairs, kind) => [["On the teacher's place", `in ${percent(pairs[kind][n])} of all test images (chance ` +
-      `${percent(pairs[`${kind}_chance`][n])}), in ${percent(pairs[`${kind}_own`][n])} of those of ${name}`]];
+    const meets = (pairs, kind) => [["On the teacher's place", `in ${percent(pairs[kind][n])} of all test images ` +
+      `(chance ${percent(pairs[`${kind}_chance`][n])}), in ${percent(pairs[`${kind}_own`][n])} of those of ${name}`]];
     const facts = { student: meets(student, "same"), baseline: meets(baseline, "matched") };
     const other = student.partner[n];
-    if (other !== n) facts.student.push(["Its partner by place", `no. ${other}, in ${percent(student.matched[n])} of all`]);
+    if (other !== n) {
+      facts.student.push(["Its partner by place", `no. ${other}, in ${percent(student.matched[n])} of all`]);
+    }
     const near = study.nearest[n], count = near.length / 5;
     const tiles = numbers(count).map((i) => {
       const [image, similarity, ...cells] = near.slice(5 * i, 5 * i + 5), at = study.first_test + image;
       const roles = Object.keys(ROLES);
-      const frames = roles.map((role, r) => [cells[r], ROLES[role], "", cells.slice(0, r).filter((c) => c === cells[r]).length]);
+      const before = (r) => cells.slice(0, r).filter((cell) => cell === cells[r]).length; // frames on one cell nest
+      const frames = roles.map((role, r) => [cells[r], ROLES[role], "", before(r)]);
       const same = roles.slice(1).filter((_, r) => cells[r + 1] === cells[0]);
       const said = same.length ? `${same.join(" and ")} here too` : "the others elsewhere";
       const told = `test image ${study.names[at]}, ${className(study.labels[at])}: ${said}`;
-      return make("li", {}, make("a", { href: write({ ...state, view: "images", class: "", on: "", order: "", item: image }) },
-        picture(at, told, { frames, size: 180 })), make("small", {}, `${className(study.labels[at])}, similarity ${similarity}: ${said}`));
+      const href = write({ ...state, view: "images", class: "", on: "", order: "", item: image });
+      return make("li", {}, make("a", { href }, picture(at, told, { frames, size: 180 })),
+        make("small", {}, `${className(study.labels[at])}, similarity ${similarity}: ${said}`));
     });
     const legend = Object.entries({ teacher: "teacher's place", student: "student's", baseline: "baseline's" });
     detail.replaceChildren(
       heading(`Prototype ${n} of ${name}`, state, n),
-      make("p", {}, `In test images of ${name}, the student's prototype of this number is found at the teacher's place in ` +
-        `${percent(student.same_own[n])}, the baseline's partner in ${percent(baseline.matched_own[n])}.`),
+      make("p", {}, `In test images of ${name}, the student's prototype of this number is found at the teacher's ` +
+        `place in ${percent(student.same_own[n])}, the baseline's partner in ${percent(baseline.matched_own[n])}.`),
       make("div", { className: "cards-of" }, prototypeCard("teacher", n, []),
         prototypeCard("student", n, facts.student), prototypeCard("baseline", partner, facts.baseline)),
       make("h3", {}, "Nearest test images"),
@@ -283,10 +292,11 @@
     const right = predicted === study.labels[at] ? "right" : "wrong";
     const rows = tops.map((one, rank) => {
       const source = network.source[one.prototype], cell = network.cell[one.prototype];
-      const of = study.parts.length && network.part[one.prototype] >= 0 ? `, ${partName(network.part[one.prototype])}` : "";
+      const shows = study.parts.length ? network.part[one.prototype] : -1, of = shows >= 0 ? `, ${partName(shows)}` : "";
       const number = role === "baseline" ? `no. ${one.prototype}` : make("a", { href: write({ ...state, view: "prototypes",
         class: "", on: "", order: "", item: one.prototype }) }, `no. ${one.prototype}`);
-      const also = role !== "teacher" && teachers.has(one.cell) ? make("small", {}, "a deciding place of the teacher's, too") : "";
+      const shared = role !== "teacher" && teachers.has(one.cell);
+      const also = shared ? make("small", {}, "a deciding place of the teacher's, too") : "";
       return make("li", {},
         make("div", { className: "pair" },
           picture(source, `${role}'s prototype ${one.prototype}, its training patch`,
@@ -299,7 +309,8 @@
     const others = network.own.length - tops.length;
     return make("section", { className: "card-of", style: `--role: ${ROLES[role]}` },
       make("h3", {}, capital(role)),
-      make("p", {}, "takes it for ", make("b", {}, className(predicted)), ` (${right}), ${percent(network.sure[image])} sure`),
+      make("p", {}, "takes it for ", make("b", {}, className(predicted)),
+        ` (${right}), ${percent(network.sure[image])} sure`),
       picture(at, `the image with the ${tops.length} places that count most for the ${role}`, { frames }),
       make("ol", {}, rows,
         make("li", {}, `${others} others, for: `, make("b", {}, signed(gain)), bar(gain)),
@@ -312,12 +323,12 @@
     const at = study.first_test + n, places = sharedPlaces(n), tops = top("teacher", n);
     const cells = new Set(tops.map((one) => one.cell)), mine = new Set(tops.map((one) => one.prototype));
     const both = top("student", n).filter((one) => mine.has(one.prototype)).length;
-    const verdict = decideAlike(n) ? "Teacher and student take it for the same class" : "Teacher and student decide differently";
+    const verdict = `Teacher and student ${decideAlike(n) ? "take it for the same class" : "decide differently"}`;
     detail.replaceChildren(
       heading(`Test image ${study.names[at]}, ${className(study.labels[at])}`, state, n),
-      make("p", {}, `${verdict}. Of the ${tops.length} prototypes that count most for the teacher, ${both} count most for the ` +
-        `student by number, and at ${places} of their places the student has one of its own ${tops.length}. A prototype adds ` +
-        "its similarity times its weight; all of them together are the score."),
+      make("p", {}, `${verdict}. Of the ${tops.length} prototypes that count most for the teacher, ${both} count most for ` +
+        `the student by number, and at ${places} of their places the student has one of its own ${tops.length}. ` +
+        "A prototype adds its similarity times its weight; all of them together are the score."),
       make("div", { className: "cards-of" }, Object.keys(ROLES).map((role) => networkCard(state, role, n, cells))));
     return `Test image ${study.names[at]}, ${className(study.labels[at])}. ${verdict}.`;
   }
@@ -330,9 +341,10 @@
   }
   function networksTold() {
     const { teacher, student, baseline } = study.networks;
-    const one = (role, network) => `${role} ${network.network} (${Math.round(network.parameters / 1000)} thousand numbers, right in ` +
-      `${percent(network.right / study.tested)} of ${study.tested} test images)`;
-    return `Seed ${study.seed}: ${one("teacher", teacher)}, ${one("student", student)}, ${one("baseline", baseline)}. ` +
+    const one = (role, network) => `${role} ${network.network} (${Math.round(network.parameters / 1000)} thousand ` +
+      `numbers, right in ${percent(network.right / study.tested)} of ${study.tested} test images)`;
+    const each = [one("teacher", teacher), one("student", student), one("baseline", baseline)];
+    return `Seed ${study.seed}: ${each.join(", ")}. ` +
       `${teacher.packed ? "The packed networks of this study. " : ""}Written ${study.date}, commit ${study.commit}.`;
   }
 
@@ -349,7 +361,8 @@
     study = loaded[state.study];
     const ofImages = state.view === "images";
     fill(controls.class, [["", "all classes"], ...study.classes.map((name, k) => [String(k), name])], state.class);
-    fill(controls.on, [["", "any part"], ...study.parts.map((name, q) => [String(q), name]), ["-1", "no part"]], state.on);
+    const parts = study.parts.map((name, q) => [String(q), name]);
+    fill(controls.on, [["", "any part"], ...parts, ["-1", "no part"]], state.on);
     controls.on.closest("label").hidden = ofImages || !study.parts.length;
     controls.view.value = state.view;
     controls.order.value = state.order === "differ" ? "differ" : "";
@@ -366,7 +379,8 @@
     const wrong = state.item !== null && !known;
     const said = item === undefined ? "" : (ofImages ? showImage : showPrototype)(state, item);
     if (item === undefined) detail.replaceChildren();
-    say(wrong ? `There is no ${ofImages ? "test image" : "prototype"} \u201c${state.item}\u201d here. ${said}` : said, wrong);
+    const what = ofImages ? "test image" : "prototype";
+    say(wrong ? `There is no ${what} \u201c${state.item}\u201d here. ${said}` : said, wrong);
     list.reach(Math.max(list.items.indexOf(item), 0));
     for (const link of list.querySelectorAll("a")) {
       if (Number(link.dataset.item) === item) link.setAttribute("aria-current", "true");
@@ -420,7 +434,8 @@
     const button = detail.querySelector(`[data-step="${by}"]`);
     if (!button || button.disabled) return;
     event.preventDefault();
-    const back = event.target.closest("[data-step]") ? `[data-step="${by}"]` : event.target.closest("[data-item]") ? "" : "h2";
+    const elsewhere = event.target.closest("[data-step]") ? `[data-step="${by}"]` : "h2";
+    const back = event.target.closest("[data-item]") ? "" : elsewhere;
     button.click();
     window.addEventListener("hashchange", () => {
       const target = back ? detail.querySelector(back) : list.querySelector('[aria-current="true"]');
