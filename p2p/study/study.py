@@ -87,8 +87,9 @@ class Study(Strict):
             if wrong := set().union(*triple.budget.values()) - set(own):
                 where = f"'budget' of triple '{triple.name}'"
                 raise ValueError(f"{where} names the seed {min(wrong)}; expected seeds that the triple has, {own}")
-            if wrong := set(triple.variants) - set(self.variants):
-                raise ValueError(f"triple '{triple.name}' names the variant '{min(wrong)}'; have {list(self.variants)}")
+            if unknown := set(triple.variants) - set(self.variants):
+                have = ", ".join(self.variants)
+                raise ValueError(f"triple '{triple.name}' names the variant '{min(unknown)}'; the study has {have}")
         for name, seeds in self.variant_seeds.items():
             if name not in self.variants or not seeds or set(seeds) - set(self.seeds):
                 raise ValueError(

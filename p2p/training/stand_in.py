@@ -31,9 +31,8 @@ def stand_in(params: TrainParams, teacher: ProtoNet, taught: TrainParams, other:
         shuffled.prototypes.data = teacher.prototypes.detach()[order.to(teacher.prototypes.device)].clone()
         return shuffled
     if params.teaches == "random":
-        random = build_network(
-            taught.model_copy(update={"weights": "none", "seed": params.seed + FAR}), len(teacher.own)
-        )
+        untrained = taught.model_copy(update={"weights": "none", "seed": params.seed + FAR})
+        random = build_network(untrained, len(teacher.own))
         assert isinstance(random, ProtoNet)  # a teacher has prototypes
         return random.to(teacher.prototypes.device).eval().requires_grad_(False)
     if params.teaches == "other":
