@@ -36,6 +36,8 @@ BIN    := .venv/bin
 SHELL  := /bin/bash
 TORCH_INDEX ?=
 UV     := uv>=0.9,<1
+# Where Python is told to keep no bytecode, as in many containers, each process would compile PyTorch anew.
+COMPILE := $(if $(PYTHONDONTWRITEBYTECODE),--compile-bytecode)
 PIP     = $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
@@ -53,7 +55,7 @@ setup: .venv/.ready
 	@$(PYTHON) -m venv .venv
 	@$(PIP) install '$(UV)' 2> .venv/uv.txt || true
 	@set -e; lock=requirements.lock; \
-	install() { $(BIN)/uv pip install --quiet --no-deps --python $(BIN)/python "$$@" 2>> .venv/uv.txt || $(PIP) install --no-deps "$$@"; }; \
+	install() { $(BIN)/uv pip install $(COMPILE) --quiet --no-deps --python $(BIN)/python "$$@" 2>> .venv/uv.txt || $(PIP) install --no-deps "$$@"; }; \
 	if [ -n "$(TORCH_INDEX)" ]; then \
 		lock=.venv/cpu.lock; \
 		grep -vE '^(nvidia-|cuda-|triton=|torch=|torchvision=)' requirements.lock > $$lock; \

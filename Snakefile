@@ -33,6 +33,7 @@ except UserError as error:
 OUT, RUN = f"results/{NAME}", f"runs/{NAME}"
 GPU = STUDY.gpus or int(shutil.which("nvidia-smi") is not None)  # a cluster's profile says it instead
 PAGES = ["12_own"] if STUDY.private else ["04_table", "06_topk", "07_gallery"]
+PAGES += ["05_tree"] if RUNS[next(iter(PAGE.networks.values()))].decision == "tree" else []
 NOTEBOOKS = [f"{OUT}/{page}.ipynb" for page in ["01_data", *PAGES]]
 NOTEBOOKS += [f"{OUT}/02_train-{run}.ipynb" for run in RUNS] + [f"{OUT}/03_evaluate-{e}.ipynb" for e in EVALUATIONS]
 TABLES = ["metrics.csv", "claims.csv", "table.md", "findings.md", "study.json"]
@@ -67,7 +68,7 @@ def runs_of(wildcards):
 
 
 wildcard_constraints:
-    run="[^/]+", evaluation="[^/]+", page="06_topk|07_gallery",
+    run="[^/]+", evaluation="[^/]+", page="05_tree|06_topk|07_gallery",
 
 
 localrules: all, book,

@@ -18,7 +18,7 @@ import nbformat
 from p2p.errors import UserError
 from p2p.study.checksums import check_file
 
-MAIN = ("table", "topk", "gallery", "data")  # pages of a study in reading order; others follow by number
+MAIN = ("table", "tree", "topk", "gallery", "data")  # pages of a study in reading order; others follow by number
 KINDS = {"train": "training", "evaluate": "evaluation"}
 NOTEBOOK = re.compile(r"(\d+)_([A-Za-z0-9]+)(?:-(.+))?")
 

@@ -77,6 +77,9 @@ if params.teacher_run:
 # + \lambda_\mathrm{ppc} \frac{\sum_b \sum_{c \in A_b} \lVert z_{bc} - z_{bc}^t \rVert^2}{\sum_b |A_b|} .
 # $$
 #
+# Of a decision tree, whose prototypes belong to no class, cluster, separation and $L_1$ are left out; its leaves learn without
+# gradients (`p2p/tree.py`), and instead of being tuned it is pruned.
+#
 # The phases are data (`p2p/training/phases.py`): warm passes with the trunk frozen, joint passes, then the *push*, which replaces
 # each prototype by its nearest training patch of its own class, then the decision layer, tuned on stored activations.
 
@@ -93,7 +96,11 @@ with run_lock(folder):
     history = pd.DataFrame(trainer.history)
     write_table(history, folder / "history.csv")
     inputs = {"images": images.source, "weights": trainer.identity["weights"]}
-    done = {"provenance": record | {"inputs": inputs}, "outcome": outcome, "parameters": params.model_dump()}
+    done = {
+        "provenance": record | {"inputs": inputs, "taken_from": trainer.taken_from},
+        "outcome": outcome,
+        "parameters": params.model_dump(),
+    }
     write_json(folder / "run.json", done | {"inputs": inputs, "files": run_sums(folder, run_files(params.model))})
 
 # %% [markdown]
@@ -114,6 +121,8 @@ display(Markdown(table(numbers(stages), caption, "tab-stages")))
 if "projection_error" in outcome:
     print(f"Projection error: max over prototypes of |p - z(source patch)| = {outcome['projection_error']:.1e}")
     print(f"Distinct prototypes: {outcome['distinct_prototypes']}")
+for name, value in outcome.get("decision", {}).items():
+    print(f"{name}: {value:.3g}")
 if "r2" in outcome:
     print(f"R² of the add-on map on test images: {outcome['r2']:.3f}")
 

@@ -14,7 +14,7 @@
 # %% [markdown]
 # ## Parameters
 #
-# All keys and their defaults: `p2p.study.params.PageParams`.
+# All keys and their defaults: `p2p.study.page_params.PageParams`.
 
 # %% tags=["parameters"]
 study = "quick"
@@ -38,8 +38,9 @@ from p2p.evaluation.findings import runs_sentence, study_findings
 from p2p.evaluation.results import read_evaluations, run_records, write_costs, write_study
 from p2p.files import project_path, write_atomic, write_table
 from p2p.study.checksums import seal
+from p2p.study.page_params import PageParams
 from p2p.study.pages import escape, provenance_box, table
-from p2p.study.params import PageParams, from_namespace
+from p2p.study.params import from_namespace
 from p2p.study.provenance import provenance
 
 params = from_namespace(PageParams, globals())

@@ -14,7 +14,7 @@
 # %% [markdown]
 # ## Parameters
 #
-# All keys and their defaults: `p2p.study.params.PageParams`.
+# All keys and their defaults: `p2p.study.page_params.PageParams`.
 
 # %% tags=["parameters"]
 study = "quick"
@@ -45,8 +45,9 @@ from p2p.figures.one_image import one_image
 from p2p.files import project_path
 from p2p.metrics import ResponseTable
 from p2p.study.checksums import seal
+from p2p.study.page_params import PageParams
 from p2p.study.pages import class_text, escape, option, provenance_box, table
-from p2p.study.params import PageParams, from_namespace
+from p2p.study.params import from_namespace
 from p2p.study.provenance import provenance
 
 params = from_namespace(PageParams, globals())
@@ -63,9 +64,7 @@ k = min(
     params.top_k, *(answers.distances.shape[1] for answers in tables.values())
 )  # few classes may have fewer prototypes
 
-decided = {
-    role: deciding(tables[role], run.network.decision.weight, run.network.layer, k) for role, run in pictured.items()
-}
+decided = {role: deciding(tables[role], run.network.decision, run.network.layer, k) for role, run in pictured.items()}
 
 # %% [markdown]
 # ## Method

@@ -13,7 +13,7 @@
 # %% [markdown]
 # ## Parameters
 #
-# All keys and their defaults: `p2p.study.params.PageParams`.
+# All keys and their defaults: `p2p.study.page_params.PageParams`.
 
 # %% tags=["parameters"]
 study = "quick"
@@ -37,8 +37,9 @@ from p2p.evaluation.pairs import matched_pairs
 from p2p.evaluation.runs import check_inputs, load_run
 from p2p.files import project_path
 from p2p.metrics import ResponseTable
+from p2p.study.page_params import PageParams
 from p2p.study.pages import provenance_box
-from p2p.study.params import PageParams, from_namespace
+from p2p.study.params import from_namespace
 from p2p.study.provenance import provenance
 
 params = from_namespace(PageParams, globals())
@@ -62,9 +63,11 @@ train, test = known.subset("train"), known.subset("test")
 # ## The teacher's prototypes
 
 # %% mystnb={"figure": {"caption": "Prototypes of the teacher: source image with its box, and the map of similarity over that image (bright: similar). One prototype of each of several classes.", "name": "fig-teacher"}, "image": {"alt": "Gallery of teacher prototypes with heat maps."}}
-per_class = pictured["teacher"].params.prototypes_per_class
+network = pictured["teacher"].network
+per_class = network.per_class
 classes = torch.linspace(0, len(known.classes) - 1, 3 * params.pictures).round().long().unique()
-shown = (classes * per_class).tolist()
+whole = torch.linspace(0, per_class - 1, 3 * params.pictures).round().long().unique()  # where they have no class
+shown = (classes * per_class if network.decision.classed else whole).tolist()
 SVG(figures.svg(figures.prototype_gallery(pictured["teacher"], train, shown)))
 
 # %% [markdown]

@@ -14,7 +14,7 @@
 # small network without a teacher. Each knows a class by *prototypes*, patches of your own training images.
 
 # %% tags=["parameters", "remove-input"]
-# All keys and their defaults: p2p.study.params.PageParams.
+# All keys and their defaults: p2p.study.page_params.PageParams.
 study = "quick"
 networks = {
     "teacher": "teacher-small-s0",
@@ -39,8 +39,9 @@ from p2p.evaluation.results import study_facts
 from p2p.evaluation.triple import check_images, read_answer
 from p2p.files import project_path, write_atomic, write_table
 from p2p.study.checksums import seal
+from p2p.study.page_params import PageParams
 from p2p.study.pages import class_text, escape, provenance_box, table
-from p2p.study.params import PageParams, from_namespace
+from p2p.study.params import from_namespace
 from p2p.study.provenance import provenance, write_json
 
 params = from_namespace(PageParams, globals())

@@ -11,7 +11,7 @@
 # **Question.** Which of the paper's claims hold, where, and by how much?
 
 # %% tags=["parameters", "remove-input"]
-# All keys and their defaults: p2p.study.params.QuestionParams.
+# All keys and their defaults: p2p.study.page_params.QuestionParams.
 results = "results"  # Folder of the studies' results.
 out = "book/_build/pages"  # Folder for what other pages of the book include.
 
@@ -26,8 +26,9 @@ from p2p.evaluation import across, questions
 from p2p.evaluation.settings import ACCURACIES, SIMILARITIES, read_settings
 from p2p.figures import questions as drawn
 from p2p.files import project_path
+from p2p.study.page_params import QuestionParams
 from p2p.study.pages import provenance_box, table
-from p2p.study.params import QuestionParams, from_namespace
+from p2p.study.params import from_namespace
 from p2p.study.provenance import provenance
 
 params = from_namespace(QuestionParams, globals())

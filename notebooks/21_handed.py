@@ -11,7 +11,7 @@
 # **Question.** Does the student look where its teacher looks, more than the same network trained alone?
 
 # %% tags=["parameters", "remove-input"]
-# All keys and their defaults: p2p.study.params.QuestionParams.
+# All keys and their defaults: p2p.study.page_params.QuestionParams.
 results = "results"  # Folder of the studies' results.
 
 # %% tags=["remove-input"]
@@ -25,8 +25,9 @@ from p2p.evaluation import across, questions
 from p2p.evaluation.settings import SIMILARITIES, read_settings
 from p2p.figures import questions as drawn
 from p2p.files import project_path
+from p2p.study.page_params import QuestionParams
 from p2p.study.pages import provenance_box, table
-from p2p.study.params import QuestionParams, from_namespace
+from p2p.study.params import from_namespace
 from p2p.study.provenance import provenance
 
 params = from_namespace(QuestionParams, globals())

@@ -12,7 +12,7 @@
 # of the recipe do, all else left as it is?
 
 # %% tags=["parameters", "remove-input"]
-# All keys and their defaults: p2p.study.params.QuestionParams.
+# All keys and their defaults: p2p.study.page_params.QuestionParams.
 results = "results"  # Folder of the studies' results.
 
 # %% tags=["remove-input"]
@@ -27,8 +27,9 @@ from p2p.evaluation.settings import read_settings
 from p2p.figures import questions as drawn
 from p2p.figures.variants import weight_curves
 from p2p.files import project_path
+from p2p.study.page_params import QuestionParams
 from p2p.study.pages import escape, provenance_box, table
-from p2p.study.params import QuestionParams, from_namespace
+from p2p.study.params import from_namespace
 from p2p.study.provenance import provenance
 
 params = from_namespace(QuestionParams, globals())

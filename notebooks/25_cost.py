@@ -11,7 +11,7 @@
 # **Question.** How large are the networks, how long do they train, and what does interpretability cost in accuracy?
 
 # %% tags=["parameters", "remove-input"]
-# All keys and their defaults: p2p.study.params.QuestionParams.
+# All keys and their defaults: p2p.study.page_params.QuestionParams.
 results = "results"  # Folder of the studies' results.
 
 # %% tags=["remove-input"]
@@ -26,8 +26,9 @@ from p2p.evaluation.settings import read_settings
 from p2p.figures import questions as drawn
 from p2p.figures.sharing import sharing_curves
 from p2p.files import project_path
+from p2p.study.page_params import QuestionParams
 from p2p.study.pages import provenance_box, table
-from p2p.study.params import QuestionParams, from_namespace
+from p2p.study.params import from_namespace
 from p2p.study.provenance import provenance
 
 params = from_namespace(QuestionParams, globals())

@@ -13,7 +13,7 @@
 # studies.
 
 # %% tags=["parameters", "remove-input"]
-# All keys and their defaults: p2p.study.params.QuestionParams.
+# All keys and their defaults: p2p.study.page_params.QuestionParams.
 results = "results"
 
 # %% tags=["remove-input"]
@@ -27,8 +27,9 @@ from p2p import figures, metrics
 from p2p.data.images import load_images
 from p2p.figures import worked
 from p2p.responses import quarter_tau
+from p2p.study.page_params import QuestionParams
 from p2p.study.pages import provenance_box, table
-from p2p.study.params import DataParams, QuestionParams, from_namespace
+from p2p.study.params import DataParams, from_namespace
 from p2p.study.provenance import provenance
 
 params = from_namespace(QuestionParams, globals())

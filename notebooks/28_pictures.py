@@ -12,7 +12,7 @@
 # three packed networks of `networks/birds` to drawn birds; the bird is the first test bird that all three take for what it is.
 
 # %% tags=["parameters", "remove-input"]
-# All keys and their defaults: p2p.study.params.QuestionParams.
+# All keys and their defaults: p2p.study.page_params.QuestionParams.
 networks = "networks/birds"  # Folder of the packed networks.
 out = "book/_build/pages"  # Folder for what other pages of the book include.
 
@@ -27,8 +27,9 @@ from p2p.evaluation.idea import read_idea
 from p2p.figures import idea as drawn
 from p2p.figures.one_image import one_image
 from p2p.files import project_path
+from p2p.study.page_params import QuestionParams
 from p2p.study.pages import provenance_box
-from p2p.study.params import QuestionParams, from_namespace
+from p2p.study.params import from_namespace
 from p2p.study.provenance import provenance
 
 params = from_namespace(QuestionParams, globals())

@@ -28,7 +28,7 @@ from filelock import FileLock, Timeout
 
 from p2p.errors import UserError, command
 from p2p.files import atomic_path, cannot_write
-from p2p.study import explain_params, params, share_params, speed_params
+from p2p.study import explain_params, page_params, params, share_params, speed_params
 from p2p.study.checksums import add_notebook, check_file, sums_file
 from p2p.study.jobs import VARIABLE, job
 from p2p.study.own import keep_from_git
@@ -37,7 +37,7 @@ from p2p.study.schema import schema
 from p2p.study.study import Study, load_study
 
 ROOT = Path(__file__).resolve().parent.parent
-PARAMETERS = (params, share_params, speed_params, explain_params)  # where the models of notebooks are
+PARAMETERS = (params, page_params, share_params, speed_params, explain_params)  # where the models of notebooks are
 ROOM = 256 * 1024  # bytes that a folder must take before anything runs: less fills up within the first step
 # jsonschema, which nbformat imports, would build this grammar of web addresses, half of what papermill's import costs,
 # and does without if it is not there.

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from p2p.head import Decision, Labelled
+from p2p.tree import TreeDecision
 
-class LinearDecision(nn.Module):
+
+class LinearDecision(Decision):
     """logits = W a: one weight for each class and prototype, +1 for the own class and −0.5 otherwise at the start.
 
     Source: ProtoPNet (Chen et al., NeurIPS 2019), §2.1.
@@ -22,11 +25,28 @@ class LinearDecision(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.where(own, 1.0, -0.5))  # (K, P)
 
+    @classmethod
+    def of(cls, weight: Tensor) -> LinearDecision:
+        """The decision with these weights, (K, P)."""
+        decision = cls(torch.zeros_like(weight, dtype=torch.bool))
+        decision.weight.data = weight
+        return decision
+
     def forward(self, similarities: Tensor) -> Tensor:  # (B, P) -> (B, K)
-        return nn.functional.linear(similarities, self.weight)
+        return nn.functional.linear(similarities, self.weight.to(similarities.dtype))
+
+    def contributions(self, similarities: Tensor, classes: Tensor) -> Tensor:
+        """The terms W_kj s_j of the class's logit; their sum over prototypes is the logit."""
+        return similarities.double() * self.weight.detach().double()[classes]
+
+    def settle(self, own: Tensor, fit: Labelled, held: Labelled, params: Any) -> None:
+        """The weights that suit the pushed prototypes, see `solve_decision_layer`."""
+        start = self.weight.detach().clone()
+        l1, iterations = params.lambda_l1, params.decision_iterations
+        self.weight.data = solve_decision_layer(start, own, *fit, held, l1, iterations)
 
 
-DECISIONS: dict[str, Callable[[Tensor], LinearDecision]] = {"linear": LinearDecision}
+DECISIONS: dict[str, type[Decision]] = {"linear": LinearDecision, "tree": TreeDecision}
 
 
 @torch.no_grad()

@@ -12,8 +12,9 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
-from p2p.decision import DECISIONS, LinearDecision
+from p2p.decision import DECISIONS
 from p2p.errors import pick
+from p2p.head import Decision
 
 
 class Pixels(Protocol):
@@ -50,7 +51,8 @@ class ProtoNet(nn.Module):
         trunk: Maps normalised images to (B, C, H, W).
         channels: C.
         classes: K.
-        per_class: Prototypes of each class; P = K · per_class, prototype j belongs to class j // per_class.
+        per_class: Prototypes of each class; P = K · per_class, prototype j belongs to class j // per_class. Of another
+            decision than the linear one, what it makes of it: a tree's depth (`p2p.head.Decision.owners`).
         depth: D, channels of the add-on map and length of a prototype.
         layer: Name of the prototype layer, see `PROTOTYPE_LAYERS`.
         head: Name of the decision, see `p2p.decision.DECISIONS`.
@@ -76,11 +78,21 @@ class ProtoNet(nn.Module):
             if isinstance(part, nn.Conv2d) and part.bias is not None:
                 nn.init.kaiming_normal_(part.weight, mode="fan_out", nonlinearity="relu")
                 nn.init.zeros_(part.bias)
-        self.prototypes = nn.Parameter(torch.rand(classes * per_class, depth))  # (P, D)
-        own = torch.arange(classes * per_class) // per_class == torch.arange(classes)[:, None]
+        kind = pick(DECISIONS, head, "decision")
+        own = kind.owners(classes, per_class)
+        self.prototypes = nn.Parameter(torch.rand(own.shape[1], depth))  # (P, D)
         self.register_buffer("scale", torch.ones(()))
         self.register_buffer("own", own, persistent=False)  # (K, P): prototype j belongs to class k
-        self.decision: LinearDecision = pick(DECISIONS, head, "decision")(own)
+        self.decision: Decision = kind(own)
+
+    @property
+    def per_class(self) -> int:
+        """How many prototypes a class has; where they belong to no class, all of them."""
+        return int(self.own[0].sum())
+
+    def labels_of(self, sources: Tensor) -> Tensor:
+        """(P,) the class of each prototype; where it has none that of its source image, of which `sources` are (P,)."""
+        return self.own.float().argmax(0).to(sources.device) if self.decision.classed else sources
 
     def head(self, features: Tensor) -> Output:  # (B, C, H, W) trunk output
         with torch.autocast(features.device.type, enabled=False):  # ε = 1e-4 leaves no room for half precision
@@ -172,6 +184,14 @@ def as_they_are(x: Tensor) -> Tensor:
     return x
 
 
+def exponential(distances: Tensor) -> Tensor:
+    """exp(−d) of the Euclidean distance, from squared L2: 1 where a prototype is found as it is (ProtoTree, CVPR 2021).
+
+    The constant keeps the root's gradient finite; at distance zero it leaves 0.9999.
+    """
+    return torch.exp(-torch.sqrt(distances + 1e-8))
+
+
 class PrototypeLayer(NamedTuple):
     """How cells and prototypes are compared: both prepared, then by squared L2, then turned into evidence."""
 
@@ -183,4 +203,5 @@ PROTOTYPE_LAYERS = {
     "distance": PrototypeLayer(as_they_are, similarity),
     # of unit vectors ‖u − v‖² = 2 − 2 cos, so nearest cells, push and response tables serve both layers
     "cosine": PrototypeLayer(unit, lambda distances: 1 - distances / 2),
+    "exponential": PrototypeLayer(as_they_are, exponential),  # in 0..1, as a tree needs it
 }

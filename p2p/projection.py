@@ -1,4 +1,4 @@
-"""Push, or projection: every prototype becomes its nearest own-class training patch."""
+"""Push, or projection: every prototype becomes its nearest training patch, of its own class where it has one."""
 
 from __future__ import annotations
 
@@ -45,6 +45,8 @@ class Projection:
 def find_patches(network: ProtoNet, pixels: Pixels, labels: Tensor, batch_size: int = 64) -> Projection:
     """The nearest own-class patch of every prototype: one pass over the images, a running arg-min per prototype.
 
+    A prototype that belongs to several classes (`ProtoNet.own`), as a tree's do, may come from an image of any of them.
+
     Each batch updates all prototypes at once; of equal distances the first image wins, whatever the batch size.
 
     Args:
@@ -65,7 +67,8 @@ def find_patches(network: ProtoNet, pixels: Pixels, labels: Tensor, batch_size: 
     image = torch.zeros(p, dtype=torch.int64, device=device)
     cell, patch, z_maps = torch.zeros_like(image), torch.zeros(p, d, device=device), None
     members = network.own.nonzero()[:, 1].view(len(network.own), -1)  # (K, n): the prototypes of each class
-    place = torch.zeros_like(image).index_copy_(0, members.flatten(), torch.arange(p, device=device) % members.shape[1])
+    place = torch.zeros_like(image)  # of a prototype among those of a class that it belongs to
+    place[members.flatten()] = torch.arange(members.numel(), device=device) % members.shape[1]
     every = torch.arange(p, device=device)
     start = 0
     for images, classes in zip(pixels.split(batch_size), labels.split(batch_size), strict=True):
@@ -106,7 +109,7 @@ def distinct_patches(network: ProtoNet, pixels: Pixels, labels: Tensor, batch_si
     Raises:
         UserError: A class has fewer patches than prototypes.
     """
-    vectors, per_class = network.layer.prepare(network.prototypes), len(network.prototypes) // len(network.own)
+    vectors, per_class = network.layer.prepare(network.prototypes), network.per_class
     parts: list[tuple[Tensor, Tensor]] = []
     for k in range(len(network.own)):
         images = (labels == k).nonzero()[:, 0]
@@ -175,7 +178,7 @@ def same_source(teacher: Projection, other: Projection, per_class: int) -> SameS
 
     Args:
         teacher, other: Projections of the same images, prototype j of class j // per_class in both.
-        per_class: Prototypes of a class.
+        per_class: Prototypes of a class; all of them, where they belong to none.
     """
     shares = []
     for patch in (True, False):

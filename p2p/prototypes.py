@@ -41,7 +41,7 @@ def normalise_features(network: ProtoNet | LinearNet, pixels: Pixels, images: in
 @torch.no_grad()
 def class_patches(network: ProtoNet, pixels: Pixels, labels: Tensor, seed: int, images: int = 30) -> Tensor:
     """For each class, real patches spread over its images: k-means centres of their add-on vectors, each replaced by
-    the nearest patch.
+    the nearest patch. Where prototypes belong to no class, as a tree's, all classes are taken together.
 
     Args:
         network: In any mode; run in eval mode.
@@ -56,11 +56,10 @@ def class_patches(network: ProtoNet, pixels: Pixels, labels: Tensor, seed: int, 
     mode = network.training
     network.eval()
     device, generator = network.prototypes.device, torch.Generator().manual_seed(seed)
-    classes, per_class = len(network.own), len(network.prototypes) // len(network.own)
-    chosen = []
-    for k in range(classes):
-        own = (labels == k).nonzero()[:images, 0]
-        z = network.add_on_map(pixels[own].to(device))
+    per_class, chosen = network.per_class, []
+    families = [(labels == k).nonzero()[:images, 0] for k in range(len(network.own))]
+    for own in families if network.decision.classed else [torch.cat(families)]:
+        z = torch.cat([network.add_on_map(pixels[part].to(device)) for part in own.split(64)])
         patches = z.flatten(2).transpose(1, 2).flatten(0, 1)  # (n·HW, D)
         order = torch.randperm(len(patches), generator=generator)
         centres = patches[order[torch.arange(per_class) % len(order)].to(device)]  # repeated where patches are few

@@ -13,11 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from heads import linear
 from PIL import Image
 
 import p2p
 from p2p.data.images import ImageSet, load_images
-from p2p.evaluation.contributions import contributions, deciding, top
+from p2p.evaluation.contributions import deciding, top
 from p2p.evaluation.explainer import Explainer, usual_distance
 from p2p.evaluation.explanation import Explanation
 from p2p.evaluation.measure import Answer
@@ -98,7 +99,7 @@ def test_deciding_prototypes_of_a_table_are_those_of_each_image(place: Path, bir
     network = load_run(place / "student").network
     assert isinstance(network, ProtoNet)
     table = ResponseTable.load(place / "student" / "responses.safetensors")
-    found = deciding(table, network.decision.weight, network.layer, 3)
+    found = deciding(table, network.decision, network.layer, 3)
     explainer = Explainer(place / "student", Explanation, birds)
     for n in (0, 7):
         one = explainer.explain(birds.subset("test").pixels[n], k=3)
@@ -111,9 +112,8 @@ def test_deciding_prototypes_of_a_table_are_those_of_each_image(place: Path, bir
 
 
 def test_terms_of_a_logit_by_hand() -> None:
-    values = contributions(
-        torch.tensor([[1.0, 2.0], [3.0, 0.5]]), torch.tensor([[1.0, -0.5], [0.0, 2.0]]), torch.tensor([1, 0])
-    )
+    decision = linear(torch.tensor([[1.0, -0.5], [0.0, 2.0]]))
+    values = decision.contributions(torch.tensor([[1.0, 2.0], [3.0, 0.5]]), torch.tensor([1, 0]))
     assert values.tolist() == [[0.0, 4.0], [3.0, -0.25]]
     assert top(torch.tensor([[1.0, 3.0, 3.0]]), 2)[1].tolist() == [[1, 2]]  # of equal ones the first
 

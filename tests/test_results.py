@@ -12,7 +12,7 @@ import pytest
 from p2p.evaluation.results import read_evaluations, run_records, write_costs, write_study
 from p2p.evaluation.rows import COLUMNS, network_names, without_threshold
 from p2p.files import write_table
-from p2p.study.params import PageParams
+from p2p.study.page_params import PageParams
 
 PARAMS = PageParams(study="s", evaluations=["t-s0", "t-s1"], networks={"teacher": "a", "student": "b"})
 

@@ -7,6 +7,7 @@ from math import inf, nan
 import pandas as pd
 import pytest
 import torch
+from heads import linear
 
 from p2p.evaluation import findings, tables
 from p2p.evaluation.claims import claims, control_effects
@@ -247,10 +248,11 @@ def test_matched_pairs_find_the_partner_on_the_same_cells() -> None:
 def test_top_overlap_by_number_and_by_place() -> None:
     layer = PROTOTYPE_LAYERS["distance"]
     table = table_of([[0, 1, 2]], [[0.1, 0.2, 9.0]])
-    near = deciding(table, torch.tensor([[1.0, 1.0, 1.0]]), layer, 2)  # 0 and 1, on cells 0 and 1
-    far = deciding(table_of([[3, 3, 1]], [[9.0, 0.1, 0.2]]), torch.tensor([[1.0, 1.0, 1.0]]), layer, 2)  # 1, 2 on 3, 1
+    near = deciding(table, linear(torch.tensor([[1.0, 1.0, 1.0]])), layer, 2)  # 0 and 1, on cells 0 and 1
+    other = table_of([[3, 3, 1]], [[9.0, 0.1, 0.2]])
+    far = deciding(other, linear(torch.tensor([[1.0, 1.0, 1.0]])), layer, 2)  # 1, 2 on 3, 1
     assert top_overlap(near, far) == (0.5, 0.5) and top_overlap(near, near) == (1, 1)
-    weighed = deciding(table, torch.tensor([[0.0, 1.0, 9.0], [0.0, 0.0, 0.0]]), layer, 2)  # 0 has no say
+    weighed = deciding(table, linear(torch.tensor([[0.0, 1.0, 9.0], [0.0, 0.0, 0.0]])), layer, 2)  # 0 has no say
     assert weighed.prototypes.tolist() == [[1, 2]] and weighed.predicted.tolist() == [0]
 
 

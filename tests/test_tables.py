@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from heads import linear
 from safetensors.torch import save_file
 
 from p2p import metrics
@@ -54,7 +55,7 @@ def test_spans_cover_every_image_once(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.numeric
 def test_metrics_do_not_depend_on_the_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     t, s = make(600, 12, 1), make(600, 12, 2)
-    decision, labels = torch.randn(3, 12), torch.randint(0, 3, (600,))
+    decision, labels = linear(torch.randn(3, 12)), torch.randint(0, 3, (600,))
 
     def everything() -> list[float]:
         values = [

@@ -219,7 +219,7 @@ def test_a_finished_network_has_training_patches_for_prototypes(teacher_folder, 
     owner = torch.arange(8) // 2
     assert torch.equal(train.labels[run.projection.images], owner)
     assert run.prototypes_before is not None and not torch.equal(run.prototypes_before, run.network.prototypes)
-    assert run.decision_before is not None and not torch.equal(run.decision_before, run.network.decision.weight)
+    assert run.decision_before is not None and not torch.equal(run.decision_before.weight, run.network.decision.weight)
     assert not run.network.training and not any(p.requires_grad for p in run.network.parameters())
 
 
@@ -621,3 +621,28 @@ def test_the_teachers_head_may_be_where_tuning_starts(tiny_student, birds, teach
     assert torch.equal(trainer.network.decision.weight, teacher.decision.weight)  # fixed until the push
     trainer._step(trainer.phases[1], 1, 0), trainer._step(trainer.phases[2], 2, 0)
     assert not torch.equal(trainer.network.decision.weight, teacher.decision.weight)
+
+
+def test_the_same_training_of_another_study_is_taken_over(tiny, birds, tmp_path, capsys):
+    """Bit by bit, under this run's names; another seed, an unfinished run or a damaged file is no reason to."""
+
+    def train(study: str, **values: Any) -> Trainer:
+        params = change(tiny, study=study, run=f"teacher-{study}", **values)
+        trainer = Trainer(params, birds, tmp_path / study / params.run)
+        trainer.run(progress=False)
+        return trainer
+
+    first = train("a")
+    assert train("b", role="control").taken_from == ""  # of study a nothing says yet that it is finished
+    (first.folder / "run.json").write_text("{}")
+    assert train("c", seed=tiny.seed + 1).taken_from == ""
+    capsys.readouterr()
+    taken = train("d", role="baseline", variant="other")
+    assert taken.taken_from == "a/teacher-a" and "the same training" in capsys.readouterr().err
+    assert same(tensors_of(taken.folder), tensors_of(first.folder)) and taken.history == first.history
+    assert taken.batches.passes == first.batches.passes and taken.seconds == first.seconds
+    assert load_run(taken.folder).params == taken.params
+    again = train("d", role="baseline", variant="other")  # a second call finds its own
+    assert again.taken_from == "" and "anew" not in capsys.readouterr().err
+    (first.folder / "network.safetensors").write_bytes(b"half")
+    assert train("e").taken_from == ""

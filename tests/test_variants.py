@@ -18,7 +18,7 @@ from p2p.evaluation.search import load_search
 from p2p.evaluation.settings import Setting, read_settings
 from p2p.figures.variants import weight_curves
 from p2p.study.effect import refuse_idle
-from p2p.study.params import PageParams
+from p2p.study.page_params import PageParams
 from p2p.study.study import load_study
 
 ROOT = Path(__file__).parents[1]

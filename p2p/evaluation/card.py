@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from p2p.decision import DECISIONS
 from p2p.evaluation.claims import paired
 from p2p.study.pages import signed
 from p2p.study.params import TrainParams
@@ -167,15 +168,17 @@ def card(
     if len(claims):
         lines = "\n".join(claim_lines(claims))
         told = f"\nStudent minus baseline, over all seeds, with 95 % interval:\n\n{lines}\n"
+    kind = DECISIONS[params["decision"]]
     defaults = {key: TrainParams.model_fields[key].default for key in sorted(NETWORK)}
-    recipe = {key: params[key] for key, default in defaults.items() if params.get(key, default) != default}
+    params = defaults | params  # records leave some defaults out
+    recipe = {key: params[key] for key, default in defaults.items() if params[key] != default}
     anew = [row for row in metrics.iloc[:, 1:3].to_numpy().tolist() if NONE not in row and row[0] != row[1]]
     taught = f", taught by `{params['teacher_run']}` (Proto2Proto)" if params["teacher_run"] else ""
     known = "from a random start" if params["weights"] == "none" else f"from the weights `{params['weights']}`"
     return TEXT.format(
         Role=params["role"].capitalize(),
         classes=count,
-        prototypes=count * params["prototypes_per_class"],
+        prototypes=kind.count(count, params[kind.size]),
         parameters=record["outcome"]["parameters"],
         side=params["size"],
         start=known,

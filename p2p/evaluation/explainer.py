@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -12,12 +13,14 @@ from torch import Tensor
 
 from p2p.data.images import ImageSet, load_images
 from p2p.data.photo import read_photo
-from p2p.evaluation.contributions import contributions, top
-from p2p.evaluation.explanation import USUAL, Evidence, Explanation
+from p2p.evaluation.contributions import on_cpu, top
+from p2p.evaluation.explanation import USUAL, Evidence, Explanation, Tree
+from p2p.evaluation.explanation import Path as Way
 from p2p.evaluation.runs import check_inputs
-from p2p.evaluation.sources import check_sources, folder_beside, load_prototypes, source_image
+from p2p.evaluation.sources import check_sources, folder_beside, load_prototypes, source_image, source_patches
 from p2p.networks import ProtoNet, distance_map
 from p2p.responses import ResponseTable, spans
+from p2p.tree import TreeDecision
 
 E = TypeVar("E", bound=Explanation)
 
@@ -50,6 +53,10 @@ class Explainer(Generic[E]):
         check_inputs([one.trained for one in (self, self.teacher) if one], images)
         if images:
             check_sources(self.trained, images)
+        self.tree: Tree | None = None
+        decision = self.trained.network.decision
+        if isinstance(decision, TreeDecision):
+            self.tree = Tree(deepcopy(decision).cpu(), source_patches(self.trained, images))
 
     def explain(self, image: Path | str | Image.Image | Tensor, name: str = "", k: int = 5) -> E:
         """What the network says of one image.
@@ -73,32 +80,38 @@ class Explainer(Generic[E]):
     def _explain(self, image: Tensor, name: str, k: int) -> E:
         network, found, params = self.trained.network, self.trained.projection, self.trained.params
         assert isinstance(network, ProtoNet) and found is not None  # `load_prototypes` let no other pass
-        out, decision = network(image[None]), network.decision.weight
+        out, decision = network(image[None]), on_cpu(network.decision)
         similarities = network.layer.similarity(out.distances)  # (1, P)
-        logits = (similarities.double() @ decision.double().T)[0]
-        values = contributions(similarities, decision, logits.argmax()[None])
+        logits = decision(similarities.double())[0]
+        values = decision.contributions(similarities, logits.argmax()[None])
         chosen = top(values, min(k, values.shape[1]))[1][0].tolist()
-        maps = network.layer.similarity(distance_map(out.z, out.prototypes[chosen])[0])
-        width, label = maps.shape[2], int(logits.argmax())
-        evidence = []
-        for similar, j in zip(maps, chosen, strict=True):
+        label, classed = int(logits.argmax()), decision.classed
+
+        def evidence(j: int) -> Evidence:
+            similar = network.layer.similarity(distance_map(out.z, out.prototypes[[j]])[0, 0])
             source_name, source = source_image(self.trained, j, self.images)
-            cell, source_cell = (divmod(int(one), width) for one in (out.cells[0, j], found.cells[j]))
-            evidence.append(
-                Evidence(
-                    prototype=j,
-                    labels=tuple(network.own[:, j].nonzero()[:, 0].tolist()),
-                    similarity=float(similarities[0, j]),
-                    distance=float(out.distances[0, j]),
-                    weight=float(decision[label, j]),
-                    contribution=float(values[0, j]),
-                    cell=cell,
-                    source_cell=source_cell,
-                    source_name=source_name,
-                    source=source,
-                    similarities=similar,
-                )
+            cell, source_cell = (divmod(int(one), similar.shape[1]) for one in (out.cells[0, j], found.cells[j]))
+            own = network.own[:, j].nonzero()[:, 0].tolist() if classed else [self.label_of(j)]
+            return Evidence(
+                prototype=j,
+                labels=tuple(own),
+                similarity=float(similarities[0, j]),
+                distance=float(out.distances[0, j]),
+                weight=float(decision.weight[label, j] if classed else values[0, j] / similarities[0, j]),
+                contribution=float(values[0, j]),
+                cell=cell,
+                source_cell=source_cell,
+                source_name=source_name,
+                source=source,
+                similarities=similar,
             )
+
+        way = None
+        if self.tree is not None:
+            leaf, paths = int(self.tree.decision.leaf(similarities)), self.tree.decision.paths(similarities)
+            steps = self.tree.decision.steps(leaf)
+            asked, there = tuple(evidence(j) for j, _ in steps), tuple(right for _, right in steps)
+            way = Way(self.tree, leaf, asked, there, float(paths[0, leaf]), similarities[0])
         return self.kind(
             run=params.run,
             role=params.role,
@@ -108,10 +121,16 @@ class Explainer(Generic[E]):
             classes=self.classes,
             logits=logits,
             contributions=values[0],
-            evidence=tuple(evidence),
+            evidence=tuple(evidence(j) for j in chosen),
             nearest=float(out.distances.min()),
             limit=self.limit,
+            path=way,
         )
+
+    def label_of(self, j: int) -> int:
+        """The class of the source image of a tree's prototype, which has none of its own."""
+        assert self.tree is not None
+        return self.classes.index(self.tree.patches[j].label)
 
 
 def usual_distance(folder: Path) -> float:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from p2p.study.pages import class_text
+
+if TYPE_CHECKING:
+    from p2p.evaluation.packed import SourcePatch
+    from p2p.tree import TreeDecision
 
 USUAL = 0.99  # of a run's own test images; the nearest prototype of an unusual image lies farther away than theirs
 
@@ -21,8 +26,9 @@ class Evidence:
         prototype: Its number.
         labels: Its class; of a prototype that others were merged into, the class of its patch and then theirs.
         similarity, distance: At the nearest cell; distance is squared L2.
-        weight: Of the decision layer, for the predicted class.
-        contribution: similarity · weight, what it adds to the logit.
+        weight: Of the decision layer, for the predicted class; of a tree, by how much that class's probability grows
+            with the similarity.
+        contribution: similarity · weight, what it adds to the logit; of a tree, to the probability.
         cell: (row, column), from 0, of the nearest cell of the image's grid.
         source_cell: Likewise, of the training patch that the prototype is.
         source_name: The training image of that patch.
@@ -44,6 +50,35 @@ class Evidence:
 
 
 @dataclass(frozen=True)
+class Tree:
+    """A network that is a tree, as it is drawn; `patches` (P) are what its nodes ask for."""
+
+    decision: TreeDecision
+    patches: tuple[SourcePatch, ...]
+
+
+@dataclass(frozen=True)
+class Path:
+    """The most probable way of an image through a tree.
+
+    Attributes:
+        tree: All of it.
+        leaf: Number of the leaf at its end.
+        asked: The prototypes of the nodes on the way, from the root.
+        there: Of each, whether the way goes on where something like it is there.
+        probability: Of the way, 0 to 1.
+        similarities: (P,) of all nodes.
+    """
+
+    tree: Tree
+    leaf: int
+    asked: tuple[Evidence, ...]
+    there: tuple[bool, ...]
+    probability: float
+    similarities: Tensor
+
+
+@dataclass(frozen=True)
 class Explanation:
     """One image, explained by one network.
 
@@ -54,10 +89,12 @@ class Explanation:
         classes: K names.
         logits: (K,) float64.
         contributions: (P,) float64, what each prototype adds to the predicted class's logit; their sum is that logit.
+            Of a tree, what the class's probability would lose without it, see `TreeDecision.contributions`.
         evidence: The prototypes that count most, largest contribution first.
         nearest: Smallest distance of any prototype to any cell, squared L2.
         limit: Largest such distance that is usual, see `p2p.evaluation.explainer.usual_distance`.
         teacher: The same image, explained by the network's teacher; None where it has none or that is not there.
+        path: Of a tree, the way of the image through it.
     """
 
     run: str
@@ -72,6 +109,7 @@ class Explanation:
     nearest: float
     limit: float
     teacher: Explanation | None = None
+    path: Path | None = None
 
     @property
     def predicted(self) -> int:
@@ -136,6 +174,8 @@ class Explanation:
 
     def lines(self) -> list[str]:
         """The explanation in plain words: what the network says, a line a prototype, the sum."""
+        if self.path:
+            return self._way(self.path)
         (name, logit, probability), *others = self.best()
         after = "; ".join(f"{other} (logit {number(value)}, {100 * p:.0f} %)" for other, value, p in others)
         told = sum(one.contribution for one in self.evidence)
@@ -156,6 +196,31 @@ class Explanation:
         count, gain, loss = self.rest
         rest = f"The other {count} prototypes add {gain:.2f} and take {abs(loss):.2f} away. " if count else ""
         said.append(f"{rest}All together make {number(logit)}.")
+        return said
+
+    def _way(self, path: Path) -> list[str]:
+        """`lines` of a tree: what it says, a line a question, the leaf."""
+        (name, _, probability), *others = self.best()
+        after = "; ".join(f"{other} ({100 * p:.0f} %)" for other, _, p in others)
+        leaf, count = path.tree.decision.distributions()[:, path.leaf], int(path.tree.decision.alive.sum())
+        said = [
+            f"{self.run} ({self.role}) takes the image for {name}, {100 * probability:.0f} %. Next: {after}.",
+            f"The most probable way through its tree of {count} leaves has {len(path.asked)} questions, and "
+            f"{100 * path.probability:.0f} % of the decision:",
+        ]
+        for rank, (one, there) in enumerate(zip(path.asked, path.there, strict=True), 1):
+            most = (
+                f"{place(one.cell)} of the image, beside {place(one.source_cell)} of training image {one.source_name}"
+            )
+            said.append(
+                f"{rank}. There is {'something' if there else 'nothing'} like prototype {one.prototype} "
+                f"({one.similarity:.2f}; most alike is {most}) → {'yes' if there else 'no'}."
+            )
+        end = class_text(self.classes[int(leaf.argmax())])
+        said.append(
+            f"Leaf {path.leaf} says {end}, {100 * float(leaf.max()):.0f} %. All leaves together, each weighed by the "
+            f"way to it, give {name}: {100 * probability:.0f} %."
+        )
         return said
 
     def text(self) -> str:

@@ -128,7 +128,7 @@ def export(run: Path | str, out: Path | str) -> dict[str, float]:
                 f"{run} exported as ONNX answers otherwise than it does here (differences {found}, allowed "
                 f"{TOLERANCE}); update onnxscript and onnxruntime, or report the network's name."
             )
-    write_patches(out, patches, params.prototypes_per_class)
+    write_patches(out, patches, network.per_class)
     write_atomic(out / "classes.txt", "".join(f"{name}\n" for name in classes))
     numbers: dict[str, Any] = {"size": params.size, "width": params.grid}
     write_atomic(out / "use.py", USE.format(**numbers))

@@ -28,7 +28,7 @@ from p2p.evaluation.kept import Kept, read_kept
 from p2p.files import project_path, write_table
 from p2p.metrics import permute_images
 from p2p.responses import ResponseTable, quarter_tau
-from p2p.study.params import QuestionParams
+from p2p.study.page_params import QuestionParams
 from p2p.study.provenance import provenance, write_json
 from p2p.study.study import Study, load_study
 

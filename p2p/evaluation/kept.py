@@ -30,7 +30,7 @@ class Kept:
 
     table: ResponseTable
     labels: Tensor  # (N,)
-    decision: Tensor  # (K, P) float32
+    decision: Tensor  # (K, P) float32; of a tree (K, L), its leaves' values
     every: int  # every so-many-th test image is in the table
 
 

@@ -59,6 +59,8 @@ def own_rows(answer: Answer, quarter: float) -> Iterator[Row]:
     for name in ("parameters", "projection_error", "distinct_prototypes", "tau_quarter", "r2"):
         if name in answer.run:
             yield (*who, "tuned", name, ALWAYS, float(answer.run[name]))
+    for name, value in answer.run.get("decision", {}).items():  # what this kind of decision says of itself
+        yield (*who, "tuned", name, ALWAYS, value)
     for stage, table in answer.tables.items():
         yield from value_rows((*who, stage), metrics.OF_ONE, [table], "", quarter)
 
@@ -82,19 +84,22 @@ def transfer_rows(answer: Answer, teacher: Answer, labels: Tensor, empty: Empty,
                 ALWAYS,
                 metrics.pms_chance(table.cells.shape[1], len(table.cells), grid),
             )
-            head, own = teacher.trained.network.decision.weight, answer.trained.network
-            assert isinstance(own, ProtoNet)  # it has a response table
+            head, own = teacher.trained.network, answer.trained.network
+            assert isinstance(own, ProtoNet) and isinstance(head, ProtoNet)  # they have response tables
             yield (*who, "same_index_chance", ALWAYS, 1 / table.cells.shape[1])
             yield from _sources(who, teacher.trained, answer.trained)
-            yield (*who, "top1_teacher_head", ALWAYS, top1(table, head, labels, own.layer))
+            yield (*who, "top1_teacher_head", ALWAYS, top1(table, head.decision, labels, own.layer))
 
 
 def _sources(who: tuple[str, str, str], teacher: Trained, other: Trained) -> Iterator[Row]:
     """Same source, and its chance level, where both have the prototypes they were trained with."""
     first, second = teacher.projection, other.projection
-    whole = other.params.prototypes_per_class * len(other.network.decision.weight)
-    if first is not None and second is not None and len(first.images) == len(second.images) == whole:
-        found = same_source(first, second, other.params.prototypes_per_class)
+    network = other.network
+    if first is None or second is None or not isinstance(network, ProtoNet):
+        return
+    whole = network.decision.count(len(network.decision.weight), getattr(other.params, network.decision.size))
+    if len(first.images) == len(second.images) == whole:
+        found = same_source(first, second, network.per_class)
         for name, value in found._asdict().items():
             yield (*who, f"same_source_{name}", ALWAYS, value)
 

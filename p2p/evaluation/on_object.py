@@ -87,7 +87,7 @@ def object_rows(answer: Answer, images: ImageSet) -> Iterator[Row]:
     split = images.split.cpu()
     train, test = (on[split == SPLITS.index(name)] for name in ("train", "test"))
     k = min(TOP, table.cells.shape[1])
-    chosen = deciding(table, network.decision.weight, network.layer, k)
+    chosen = deciding(table, network.decision, network.layer, k)
     values = (*source_on_object(train, found.images, found.cells), *hits_on_object(test, chosen.cells))
     for name, value in zip(NAMES, values, strict=True):
         yield answer.role, answer.variant, "tuned", name, ALWAYS, value

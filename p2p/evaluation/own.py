@@ -27,7 +27,7 @@ def predictions(answer: Answer) -> Tensor:
     """(N,) the class that a network names for each test image, from its response table."""
     network = answer.trained.network
     assert isinstance(network, ProtoNet)  # private studies have no others among the three
-    return deciding(answer.tables["tuned"], network.decision.weight, network.layer, 1).predicted
+    return deciding(answer.tables["tuned"], network.decision, network.layer, 1).predicted
 
 
 def scores(answers: Mapping[str, Answer], labels: Tensor) -> dict[str, Score]:

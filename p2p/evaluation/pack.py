@@ -126,7 +126,7 @@ def _write(folder: Path, source: Path, run: Trained, images: ImageSet, teacher: 
     before = answers(network.to(device), test.pixels, batch)
     error = projection_error(network, fit, run.projection, batch)
     usual = usual_distance(source)
-    packed.write_patches(folder, source_patches(run, images), run.params.prototypes_per_class)
+    packed.write_patches(folder, source_patches(run, images), network.per_class)
     tensors = prefixed("network", network.state_dict()) | prefixed("projection", vars(run.projection))
     tensors = {key: value.cpu() for key, value in tensors.items()}
     known = {key: record[key] for key in ("parameters", "outcome", "provenance")}

@@ -31,7 +31,7 @@ class SourcePatch(NamedTuple):
 
     Attributes:
         prototype: Its number.
-        label: Its class's name.
+        label: Its class's name; of a prototype that has no class, that of the image.
         image: Name of the training image.
         cell: (row, column), from 0.
         box: x0, y0, x1, y1 in pixels of that image, x1 and y1 exclusive: where it is activated, as ProtoPNet draws it.

@@ -15,7 +15,7 @@ from p2p.errors import UserError, reason
 from p2p.evaluation.rows import COLUMNS
 from p2p.files import read_json, write_table
 from p2p.study.checksums import ADVICE, check_file
-from p2p.study.params import PageParams
+from p2p.study.page_params import PageParams
 from p2p.study.provenance import write_json
 
 if TYPE_CHECKING:

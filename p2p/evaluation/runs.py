@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,10 @@ from torch import Tensor
 from p2p.data.images import ImageSet
 from p2p.data.streaming import Rows
 from p2p.errors import UserError
+from p2p.evaluation.contributions import on_cpu
 from p2p.evaluation.packed import Packed, is_packed, read_packed
 from p2p.files import write_table
+from p2p.head import Decision
 from p2p.mimicry import MapR2
 from p2p.networks import LinearNet, Pixels, ProtoNet, PrototypeLayer, nearest_cells
 from p2p.projection import Projection, projection_error
@@ -24,7 +27,7 @@ from p2p.responses import ResponseTable, quarter_tau, spans, table_writer
 from p2p.sharing import share
 from p2p.study.params import TrainParams, check
 from p2p.training.build import Network, build_network
-from p2p.training.checkpoints import digest, load_tensors
+from p2p.training.checkpoints import digest, load_tensors, without
 
 MERGED = "sharing.into"  # tensor (P,) of a network whose prototypes were merged, see `p2p.sharing.merged_into`
 
@@ -42,7 +45,7 @@ class Trained:
     network: Network
     projection: Projection | None
     prototypes_before: Tensor | None  # (P, D)
-    decision_before: Tensor | None  # (K, P)
+    decision_before: Decision | None
     images: str = ""
     weights: str = ""
     teacher: str = ""
@@ -65,9 +68,9 @@ def load_run(folder: Path | str, device: str | torch.device = "cpu") -> Trained:
         tensors, _ = load_tensors(folder / "network.safetensors", device)
         _, meta = load_tensors(folder / "checkpoint.safetensors")
     params = check(TrainParams, meta["params"], str(folder))
-    decision = tensors["network.decision.weight"]
+    classes = len(tensors["network.decision.weight"])
     try:
-        network = build_network(params.model_copy(update={"weights": "none"}), len(decision)).to(device)
+        network = build_network(params.model_copy(update={"weights": "none"}), classes).to(device)
         if MERGED in tensors and isinstance(network, ProtoNet):
             network = share(network, tensors[MERGED])
         network.load_state_dict({k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")})
@@ -81,8 +84,11 @@ def load_run(folder: Path | str, device: str | torch.device = "cpu") -> Trained:
     if isinstance(network, LinearNet):
         return Trained(params, network, None, None, None, *inputs)
     found = {k.removeprefix("projection."): v for k, v in tensors.items() if k.startswith("projection.")}
-    before = (tensors.get("before_push.prototypes"), tensors.get("before_push.decision.weight"))
-    return Trained(params, network, Projection(**found), *before, *inputs, packed)
+    prototypes, decision = tensors.get("before_push.prototypes"), None
+    if prototypes is not None:
+        decision = deepcopy(network.decision)
+        decision.load_state_dict(without("before_push.decision", tensors))
+    return Trained(params, network, Projection(**found), prototypes, decision, *inputs, packed)
 
 
 def check_inputs(runs: Sequence[Trained], images: ImageSet | None = None) -> None:
@@ -178,13 +184,17 @@ def _answers(
         yield answers, (z.shape[2], z.shape[3])
 
 
-def top1(table: ResponseTable, decision: Tensor, labels: Tensor, layer: PrototypeLayer) -> float:
-    """Accuracy of a decision layer W (K, P) on a response table; labels (N,)."""
-    weight, right = decision.detach().cpu().float().T, 0
+def top1(table: ResponseTable, decision: Decision, labels: Tensor, layer: PrototypeLayer) -> float:
+    """Accuracy of a decision on a response table; labels (N,)."""
+    decision = on_cpu(decision)
+    right = [(decision(s).argmax(1) == of).sum() for s, of in _similarities(table, labels, layer)]
+    return int(torch.stack(right).sum()) / len(labels)
+
+
+def _similarities(table: ResponseTable, labels: Tensor, layer: PrototypeLayer) -> Iterator[tuple[Tensor, Tensor]]:
+    """Of some images at a time similarities (n, P) and labels (n,), on the CPU."""
     for span in spans(*table.distances.shape):
-        logits = layer.similarity(table.distances[span]) @ weight
-        right += int((logits.argmax(1) == labels[span].cpu()).sum())
-    return right / len(labels)
+        yield layer.similarity(table.distances[span]), labels[span].cpu()
 
 
 @torch.inference_mode()
@@ -208,7 +218,8 @@ def finish_run(folder: Path | str, images: ImageSet, teacher: ProtoNet | None = 
 
     Returns:
         top1 by stage; validation accuracy; projection error (‖·‖₂, the largest over prototypes); number of distinct
-        prototypes; `tau_quarter`, see `quarter_tau`; and of a student r2, see `p2p.mimicry.MapR2`.
+        prototypes; what the decision says of itself, see `Decision.facts`; `tau_quarter`, see `quarter_tau`; and of a
+        student r2, see `p2p.mimicry.MapR2`.
     """
     folder = Path(folder)
     trained = load_run(folder, images.pixels.device)
@@ -235,8 +246,9 @@ def finish_run(folder: Path | str, images: ImageSet, teacher: ProtoNet | None = 
         "top1": {
             "pre_push": top1(before, trained.decision_before, test.labels, network.layer),
             "push": top1(after, trained.decision_before, test.labels, network.layer),
-            "tuned": top1(after, network.decision.weight, test.labels, network.layer),
+            "tuned": top1(after, network.decision, test.labels, network.layer),
         },
+        "decision": on_cpu(network.decision).facts(_similarities(after, test.labels, network.layer)),
         "projection_error": projection_error(network, fit.pixels, trained.projection, batch),
     }
 
@@ -253,11 +265,12 @@ def map_r2(student: ProtoNet, teacher: ProtoNet, pixels: Pixels, batch_size: int
 
 
 def _prototype_table(trained: Trained, fit: ImageSet) -> pd.DataFrame:
-    """Prototype, class, source image, cell, pixel box and the distance it moved at the push."""
+    """Prototype, class (of a prototype that has none, of its source image), source image, cell, pixel box and the
+    distance it moved at the push."""
     found = trained.projection
     assert found is not None and isinstance(trained.network, ProtoNet)
     width, box = found.maps.shape[2], found.boxes(trained.network.layer, trained.params.size).tolist()
-    owner = trained.network.own.float().argmax(0).tolist()
+    owner = trained.network.labels_of(fit.labels[found.images]).tolist()
     columns = ("prototype", "class", "image", "row", "column", "x0", "y0", "x1", "y1", "distance")
     rows = [
         (j, fit.classes[owner[j]], fit.names[i], c // width, c % width, *box[j], d)

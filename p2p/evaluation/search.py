@@ -105,10 +105,10 @@ def trial(params: TrainParams, images: ImageSet, place: Path, teacher: str) -> d
         (theirs,), (mine,) = respond(other.network, held.pixels), respond(own.network, held.pixels)
         row["PMS"] = metrics.pms(theirs, mine).value
         row["same number"] = same_number(matched_pairs(theirs, mine)[0])
-        row["teacher's head"] = top1(mine, other.network.decision.weight, held.labels, own.network.layer)
+        row["teacher's head"] = top1(mine, other.network.decision, held.labels, own.network.layer)
         assert other.projection is not None and own.projection is not None
         if len(other.projection.images) == len(own.projection.images):
-            row["same source image"] = same_source(other.projection, own.projection, params.prototypes_per_class).image
+            row["same source image"] = same_source(other.projection, own.projection, own.network.per_class).image
     return row
 
 

@@ -41,12 +41,16 @@ def share_run(run: Path, percent: int, out: Path) -> dict[str, float]:
         before the tuning added, "tuned" with the decision layer tuned.
 
     Raises:
-        UserError: There is no such run, it has no prototypes, its images are gone or others, it is packed or merged
-            already, or the folder holds something else.
+        UserError: There is no such run, it has no prototypes or is a tree, its images are gone or others, it is packed
+            or merged already, or the folder holds something else.
     """
     began, trained = time.perf_counter(), load_prototypes(run)
     if trained.packed:
         raise UserError(f"{run} is a packed network, which comes without images to merge by; name a run of runs/.")
+    if trained.params.decision != "linear":
+        raise UserError(
+            f"{run} decides by a {trained.params.decision}, whose prototypes cannot be merged; expected linear."
+        )
     if not 1 <= percent <= 99:
         raise UserError(f"SHARE is {percent}; expected how many percent of the prototypes are to be left, 1 to 99.")
     tensors, _ = load_tensors(run / "network.safetensors")
@@ -63,13 +67,16 @@ def share_run(run: Path, percent: int, out: Path) -> dict[str, float]:
     known = look(trained, images)
     into = known.into(percent)
     kept, network = into.unique(), share(need_prototypes(trained).cpu(), into)
-    before, weight = trained.prototypes_before, trained.decision_before
-    assert trained.projection is not None and before is not None and weight is not None
+    before, decision = trained.prototypes_before, trained.decision_before
+    assert trained.projection is not None and before is not None and decision is not None
     network.decision.weight.data = known.tuned(into, trained.params)
     right = (known.held[:, kept] @ network.decision.weight.T).argmax(1)
     row = {"phase": "share", "epoch": 1, "validation": float((right == known.held_labels).double().mean())}
     stored = prefixed("network", network.state_dict()) | {MERGED: into}
-    stored |= {"before_push.prototypes": before.cpu()[kept], "before_push.decision.weight": joined(weight.cpu(), into)}
+    stored |= {
+        "before_push.prototypes": before.cpu()[kept],
+        "before_push.decision.weight": joined(decision.weight.detach().cpu(), into),
+    }
     stored |= {
         f"projection.{one.name}": getattr(trained.projection, one.name)[kept] for one in fields(trained.projection)
     }

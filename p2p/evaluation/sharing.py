@@ -13,7 +13,7 @@ from torch import Tensor
 
 from p2p import metrics
 from p2p.data.images import ImageSet
-from p2p.decision import solve_decision_layer
+from p2p.decision import LinearDecision, solve_decision_layer
 from p2p.evaluation.measure import ALWAYS, Answer, Row, value_rows
 from p2p.evaluation.rows import SHARING
 from p2p.evaluation.runs import Trained, respond, top1
@@ -103,7 +103,8 @@ def shared_rows(
         table = ResponseTable(whole.cells[:, kept], whole.distances[:, kept], whole.grid)
         stages = {"merged": weight, "tuned": known.tuned(into, answer.trained.params) if percent < 100 else weight}
         rows: list[Row] = [
-            (*who, stage, "top1", ALWAYS, top1(table, each, labels, layer)) for stage, each in stages.items()
+            (*who, stage, "top1", ALWAYS, top1(table, LinearDecision.of(each), labels, layer))
+            for stage, each in stages.items()
         ]
         rows += [(*who, "tuned", "prototypes", ALWAYS, len(kept)), (*who, "tuned", "classes", ALWAYS, float(classes))]
         rows += value_rows((*who, "tuned"), metrics.OF_ONE, [table], "", quarter)

@@ -35,7 +35,8 @@ def source_patches(run: Trained, images: ImageSet | None = None) -> tuple[Source
     train = check_sources(run, images)
     height, width = found.maps.shape[1:]
     side = [min(size, AROUND * size // cells) for cells in (height, width)]
-    boxes, owner = found.boxes(network.layer, size).tolist(), network.own.float().argmax(0).tolist()
+    boxes = found.boxes(network.layer, size).tolist()
+    owner = network.labels_of(images.labels.cpu()[train][found.images.cpu()]).tolist()
     patches = []
     for j, (image, cell) in enumerate(zip(train[found.images].tolist(), found.cells.tolist(), strict=True)):
         row, column = divmod(cell, width)
@@ -125,8 +126,8 @@ def check_sources(run: Trained, images: ImageSet) -> Tensor:
     found, network = run.projection, need_prototypes(run)
     assert found is not None
     train = (images.split == 0).nonzero()[:, 0].cpu()
-    labels, own = images.labels.cpu()[train], network.own.float().argmax(0).cpu()  # the first class, if it has several
-    if int(found.images.max()) >= len(labels) or not torch.equal(labels[found.images.cpu()], own):
+    labels, own, sources = images.labels.cpu()[train], network.own.cpu(), found.images.cpu()
+    if int(sources.max()) >= len(labels) or not own[labels[sources], torch.arange(len(sources))].all():
         raise UserError(
             f"The training images that are here are not those of run '{run.params.run}'; give its data set back, "
             "or train it again (make study)."

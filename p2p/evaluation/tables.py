@@ -156,6 +156,39 @@ def budget_table(frame: pd.DataFrame, variant: str = "paper") -> pd.DataFrame:
     return wide.reindex(columns=["triple", "role", "passes", "seed", "chosen", *heads.values()])
 
 
+def tree_table(frame: pd.DataFrame, variant: str = "paper") -> pd.DataFrame:
+    """Soft and hard readings of the trees, and what pruning left (`p2p.tree.TreeDecision.facts`).
+
+    Args:
+        frame: Metric rows of a study, all seeds.
+        variant: Of the students; other students and budgets are left out.
+
+    Returns:
+        network, soft, likeliest leaf, agrees, node by node, agrees, leaves (before → after pruning), questions asked.
+    """
+    top = without_threshold(frame)
+    shown = top[top["role"].isin(["teacher", "baseline"]) | (top["role"].eq("student") & top["variant"].eq(variant))]
+    rows = []
+    for _, group in shown.groupby(["triple", "role", "variant"], sort=False):
+        if "leaves" not in set(group["metric"]):
+            continue
+        before, after, asked = (of_seeds(group, name, 1) for name in ("leaves_unpruned", "leaves", "path_sample_max"))
+        rows.append(
+            {
+                "triple": group["triple"].iloc[0],
+                "network": group["role"].iloc[0],
+                "soft": of_seeds(group, "top1"),
+                "likeliest leaf": of_seeds(group, "top1_sample_max"),
+                "… agrees": of_seeds(group, "fidelity_sample_max"),
+                "node by node": of_seeds(group, "top1_greedy"),
+                "…  agrees": of_seeds(group, "fidelity_greedy"),
+                "leaves": f"{before} → {after}",
+                "questions asked": asked,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
 def claim_table(claims: pd.DataFrame) -> pd.DataFrame:
     """The rows of `claims.csv` (see `p2p.evaluation.claims.claims`) as they are read.
 

@@ -13,6 +13,7 @@ from PIL import Image
 from p2p.evaluation.explanation import Explanation, number
 from p2p.figures import style as look
 from p2p.figures.style import Pixels
+from p2p.figures.tree import CSS, MOVE, movable, tree_svg
 from p2p.study.pages import class_text
 
 STYLE = """\
@@ -69,14 +70,27 @@ def page(said: Explanation) -> str:
     networks = [one for one in (said.teacher, said) if one]
     name = class_text(said.classes[said.predicted])
     title = f"{said.name}: {name}"
-    parts = [HEAD.format(title=escape(title), style=STYLE), f"<main><h1>{escape(title)}</h1>"]
+    parts = [
+        HEAD.format(title=escape(title), style=STYLE + (CSS if said.path else "")),
+        f"<main><h1>{escape(title)}</h1>",
+    ]
     if said.teacher:
         same = said.teacher.predicted == said.predicted
         other = "the same" if same else class_text(said.teacher.classes[said.teacher.predicted])
         parts.append(f"<p>The network's teacher takes it for {escape(other)}.</p>")
     parts.append('<div class="networks">')
     parts += [_network(one) for one in networks]
-    return "\n".join([*parts, "</div></main></body></html>\n"])
+    parts.append("</div>")
+    for one in networks:
+        if one.path:
+            way = f"The tree of the {one.role} and the way of {one.name} through it"
+            parts.append(f'<section class="network" style="--role: {look.role(one.role)}"><h2>{escape(way)}</h2>')
+            parts.append(
+                "<p>Yes leads down, no leads up; a line is as thick as the share of the decision along it.</p>"
+            )
+            parts.append(movable(tree_svg(one.path.tree, one.classes, one.role, one.path)) + "</section>")
+    parts += [MOVE] if said.path else []
+    return "\n".join([*parts, "</main></body></html>\n"])
 
 
 def index_page(entries: Sequence[tuple[str, Explanation]]) -> str:
@@ -102,16 +116,20 @@ def index_page(entries: Sequence[tuple[str, Explanation]]) -> str:
 def _network(one: Explanation) -> str:
     image = look.array(one.image)
     opening, counted, *each, total = one.lines()
-    boxes = "".join(_box(e.cell, one.grid, str(rank)) for rank, e in enumerate(one.evidence, 1))
-    whole = _picture(image, f"{one.name}, the cells of the prototypes that count most numbered", boxes)
+    told = one.path.asked if one.path else one.evidence
+    found = one.path.there if one.path else [True] * len(told)
+    numbered = [rank for rank, there in enumerate(found, 1) if there]
+    boxes = "".join(_box(told[rank - 1].cell, one.grid, str(rank)) for rank in numbered)
+    what = "what its tree finds" if one.path else "the cells of the prototypes that count most"
+    whole = _picture(image, f"{one.name}, {what} numbered", boxes)
     parts = [
         f'<section class="network" style="--role: {look.role(one.role)}"><h2>{escape(one.role.capitalize())}</h2>',
         f'<p class="note" role="note">{escape(one.warning)}</p>' if one.warning else "",
         f'<figure class="whole">{whole}</figure><p>{escape(opening)}</p>',
-        _sum(one),
+        "" if one.path else _sum(one),
         f"<p>{escape(counted)}</p><ol>",
     ]
-    for rank, (e, line) in enumerate(zip(one.evidence, each, strict=True), 1):
+    for rank, (e, line) in enumerate(zip(told, each, strict=True), 1):
         source = _picture(look.array(e.source), f"Training image {e.source_name}", _box(e.source_cell, one.grid, ""))
         heat = _picture(
             look.heat(image, e.similarities), f"Where {one.name} resembles it", _box(e.cell, one.grid, str(rank))

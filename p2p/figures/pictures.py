@@ -15,7 +15,7 @@ from torch import Tensor
 
 from p2p.data.images import ImageSet
 from p2p.errors import UserError
-from p2p.evaluation.contributions import contributions, top
+from p2p.evaluation.contributions import top
 from p2p.evaluation.explanation import number
 from p2p.figures import style as look
 from p2p.figures.style import PARTS, ROLES, SHARED, WIDTH, styled
@@ -103,7 +103,7 @@ def prototype_gallery(trained: Trained, images: ImageSet, prototypes: Sequence[i
     for j, ax in zip(prototypes, axes, strict=True):
         image = look.array(images.pixels[int(found.images[j])])
         heat = look.heat(image, network.layer.similarity(found.maps[j]))
-        look.strip(ax, [image, heat], f"no. {j}, {_class(network, j, images.classes, 24)}")
+        look.strip(ax, [image, heat], f"no. {j}, {_class(trained, j, images, 24)}")
         look.box(ax, boxes[j])
         look.box(ax, boxes[j], shift=look.step(image))
     return figure
@@ -147,9 +147,11 @@ def top_k_comparison(
     first_top: list[int] = []
     for part, (role, trained) in zip(parts, networks.items(), strict=True):
         network, found = prototypes_of(trained, trains)
+        labels = network.labels_of(trains.labels.cpu()[found.images.cpu()]).tolist()
         out = network.eval()(image[None].to(network.prototypes.device))
         predicted = int(out.logits.argmax())
-        terms = contributions(network.layer.similarity(out.distances), network.decision.weight, out.logits.argmax(1))
+        terms = network.decision.contributions(network.layer.similarity(out.distances), out.logits.argmax(1))
+        total = float(terms.sum()) if network.decision.classed else float(out.logits.max().exp())
         values, order = (found[0].tolist() for found in top(terms, k))
         maps = network.layer.similarity(distance_map(out.z, out.prototypes[order])[0])
         cells = out.cells[0, order]
@@ -170,12 +172,12 @@ def top_k_comparison(
         for rank, (j, value) in enumerate(zip(order, values, strict=True)):
             look.box(whole, boxes[rank], look.role(role), str(rank + 1))
             above, below = part.add_subplot(grid[0, rank + 2]), part.add_subplot(grid[1, rank + 2])
-            title = f"{rank + 1}: no. {j}\n{_class(network, j, classes, most, 2)}"
+            title = f"{rank + 1}: no. {j}\n{look.short(classes[labels[j]], most, 2)}"
             look.strip(above, [look.array(trains.pixels[int(found.images[j])])], title)
             look.box(above, sources[j], look.role(role))
             look.strip(below, [look.heat(look.array(image), maps[rank])])
             look.box(below, boxes[rank], look.role(role))
-            below.set_xlabel(f"{number(value)} of {number(float(terms.sum()))}")
+            below.set_xlabel(f"{number(value)} of {number(total)}")
             if j in first_top:
                 look.frame(above, SHARED)
                 look.frame(below, SHARED)
@@ -211,13 +213,14 @@ def matched_patches(
         UserError: A run has no prototypes, or other images were searched.
     """
     sides = [(role, *prototypes_of(trained, trains)) for role, trained in (("teacher", teacher), ("student", student))]
+    runs = (teacher, student)
     boxes = [found.boxes(network.layer, trains.pixels.shape[-1]) for _, network, found in sides]
     figure, axes = look.sheet(len(matches), columns, 2, lines=2, foot=0.3)
     for (i, j, value), ax in zip(matches, axes, strict=True):
         pictures, names = [], []
-        for one, (_, network, found) in zip((i, j), sides, strict=True):
+        for one, run, (_, _, found) in zip((i, j), runs, sides, strict=True):
             pictures.append(look.array(trains.pixels[int(found.images[one])]))
-            names.append(_class(network, one, trains.classes, 16))
+            names.append(_class(run, one, trains, 16))
         of = names[0] if names[0] == names[1] else " → ".join(names)
         look.strip(ax, pictures, f"{i} → {j}, same cell in {value:.0%}\n{of}")
         for side, one in enumerate((i, j)):
@@ -269,8 +272,11 @@ def _part_colours(count: int) -> list[str]:
     return [PARTS[q % len(PARTS)] for q in range(count)]
 
 
-def _class(network: ProtoNet, j: int, classes: Sequence[str], most: int, lines: int = 1) -> str:
-    return look.short(classes[int(network.own[:, j].float().argmax())], most, lines)
+def _class(trained: Trained, j: int, trains: ImageSet, most: int) -> str:
+    """The class of a prototype; where it has none that of its source image."""
+    network, found = prototypes_of(trained)
+    labels = network.labels_of(trains.labels.cpu()[found.images.cpu()])
+    return look.short(trains.classes[int(labels[j])], most)
 
 
 def prototypes_of(trained: Trained, trains: ImageSet | None = None) -> tuple[ProtoNet, Projection]:
@@ -287,8 +293,8 @@ def prototypes_of(trained: Trained, trains: ImageSet | None = None) -> tuple[Pro
         run = trained.params.run
         raise UserError(f"Run '{run}' has no prototypes to show; choose a run of model 'protopnet'.")
     if trains is not None:
-        source, own = trained.projection.images.cpu(), trained.network.own.float().argmax(0).cpu()
-        if int(source.max()) >= len(trains) or not torch.equal(trains.labels.cpu()[source], own):
+        source, own, labels = trained.projection.images.cpu(), trained.network.own.cpu(), trains.labels.cpu()
+        if int(source.max()) >= len(trains) or not own[labels[source], torch.arange(len(source))].all():
             raise UserError(
                 f"The images are not those that run '{trained.params.run}' was projected on; "
                 "pass the training split of its own data set."

@@ -13,6 +13,7 @@ from p2p.study.switches import Switches, idle_switches
 TAKEN = ("audit", "failed", "search", "speed")  # folders of results/ and runs/ that are no study's
 ENDINGS = ("-rehearsal", "-search")
 LEAN = ("warm_epochs", "joint_epochs", "rounds")  # of the lean schedule alone
+CLASSED = ("prototypes_per_class", "lambda_cluster", "lambda_separation", "lambda_l1", "decision_iterations")
 ANY = {"streaming", "warm_cache_gb"}  # change no number, and may stand anywhere
 
 
@@ -31,6 +32,11 @@ def refuse_idle(study: Any) -> None:
     if study.compares and len(study.variants) < 2:
         raise UserError(
             "'compares' is without effect: the study has no second variant to compare; add one or remove it."
+        )
+    if study.private and study.recipe.get("decision") == "tree":
+        raise UserError(
+            "the page of a private study shows the prototypes of each class, and those of the decision tree have no "
+            "class: remove 'private' or 'decision'."
         )
     _refuse_idle_data(study.data)
     names = [triple.name for triple in study.triples]
@@ -139,6 +145,10 @@ def _why_idle(key: str) -> str:
         return "no network there has the schedule lean"
     if key.startswith("official_"):
         return "no network there has the schedule official"
+    if key in ("tree_depth", "prune_leaves"):
+        return "no network there has the decision tree"
+    if key in CLASSED:
+        return "no network there has prototypes that belong to classes"
     if key in ("warm_copies", "warm_losses"):
         return "no network there has warm passes that use it"
     if key in Switches.model_fields:
@@ -187,6 +197,8 @@ def idle_keys(run: TrainParams) -> set[str]:
     if run.tuning != "solver":
         idle |= {"decision_iterations"}
     idle |= idle_switches(run)
+    tree = run.decision == "tree"
+    idle |= set(CLASSED) if tree else {"tree_depth", "prune_leaves"}
     if run.model == "linear":
         idle |= {
             "prototypes_per_class",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,8 +34,8 @@ def modules_of(source: Path | str, root: Path = ROOT) -> list[str]:
 
 
 def _imported(path: Path, root: Path) -> Iterator[Path]:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    for node in _run_imports(tree):
+    tree, imports = _parsed(path.read_text(encoding="utf-8"))
+    for node in imports:
         if isinstance(node, ast.Import):
             names = [(alias.name, "") for alias in node.names]
         else:
@@ -54,6 +55,12 @@ def _attributes(tree: ast.Module, name: str) -> set[str]:
     """What stands behind `name.` in a file."""
     nodes = (node for node in ast.walk(tree) if isinstance(node, ast.Attribute))
     return {node.attr for node in nodes if isinstance(node.value, ast.Name) and node.value.id == name}
+
+
+@cache  # a study asks for a dozen notebooks, which share most of their modules
+def _parsed(text: str) -> tuple[ast.Module, list[ast.Import | ast.ImportFrom]]:
+    tree = ast.parse(text)
+    return tree, list(_run_imports(tree))
 
 
 def _run_imports(tree: ast.Module) -> Iterator[ast.Import | ast.ImportFrom]:
@@ -79,7 +86,7 @@ def _files(module: str, name: str, root: Path) -> Iterator[Path]:
     if name and (place / f"{name}.py").is_file():
         yield place / f"{name}.py"
         return
-    for node in _run_imports(ast.parse(room.read_text(encoding="utf-8"))) if room.is_file() else ():
+    for node in _parsed(room.read_text(encoding="utf-8"))[1] if room.is_file() else ():
         if isinstance(node, ast.ImportFrom) and any((alias.asname or alias.name) == name for alias in node.names):
             yield from _files(node.module or "", name, root)
             return

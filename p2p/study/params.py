@@ -11,6 +11,7 @@ import hashlib
 import json
 import operator
 from collections.abc import Iterable
+from functools import partial
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -91,8 +92,17 @@ class TrainParams(Switches, DataParams):
     grid: int = Field(8, ge=2, le=64, description="Side of the grid, cells; the trunk is cut where it has this grid.")
     prototypes_per_class: int = Field(10, ge=1)
     prototype_depth: int = Field(128, ge=2, description="D: channels of the add-on map.")
-    prototype_layer: str = Field("distance", description="How cells and prototypes are compared: distance or cosine.")
+    prototype_layer: str = Field("distance", description="Comparison with cells: distance, cosine, exponential.")
     decision: str = Field("linear", description="How similarities become logits, see p2p.decision.DECISIONS.")
+    tree_depth: int = Field(  # both at their default are no part of a run's identity: runs of before them stay known
+        5, ge=1, le=12, description="Of decision tree: 2^depth − 1 prototypes.", exclude_if=partial(operator.eq, 5)
+    )
+    prune_leaves: float = Field(
+        2.0,
+        ge=0,
+        description="Of decision tree: gone are leaves without a class above so many times 1/K.",
+        exclude_if=partial(operator.eq, 2.0),
+    )
     feature_init: Literal["kaiming", "data"] = Field(
         "data", description="data: trunk outputs and add-on channels scaled to unit size; kaiming as published."
     )
@@ -237,59 +247,6 @@ class EvaluateParams(DataParams):
     ajs_empty: Literal["zero", "skip", "one"] = Field("zero", description="A11: AJS of two empty sets.")
     runs: str = "runs"
     results: str = "results"
-
-
-class PageParams(Strict):
-    """A page over a whole study (table, curves, gallery): the parameters of notebooks 04 to 07."""
-
-    study: str = "quick"
-    title: str = "Quick study"
-    intro: str = ""
-    order: int = 8
-    images: str = Field("synthetic birds", description="What the images are, as tables say it.")
-    triple: str = "small-small_sixth"
-    seed: Seed = Field(0, description="The seed whose networks are pictured.")
-    evaluations: list[str] = Field(["small-small_sixth-s0", "small-small_sixth-s1"], description="<triple>-s<seed>.")
-    train_runs: list[str] = Field([], description="Names of all runs of the study; empty: those of `networks`.")
-    networks: dict[str, str] = Field(
-        {
-            "teacher": "teacher-small-s0",
-            "baseline": "baseline-small_sixth-s0",
-            "student": "student-small-small_sixth-paper-s0",
-        },
-        description="role: run, the networks pictured.",
-    )
-    variant: str = Field("paper", description="The student pictured.")
-    controls: dict[str, str] = Field({}, description="control: the role it was derived from.")
-    variants: dict[str, dict[str, Any]] = Field(
-        {},
-        description="Where there are several, each student: its distillation losses and what else is its own.",
-        exclude_if=operator.not_,
-    )
-    compares: bool = Field(
-        False,
-        description="The study compares its variants; no page sets its claims beside others'.",
-        exclude_if=operator.not_,
-    )
-    effects: dict[str, float] = Field(
-        {"accuracy": 0.01, "similarity": 0.02}, description="Smallest effects of interest, declared before the runs."
-    )
-    top_k: int = Field(5, ge=1, description="Prototypes shown for an image.")
-    pictures: int = Field(4, ge=1, description="Test images or classes shown.")
-    runs: str = "runs"
-    results: str = "results"
-
-    def all_runs(self) -> list[str]:
-        """The names of all runs of the study, as far as they are given."""
-        return self.train_runs or list(self.networks.values())
-
-
-class QuestionParams(Strict):
-    """A page over all studies: the parameters of notebooks 20 to 28."""
-
-    results: str = Field("results", description="Folder of the studies' results.")
-    networks: str = Field("networks/birds", description="Folder of the packed networks of the drawn birds.")
-    out: str = Field("book/_build/pages", description="Folder for what other pages of the book include.")
 
 
 def check(model: type[T], values: dict[str, Any], where: str) -> T:

@@ -52,7 +52,7 @@ def share_params(study: Any) -> ShareParams | None:
         study: A `p2p.study.study.Study`.
 
     Raises:
-        UserError: It names a share twice, or is private and has no such page.
+        UserError: It names a share twice, is private and has no such page, or its networks are trees.
     """
     if not study.sharing:
         return None
@@ -60,6 +60,8 @@ def share_params(study: Any) -> ShareParams | None:
         raise UserError(f"'sharing' names a share twice: {study.sharing}; each is one number of prototypes.")
     if study.private:
         raise UserError("'sharing' is without effect: a private study has no page of merged prototypes; remove it.")
+    if study.recipe.get("decision") == "tree":
+        raise UserError("'sharing' merges prototypes of a linear decision, and the recipe's is a tree; remove either.")
     trios = [
         {
             "triple": one.triple,

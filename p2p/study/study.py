@@ -9,16 +9,8 @@ from pydantic import Field, StringConstraints, model_validator
 
 from p2p.errors import UserError
 from p2p.study.effect import refuse_idle
-from p2p.study.params import (
-    EvaluateParams,
-    ImagesParams,
-    PageParams,
-    Role,
-    Seed,
-    Strict,
-    TrainParams,
-    check,
-)
+from p2p.study.page_params import PageParams
+from p2p.study.params import EvaluateParams, ImagesParams, Role, Seed, Strict, TrainParams, check
 from p2p.study.places import refuse_misplaced
 from p2p.study.reading import read_keys
 from p2p.study.share_params import Share, share_params
@@ -226,7 +218,7 @@ class Study(Strict):
                 run, name = f"budget-{role}-{middle}-{passes}-s{seed}", f"{role}-{passes}"
                 out.append(self._train(run, "budget", name, seed, f"{where}, budget {passes}", s, extra, longer))
         for taught_run in out:
-            for key in ("grid", "prototypes_per_class", "prototype_depth", "prototype_layer"):
+            for key in ("grid", "decision", "tree_depth", "prototypes_per_class", "prototype_depth", "prototype_layer"):
                 mine, theirs = getattr(taught_run, key), getattr(out[0], key)
                 if taught_run.teacher_run and mine != theirs:
                     raise UserError(

@@ -81,6 +81,50 @@ def digest_images(images: ImageSet) -> str:
     return found.hexdigest()[:12]
 
 
+NAMES = ("study", "run", "role", "variant", "teacher_run", "runs")  # parameters that change no number
+
+
+def same_training(folder: Path, identity: dict[str, Any], phases: int) -> Path | None:
+    """A finished run, of any study beside this one's, that was trained from the same inputs by the same code.
+
+    Args:
+        folder: Of the run to train, <runs>/<study>/<run>.
+        identity: As `Trainer` has it; names (`NAMES`) do not count, the teacher does by the digest of its numbers.
+        phases: Of its timeline; a run that stands before the end of the last is not finished.
+
+    Returns:
+        Its folder, the first by name; None where there is none.
+    """
+    wanted = _numbers(identity)
+    if (folder.parent.name, folder.name) != (identity["params"]["study"], identity["params"]["run"]):
+        return None  # not in a folder of runs
+    for record in sorted(folder.parent.parent.glob("*/*/run.json")):
+        place = record.parent
+        if place == folder or not readable(place / "network.safetensors"):
+            continue
+        try:
+            with safe_open(place / "checkpoint.safetensors", "pt") as file:
+                meta = json.loads((file.metadata() or {}).get("meta", "{}"))
+        except (OSError, SafetensorError, ValueError):
+            continue
+        whole = meta.get("kept") and meta["upcoming"] == [phases, 0] and identity.keys() <= meta.keys()
+        if whole and _numbers({key: meta[key] for key in identity}) == wanted:
+            return place
+    return None
+
+
+def take_over(place: Path, folder: Path, identity: dict[str, Any]) -> None:
+    """Copy what a finished run has learnt into another run's folder, under that run's names."""
+    for name in ("network.safetensors", "checkpoint.safetensors"):
+        tensors, meta = load_tensors(place / name)
+        save_tensors(folder / name, tensors, meta | identity if name.startswith("checkpoint") else meta)
+
+
+def _numbers(identity: dict[str, Any]) -> dict[str, Any]:
+    params = {key: value for key, value in identity["params"].items() if key not in NAMES}
+    return identity | {"params": params}
+
+
 def code_digest() -> str:
     """Twelve hex digits that change with any module a training run depends on: resumed code is the same code."""
     found = hashlib.sha256()

@@ -8,7 +8,8 @@ from typing import NamedTuple
 import torch
 
 from p2p.data.streaming import SHARE, free_memory
-from p2p.errors import UserError
+from p2p.decision import DECISIONS
+from p2p.errors import UserError, pick
 from p2p.study.params import TrainParams
 
 
@@ -50,13 +51,14 @@ def needs(params: TrainParams, classes: int, train: int, test: int, device: torc
     ]
     if params.model == "linear":
         return found
-    p, d, cells = classes * params.prototypes_per_class, params.prototype_depth, params.grid**2
+    kind = pick(DECISIONS, params.decision, "decision")
+    p, d, cells = kind.count(classes, getattr(params, kind.size)), params.prototype_depth, params.grid**2
     return [
         *found,
         Need("the add-on layers", 16 * d * d, ("prototype_depth",)),
-        Need(f"{p:,} prototypes", 16 * p * d + 5 * p * classes, ("prototypes_per_class", "prototype_depth")),
-        Need("their distances to a batch", 8 * batch * p * cells, ("prototypes_per_class", "batch_size", "grid")),
-        Need("their distances to all images", 4 * max(train, test) * p, ("prototypes_per_class",)),
+        Need(f"{p:,} prototypes", 16 * p * d + 5 * p * classes, (kind.size, "prototype_depth")),
+        Need("their distances to a batch", 8 * batch * p * cells, (kind.size, "batch_size", "grid")),
+        Need("their distances to all images", 4 * max(train, test) * p, (kind.size,)),
         Need("the add-on maps of a batch", 12 * batch * d * cells, ("prototype_depth", "batch_size", "grid")),
     ]
 

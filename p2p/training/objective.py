@@ -31,7 +31,8 @@ def objective(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The loss of one batch and its parts.
 
-    L = CE + λ_clst cluster − λ_sep separation + λ_L1 ‖W ⊙ (1 − own)‖₁ + Σ λ_i L_i, L_i the distillation losses.
+    L = CE + λ_clst cluster − λ_sep separation + λ_L1 ‖W ⊙ (1 − own)‖₁ + Σ λ_i L_i, L_i the distillation losses. Where
+    prototypes belong to no class, as a tree's, the three in the middle are left out.
 
     Args:
         out: The network's output for the batch.
@@ -44,16 +45,18 @@ def objective(
     parts = {"ce": cross_entropy(out.logits, labels)}
     if isinstance(network, LinearNet):
         return parts["ce"], parts
-    own = network.own[labels]  # (B, P)
-    parts["cluster"] = losses.cluster(out.distances, own, params.prototype_ties)
-    parts["separation"] = losses.separation(out.distances, own, params.prototype_ties)
-    parts["l1"] = losses.decision_l1(network.decision.weight, network.own)
-    total = (
-        parts["ce"]
-        + params.lambda_cluster * parts["cluster"]
-        - params.lambda_separation * parts["separation"]
-        + params.lambda_l1 * parts["l1"]
-    )
+    total = parts["ce"]
+    if network.decision.classed:
+        own = network.own[labels]  # (B, P)
+        parts["cluster"] = losses.cluster(out.distances, own, params.prototype_ties)
+        parts["separation"] = losses.separation(out.distances, own, params.prototype_ties)
+        parts["l1"] = losses.decision_l1(network.decision.weight, network.own)
+        total = (
+            total
+            + params.lambda_cluster * parts["cluster"]
+            - params.lambda_separation * parts["separation"]
+            + params.lambda_l1 * parts["l1"]
+        )
     if teacher is not None:
         total = total * 0 if distil_only else total
         if params.taught_classes == "half":

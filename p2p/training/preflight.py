@@ -76,7 +76,9 @@ def preflight(study: Study, rehearsed: bool = False, elsewhere: bool = False) ->
 def _refuse_names(run: TrainParams) -> None:
     distillation(run)
     pick(PROTOTYPE_LAYERS, run.prototype_layer, "prototype_layer")
-    pick(DECISIONS, run.decision, "decision")
+    kind = pick(DECISIONS, run.decision, "decision")
+    if run.model == "protopnet":
+        kind.check(run)
 
 
 def _refuse_gpus(study: Study) -> None:

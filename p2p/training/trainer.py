@@ -18,7 +18,6 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from p2p.data.images import ImageSet
-from p2p.decision import solve_decision_layer
 from p2p.digests import weights_digest
 from p2p.errors import UserError
 from p2p.mimicry import MapR2
@@ -35,7 +34,9 @@ from p2p.training.checkpoints import (
     load_tensors,
     prefixed,
     readable,
+    same_training,
     save_tensors,
+    take_over,
     without,
 )
 from p2p.training.objective import distillation, objective
@@ -81,6 +82,7 @@ class Trainer:
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
         self.projection: Projection | None = None
         self.seconds = 0.0
+        self.taken_from = ""  # <study>/<run> of the same training, where that was finished before
         self._held_features: list[Tensor] = []
         self._held_answers: list[Tensor] = []
         # what must be the same for a run to go on, else it is another run; where numbers lie and what is allowed
@@ -118,6 +120,11 @@ class Trainer:
             UserError: The loss is no longer finite, or memory or disk is full; the last checkpoint stays.
         """
         checkpoint = self.folder / "checkpoint.safetensors"
+        same = None if checkpoint.exists() else same_training(self.folder, self.identity, len(self.phases))
+        if same is not None:
+            self.taken_from = f"{same.parent.name}/{same.name}"
+            print(f"{self.params.run}: the same training as run {self.taken_from}, taken from there.", file=sys.stderr)
+            take_over(same, self.folder, self.identity)
         done = self._resume(checkpoint) if checkpoint.exists() else (0, 0)
         line = Progress(self.params.run, self.phases, len(self.fit.labels), progress)
         if done == (0, 0):
@@ -225,6 +232,9 @@ class Trainer:
         copied = frozen or params.joint_copies
         batches = self.batches.copied(index, epoch, frozen) if copied else self.batches.fresh(index, epoch)
         followed = MapR2()
+        decides = network if isinstance(network, ProtoNet) and params.head in ("own", "teacher_joint") else None
+        if decides is not None:
+            decides.decision.begin_pass()
         for inputs, labels, teacher in batches:
             with autocast(self.device, self.params.precision):
                 out = network.head(inputs) if frozen else network(inputs)
@@ -233,6 +243,9 @@ class Trainer:
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
+            if decides is not None:
+                similarities = decides.layer.similarity(out.distances.detach())
+                decides.decision.learn(similarities, labels, len(labels) / len(self.fit))
             parts |= {"loss": loss, "accuracy": (out.logits.argmax(1) == labels).float().mean()}
             if teacher is not None:
                 followed.add(out.z, teacher.z)
@@ -262,16 +275,8 @@ class Trainer:
     def _decide(self, phase: Phase) -> dict[str, float]:
         assert isinstance(self.network, ProtoNet) and self.projection is not None
         if phase.trains:
-            own, held = self._activations(self.fit), self._activations(self.held_out)
-            self.network.decision.weight.data = solve_decision_layer(
-                self.network.decision.weight.detach().clone(),
-                self.network.own,
-                own,
-                self.fit.labels,
-                (held, self.held_out.labels),
-                self.params.lambda_l1,
-                self.params.decision_iterations,
-            )
+            fit, held = ((self._activations(part), part.labels) for part in (self.fit, self.held_out))
+            self.network.decision.settle(self.network.own, fit, held, self.params)
         self._keep()
         return self._validate()
 
