@@ -72,5 +72,5 @@ def objective(
 
 def _of_images(out: Output, chosen: Tensor) -> Output:
     """An output for some images of the batch; chosen: (B,) bool."""
-    fields = {name: value[chosen] if len(value) else value for name, value in out._asdict().items()}
-    return Output(**fields | {"prototypes": out.prototypes})
+    fields = {name: value[chosen] for name, value in out._asdict().items() if len(value) and name != "prototypes"}
+    return out._replace(**fields)
