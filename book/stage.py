@@ -24,7 +24,7 @@ from p2p.study.pages import escape
 BOOK = Path(__file__).resolve().parent
 PARTS = {  # of the book, and their pages in reading order: files of book/, or notebooks 2x_<name>.py
     "Understand": ("pictures", "worked", "method", "glossary"),
-    "Results": ("summary", "claims", "handed", "accuracy", "recipe", "looks", "cost", "metrics", "limits"),
+    "Results": ("summary", "claims", "handed", "accuracy", "recipe", "looks", "cost", "metrics", "audit", "limits"),
     "Use it": ("install", "own", "explain", "take", "change", "cluster"),
     "Reference": ("faq", "data", "reproductions", "api", "archive"),
 }

@@ -57,6 +57,7 @@ MODELS: dict[str, type[Strict]] = {
     "26_worked": QuestionParams,
     "27_metrics": QuestionParams,
     "28_pictures": QuestionParams,
+    "29_audit": QuestionParams,
 }
 TINY = Study.model_validate(
     {
