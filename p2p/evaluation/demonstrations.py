@@ -16,6 +16,7 @@ from p2p.evaluation.claims import CLAIMS, claimed, paired
 from p2p.evaluation.kept import read_kept
 from p2p.evaluation.settings import Setting
 from p2p.networks import Output, distance_map, nearest_cells
+from p2p.responses import ResponseTable
 from p2p.study.pages import escape
 
 
@@ -35,7 +36,7 @@ def norms(prototypes: int = 2000, depth: int = 256) -> pd.DataFrame:
         outputs = (Output(none, none, none, none, none, p) for p in (own, b))
         value = losses.global_explanation(*outputs, global_norm=norm)  # type: ignore[arg-type]
         (gradient,) = torch.autograd.grad(value, own)
-        rows.append((label, float(value), float(gradient.norm())))
+        rows.append((label, float(value.detach()), float(gradient.norm())))
     return pd.DataFrame(rows, columns=["norm", "value", "gradient"])
 
 
@@ -87,10 +88,12 @@ def pms_as_coded(answers: Path, teacher: str, student: str, numbers: Iterable[in
     """
     both, rows = [read_kept(answers / f"{run}.npz").table for run in (teacher, student)], []
     for count in numbers:
-        few = [type(t)(t.cells[:count], t.distances[:count], t.grid) for t in both]
+        first, second = (ResponseTable(t.cells[:count], t.distances[:count], t.grid) for t in both)
         alphas = coded_alphas(count)
-        rows.append((count, len(alphas), metrics.pms(*few, alphas=alphas), metrics.pms(*few)))
-    return pd.DataFrame(rows, columns=["images", "thresholds", "as coded", "α = 0.1 … 1"]).astype({"as coded": float})
+        rows.append(
+            (count, len(alphas), metrics.pms(first, second, alphas=alphas).value, metrics.pms(first, second).value)
+        )
+    return pd.DataFrame(rows, columns=["images", "thresholds", "as coded", "α = 0.1 … 1"])
 
 
 def empty_sets(answers: Path, teachers: Iterable[str], taus: Sequence[float] = (0.01, 0.1, 0.45)) -> pd.DataFrame:
@@ -98,11 +101,8 @@ def empty_sets(answers: Path, teachers: Iterable[str], taus: Sequence[float] = (
     tables = [read_kept(answers / f"{run}.npz").table for run in teachers]
     rows = []
     for i, tau in enumerate(taus):
-        found = [
-            float(np.mean([float(metrics.ajs(t, t, taus, empty)[i]) for t in tables]))
-            for empty in ("zero", "skip", "one")
-        ]
-        rows.append((tau, *found))
+        found = [np.mean([float(metrics.ajs(t, t, taus, of)[i]) for t in tables]) for of in ("zero", "skip", "one")]
+        rows.append((tau, *map(float, found)))
     return pd.DataFrame(rows, columns=["τ", "zero (as coded)", "left out", "one"])
 
 
@@ -136,15 +136,13 @@ def cost_of_knowing(settings: Iterable[Setting]) -> pd.DataFrame:
     Seeds are those that a paired t-test needs for 80 % power at 5 %, if effect and spread are as seen; "–" above 200.
 
     Returns:
-        setting, metric, seeds run, difference, spread (standard deviation of the paired difference), detectable, needed.
+        setting, metric, seeds run, difference, spread (standard deviation over seeds), detectable, seeds needed.
     """
     rows = []
     for setting in settings:
         for claim in CLAIMS:
-            both = [
-                claimed(setting.frame, claim, *who) for who in (("student", setting.variant), ("baseline", "paper"))
-            ]
-            moved = (both[0] - both[1]).dropna().to_numpy(dtype=float)
+            student = claimed(setting.frame, claim, "student", setting.variant)
+            moved = (student - claimed(setting.frame, claim, "baseline", "paper")).dropna().to_numpy(dtype=float)
             if len(moved) < 2:
                 continue
             result, spread = paired(moved), float(np.std(moved, ddof=1))
