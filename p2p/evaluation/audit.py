@@ -76,7 +76,11 @@ def effects(found: dict[str, list[Setting]]) -> pd.DataFrame:
         pairs = {one.number: (one.variant, one.against) for one in DEPARTURES if one.variant}
         pairs |= {name: (name, "baseline") for name in ("paper", *CONTROLS)}
         rows, p = [], []
-        for switch, (variant, against) in pairs.items():
+        for switch, (
+            variant,
+            beside,
+        ) in pairs.items():  # warm passes are the recipe's own where the trunk is pretrained
+            against = beside if len(values(settings, beside, "top1")) else "paper"
             for metric in MEASURES:
                 result = difference(settings, variant, against, metric)
                 if result.n:

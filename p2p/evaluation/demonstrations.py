@@ -40,19 +40,19 @@ def norms(prototypes: int = 2000, depth: int = 256) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["norm", "value", "gradient"])
 
 
-def tf32(depth: int = 128, cells: int = 49) -> tuple[float, float]:
-    """A13: standard deviation of a squared distance's error where products have the 10 bits of TF32, and how far AAP at
-    τ = 0.01 moves for prototypes that are patches of the map."""
+def tf32(depth: int = 128, cells: int = 49) -> tuple[float, float, float]:
+    """A13: standard deviation of a squared distance's error where products have the 10 bits of TF32, and how many
+    prototypes an image has within τ = 0.01, exactly and then; each prototype is a patch of one of the images."""
     generator = torch.Generator().manual_seed(0)
     z = torch.rand(16, depth, cells, 1, generator=generator)
     p = z.flatten(2).transpose(1, 2).flatten(0, 1)[::2]
-    rough = [(each.view(torch.int32) & ~0x1FFF).view(torch.float32) for each in (z, p)]
+    rough = [((each.view(torch.int32) + 0x1000) & ~0x1FFF).view(torch.float32) for each in (z, p)]
     exact = distance_map(z.double(), p.double())
     x, q = z.flatten(2), p
     product = torch.einsum("pd,bdc->bpc", rough[1], rough[0].flatten(2))
     found = ((x * x).sum(1)[:, None] - 2 * product + (q * q).sum(1)[None, :, None]).relu()
     active = [(d.flatten(2).amin(2) <= 0.01).float().sum(1).mean() for d in (exact, found)]
-    return float((found - exact.flatten(2)).std()), float(active[1] - active[0])
+    return float((found - exact.flatten(2)).std()), float(active[0]), float(active[1])
 
 
 def optimism(candidates: Sequence[int], images: int, accuracy: float, draws: int = 20_000) -> pd.DataFrame:
@@ -72,6 +72,12 @@ def optimism(candidates: Sequence[int], images: int, accuracy: float, draws: int
         found = generator.binomial(images, accuracy, (draws, count)).max(1).mean() / images - accuracy
         rows.append((count, images, accuracy, found))
     return pd.DataFrame(rows, columns=["checkpoints", "images", "accuracy", "optimism"])
+
+
+def count_test_images(answers: Path) -> int:
+    """How many test images a study has, by its kept answers; 0 without any."""
+    kept = [read_kept(path) for path in sorted(answers.glob("teacher-*.npz"))[:1]]
+    return sum(len(one.labels) * one.every for one in kept)
 
 
 def coded_alphas(images: int) -> list[float]:
