@@ -41,7 +41,7 @@ COMPILE := $(if $(PYTHONDONTWRITEBYTECODE),--compile-bytecode)
 PIP     = $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data study own search judge explain share pack export test check lab book pdf bench peers speed clean lock schema
+.PHONY: help setup data study own search judge explain share pack explorer export test check lab book pdf bench peers speed clean lock schema
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -84,6 +84,10 @@ share: setup ## a trained network with fewer prototypes, those that agree merged
 
 pack: setup ## a study's trained networks, small, with a card, into networks/ (STUDY=birds, ROLES=…)
 	@$(BIN)/python -m p2p.evaluation.pack params/$(STUDY).yaml $(ROLES) $(SHAPE)
+
+explorer: setup ## what the explorer shows of packed networks, into results/ (STUDY=birds); make study makes it by itself
+	@$(BIN)/python notebooks/execute.py notebooks/14_explorer.py results/$(STUDY)/14_explorer.ipynb \
+		--parameters '{"study": "$(STUDY)", "runs": "networks", "networks": {}, "explorer": true}'
 
 export: setup ## a trained network as ONNX and torch.export: RUN=networks/birds/… (OUT=…)
 	@$(BIN)/python -m p2p.evaluation.export "$$RUN" $(if $(OUT),--out "$$OUT")

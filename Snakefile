@@ -39,6 +39,7 @@ NOTEBOOKS += [f"{OUT}/02_train-{run}.ipynb" for run in RUNS] + [f"{OUT}/03_evalu
 TABLES = ["metrics.csv", "claims.csv", "table.md", "findings.md", "study.json"]
 TABLES += ["budget.csv"] if any(triple.budget for triple in STUDY.triples) else []
 NOTEBOOKS += [f"{OUT}/08_share.ipynb"] if SHARE else []
+NOTEBOOKS += [f"{OUT}/14_explorer.ipynb"] if STUDY.explorer else []
 TABLES += ["sharing.csv", "sharing.json"] if SHARE else []
 OWN = ["summary.txt", "accuracy.csv", "own.json"]
 SHOWN = OWN if STUDY.private else [*TABLES, "provenance.json", "costs.csv"]
@@ -176,6 +177,20 @@ rule page:
         images=IMAGES,
     shell:
         EXECUTE + " {input[0]} {output} --parameters {params.json:q}"
+
+
+rule explorer:  # what the book's explorer shows of the study
+    input:
+        step("14_explorer"),
+        [f"{OUT}/evaluations/{e}.csv" for e in EVALUATIONS],
+    output:
+        notebook=f"{OUT}/14_explorer.ipynb",
+        data=f"{OUT}/explorer/data.js",
+    params:
+        json=lambda w: PAGE.model_dump_json(),
+        images=IMAGES,
+    shell:
+        EXECUTE + " {input[0]} {output.notebook} --parameters {params.json:q}"
 
 
 rule own:  # the page of a private study, in the place of tables and claims

@@ -7,6 +7,7 @@ import re
 from html import escape as html_escape
 from pathlib import Path
 
+from explorer import has_explorer
 from studies import KINDS, NOTEBOOK, Study, csv_rows, page_title, run_facts
 
 from p2p.study.pages import escape, prose
@@ -43,7 +44,8 @@ ONE_IMAGE = """\
 :alt: One test image with the prototypes that count most for teacher, baseline and student.
 
 One test image {of} as teacher, baseline and student see it: where the prototypes that count most respond (bright), the
-training patches that these are, and each one's share of all that speaks for the class.
+training patches that these are, and each one's share of all that speaks for the class. [Which prototype is
+that?](explorer.md)
 :::
 """
 
@@ -114,6 +116,9 @@ def study_page(study: Study) -> str:
     if study.runs or (study.folder / "findings.md").exists():
         lines += ["## What it finds", "", findings(study)]
     lines += ["## Pages", "", *(f"- [{page_title(study, stem)}]({stem}.ipynb)" for stem in study.pages)]
+    if has_explorer(study):
+        told = "every prototype of one seed, beside its partners"
+        lines.append(f'- <a href="../../explorer.html#study={study.name}">Explorer</a>: {told}')
     if study.runs:
         lines.append(f"- [{len(study.runs)} executed notebooks](../../archive.md), one a training or evaluation")
     tables = sorted(path.name for path in study.folder.iterdir() if path.suffix == ".csv")

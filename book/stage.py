@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+from explorer import explorer, has_explorer
 from pages import DAMAGED, archive_page, budget_tables, landing, networks_table, pictured, study_page, summary
 from studies import BookError, Study, find_studies, page_title, run_facts, run_title
 
@@ -24,7 +25,10 @@ from p2p.study.pages import escape
 BOOK = Path(__file__).resolve().parent
 PARTS = {  # of the book, and their pages in reading order: files of book/, or notebooks 2x_<name>.py
     "Understand": ("pictures", "worked", "method", "glossary"),
-    "Results": ("summary", "claims", "handed", "accuracy", "recipe", "looks", "cost", "metrics", "audit", "limits"),
+    "Results": (
+        *("summary", "claims", "handed", "accuracy", "recipe", "looks", "parts", "explorer"),
+        *("cost", "metrics", "audit", "limits"),
+    ),
     "Use it": ("install", "own", "explain", "take", "change", "cluster"),
     "Reference": ("faq", "data", "reproductions", "api", "archive"),
 }
@@ -196,6 +200,7 @@ def stage(prose: Path, results: Path, source: Path, drawn: Path) -> None:
         stage_notebook(notebook, source / f"{name}.ipynb", name)
     marks = {"index": ("landing", landing(studies, drawn)), "schedule": ("budgets", budget_tables(studies))}
     marks["data"] = ("networks", networks_table(prose.parent / "networks"))
+    marks["explorer"] = ("explorer", explorer(studies))
     marks["summary"] = ("summary", summary(drawn))
     for name, (mark, content) in marks.items():
         if (page := source / f"{name}.md").exists():
@@ -238,12 +243,11 @@ def stage(prose: Path, results: Path, source: Path, drawn: Path) -> None:
 def stage_study(study: Study, source: Path, extra: Path) -> None:
     folder = source / "studies" / study.name
     folder.mkdir(parents=True)
-    sites = [path.parent for path in study.folder.glob("*/index.html")]  # small sites, such as the explorer
-    for site in sites:
-        shutil.copytree(site, extra / "studies" / study.name / site.name)
+    if has_explorer(study):
+        shutil.copytree(study.folder / "explorer", extra / "studies" / study.name / "explorer")
     for path in sorted(p for p in study.folder.rglob("*") if p.is_file() and p.suffix in COPIED):
         relative = path.relative_to(study.folder)
-        if any(part.startswith(".") for part in relative.parts) or any(site in path.parents for site in sites):
+        if any(part.startswith(".") for part in relative.parts):
             continue
         if relative.as_posix() in study.damaged:
             continue

@@ -41,7 +41,7 @@ from p2p.data.images import load_images
 from p2p.device import choose_device
 from p2p.evaluation.kept import keep_answers
 from p2p.evaluation.pairs import matched_pairs, same_number, same_number_sentence
-from p2p.evaluation.triple import check_images, level_table, measure_triple, read_triple, triple_table
+from p2p.evaluation.triple import check_images, level_table, measure_triple, read_triple, triple_parts, triple_table
 from p2p.files import project_path, write_table
 from p2p.study.checksums import seal
 from p2p.study.pages import provenance_box, table
@@ -103,6 +103,11 @@ caption = (
     "What a student network with random weights (floor) and a second teacher, trained alike from another seed, reach."
 )
 display(Markdown(table(level_table(frame), caption, "tab-levels")))
+
+# %%
+if len(of_parts := triple_parts(frame)):
+    caption = "Do they mean the same part? What each network has of the teacher's parts, and what it knows of parts itself; names with a level are explained in *Do they mean the same part?*."
+    display(Markdown(table(of_parts, caption, "tab-triple-parts")))
 
 # %% [markdown]
 # ## Which prototypes found each other

@@ -46,7 +46,7 @@ from p2p.files import project_path
 from p2p.metrics import ResponseTable
 from p2p.study.checksums import seal
 from p2p.study.page_params import PageParams
-from p2p.study.pages import class_text, escape, option, provenance_box, table
+from p2p.study.pages import class_text, escape, explorer_link, option, provenance_box, table
 from p2p.study.params import from_namespace
 from p2p.study.provenance import provenance
 
@@ -115,6 +115,11 @@ for i, n in enumerate(chosen):
     alt = f"Test image of {name} with the prototypes that count most for teacher, baseline and student."
     display(Markdown(f":::{{figure}} topk-{i}.svg\n:name: fig-topk-{i}\n:alt: {option(alt)}\n\n{caption}\n:::"))
 seal(out, "06_topk", ["one-image.svg", "one-image-compact.svg", *(f"topk-{i}.svg" for i in range(len(chosen)))])
+
+# %% tags=["remove-input"]
+if params.explorer:
+    links = [explorer_link(params.study, test.names[n], image=test.names[n]) for n in (typical, *chosen)]
+    display(Markdown(f"In the explorer, each with the sum that decides it: {', '.join(links)}."))
 
 # %% [markdown]
 # ## Over all test images

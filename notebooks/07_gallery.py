@@ -35,10 +35,14 @@ from p2p.data.images import load_images
 from p2p.device import choose_device
 from p2p.evaluation.pairs import matched_pairs
 from p2p.evaluation.runs import check_inputs, load_run
+from p2p.evaluation.same_parts import FRAME, WINDOW, part_cells
+from p2p.figures.part_pictures import agreements
 from p2p.files import project_path
 from p2p.metrics import ResponseTable
+from p2p.parts import merged_sides, part_transfer
+from p2p.study.checksums import seal
 from p2p.study.page_params import PageParams
-from p2p.study.pages import provenance_box
+from p2p.study.pages import prototype_links, provenance_box
 from p2p.study.params import from_namespace
 from p2p.study.provenance import provenance
 
@@ -76,6 +80,10 @@ SVG(figures.svg(figures.prototype_gallery(pictured["teacher"], train, shown)))
 # %% mystnb={"figure": {"caption": "Prototypes of the student with the same numbers. The Global Explanation loss pulls each of them to the teacher's; the push then puts it on a training patch, which need not be the teacher's.", "name": "fig-student"}, "image": {"alt": "Gallery of student prototypes with heat maps."}}
 SVG(figures.svg(figures.prototype_gallery(pictured["student"], train, shown)))
 
+# %% tags=["remove-input"]
+if params.explorer:
+    display(Markdown(prototype_links(params.study, shown)))
+
 # %% [markdown]
 # ## Partners
 #
@@ -87,6 +95,10 @@ pairs = list(zip(range(len(partner)), partner.tolist(), share.tolist(), strict=T
 best = figures.choose_matches(pairs)
 SVG(figures.svg(figures.matched_patches(pictured["teacher"], pictured["student"], train, best)))
 
+# %% tags=["remove-input"]
+if params.explorer:
+    display(Markdown(prototype_links(params.study, [i for i, _, _ in best])))
+
 # %% [markdown]
 # ## Where they are found in test images
 
@@ -95,6 +107,26 @@ SVG(figures.svg(figures.nearest_patches(pictured["teacher"], tables["teacher"], 
 
 # %% mystnb={"figure": {"caption": "The same for its partner in the student.", "name": "fig-nearest-student"}, "image": {"alt": "Test images with boxes at the student prototype's nearest cell."}}
 SVG(figures.svg(figures.nearest_patches(pictured["student"], tables["student"], test.pixels, best[0][1], 6)))
+
+# %% [markdown]
+# ## The same part?
+#
+# Where the parts in the images are known: of the teacher's prototypes the one that transfers best to the student's of its number, the one
+# in the middle and the worst, with the test images nearest to it ([how often, over all networks](../../parts.ipynb)).
+
+# %%
+pair = [tables["teacher"], tables["student"]]
+if test.parts is not None and pair[0].cells.shape == pair[1].cells.shape:
+    cells = part_cells(test, pair[0].grid, [WINDOW])[WINDOW]
+    at = [cells.gather(1, of.cells.long()) for of in pair]
+    each = part_transfer(*at, pair[0].distances).each
+    out = project_path(params.results) / params.study
+    names = merged_sides(test.part_names)[1]
+    figures.save(agreements(test.pixels, pair, at, names, each, WINDOW / FRAME), out / "parts.svg")
+    seal(out, "07_gallery", ["parts.svg"])
+    display(SVG(filename=str(out / "parts.svg")))
+else:
+    display(Markdown("*Nothing is known of the parts in these images.*"))
 
 # %% [markdown]
 # ## What this means, and what it does not

@@ -85,7 +85,8 @@ for setting in settings:
 # ## What this means, and what it does not
 #
 # A cell sees more of the image than its own square: that a box lies on a beak does not prove that the beak was what counted.
-# The galleries of each study show more, one prototype of each of several classes.
+# The galleries of each study show more, one prototype of each of several classes; [the explorer](explorer.md) shows all of
+# one seed, disagreements first if you like.
 
 # %% tags=["remove-input"]
 record = provenance(params, torch.device("cpu"), time.perf_counter() - began)

@@ -59,6 +59,8 @@ for file, compact in (("one-image", False), ("one-image-compact", True)):
 SVG(figures.svg(one_image(told, False, right)))
 
 # %% [markdown]
+# Which prototypes are these? [The explorer](explorer.md) has all of them, the sums, and every test bird.
+#
 # ## What the two losses pull
 #
 # Proto2Proto adds two forces to the student's training: on its prototypes (Global) and on its features where the teacher looks

@@ -103,6 +103,7 @@ def prose(tmp_path: Path) -> Path:
     (folder / "schedule.md").write_text("# What a short schedule does\n\n<!-- budgets -->\n")
     (folder / "reproductions.md").write_text("# Two independent reproductions\n")
     (folder / "install.md").write_text("# Install\n\nText.\n")
+    (folder / "explorer.md").write_text("# Which prototype is that?\n\n<!-- explorer -->\n")
     (folder / "files.md").write_text("# The result files\n\nText.\n")
     return folder
 

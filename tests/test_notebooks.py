@@ -48,6 +48,7 @@ MODELS: dict[str, type[Strict]] = {
     "10_growth": GrowthParams,
     "11_profile": ProfileParams,
     "13_explain": ExplainParams,
+    "14_explorer": PageParams,
     "20_claims": QuestionParams,
     "21_handed": QuestionParams,
     "22_accuracy": QuestionParams,
@@ -58,6 +59,7 @@ MODELS: dict[str, type[Strict]] = {
     "27_metrics": QuestionParams,
     "28_pictures": QuestionParams,
     "29_audit": QuestionParams,
+    "29_parts": QuestionParams,
 }
 TINY = Study.model_validate(
     {
@@ -166,7 +168,7 @@ def test_every_source_is_a_known_notebook() -> None:
 
 def test_executed_notebooks_have_outputs_and_no_errors_or_machine_paths(study: Path) -> None:
     files = sorted(study.glob("*.ipynb"))
-    assert len(files) == 1 + 8 + 2 + 1 + 4 + 9 + 1
+    assert len(files) == 1 + 8 + 2 + 1 + 4 + 10 + 1
     for file in files:
         notebook = nbformat.read(file, as_version=4)
         assert "papermill" not in notebook.metadata

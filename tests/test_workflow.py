@@ -30,7 +30,9 @@ if "second_teacher_run" in values:
     table.parent.mkdir(exist_ok=True); table.write_text(""); table.with_suffix(".json").write_text("{}")
 written = {"08_share": "sharing.csv sharing.json"}
 written |= {"04_table": "metrics.csv claims.csv table.md findings.md study.json provenance.json budget.csv costs.csv"}
+written |= {"14_explorer": "explorer/data.js"}
 for name in written.get(out.stem, "").split():
+    (out.parent / name).parent.mkdir(exist_ok=True)
     (out.parent / name).write_text('{"runs": {}}')
 """
 BUILD = """
@@ -134,7 +136,7 @@ def test_a_changed_notebook_reruns_its_own_jobs(project: Path) -> None:
 
 TRAINED = {f"02_train-{run}-s{seed}.ipynb" for run in RUNS for seed in (0, 1)}
 EVALUATED = {f"03_evaluate-small-small_sixth-s{seed}.ipynb" for seed in (0, 1)}
-PAGES = {"04_table.ipynb", "06_topk.ipynb", "07_gallery.ipynb"}
+PAGES = {"04_table.ipynb", "06_topk.ipynb", "07_gallery.ipynb", "14_explorer.ipynb"}
 
 
 @pytest.mark.parametrize(

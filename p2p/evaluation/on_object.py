@@ -49,6 +49,42 @@ def object_cells(images: ImageSet, grid: tuple[int, int]) -> Tensor | None:
     return counts.scatter_add_(1, row * width + column, (parts[..., 2] > 0).float()) > 0
 
 
+def part_of_cells(images: ImageSet, grid: tuple[int, int]) -> Tensor | None:
+    """Which part of the object each cell shows.
+
+    With masks: the part that covers most of the cell, if it covers an eighth of it. Without: the first visible part
+    that has its place in the cell.
+
+    Args:
+        images: N images.
+        grid: (H, W).
+
+    Returns:
+        (N, H·W) int64, the number of the part in `images.part_names`, −1 where there is none; None where neither masks
+        nor parts are known.
+    """
+    height, width = grid
+    if images.masks is not None:
+        most = torch.full((len(images), height * width), COVERED / 2 - 1e-6)
+        part = torch.full(most.shape, -1)
+        for q in range(len(images.part_names)):
+            pooled = [adaptive_avg_pool2d((m == q + 1).float()[:, None], grid) for m in images.masks.split(256)]
+            share = torch.cat(pooled).flatten(1).cpu()
+            part[share > most] = q
+            most = most.maximum(share)
+        return part
+    if images.parts is None:
+        return None
+    parts, size = images.parts.cpu(), images.pixels.shape[-1]
+    part = torch.full((len(parts), height * width), -1)
+    for q in reversed(range(parts.shape[1])):  # the first is written last
+        x, y, visible = parts[:, q].unbind(1)
+        column, row = (x * (width / size)).long().clamp(0, width - 1), (y * (height / size)).long().clamp(0, height - 1)
+        seen = (visible > 0).nonzero()[:, 0]
+        part[seen, (row * width + column)[seen]] = q
+    return part
+
+
 def source_on_object(on: Tensor, images: Tensor, cells: Tensor) -> tuple[float, float]:
     """Share of prototypes whose source patch lies on the object, and that of a uniform cell of the same images.
 

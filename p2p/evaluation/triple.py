@@ -14,6 +14,7 @@ from p2p.evaluation.measure import Answer, level_rows, own_rows, transfer_rows
 from p2p.evaluation.on_object import object_rows
 from p2p.evaluation.rows import COLUMNS, network_names, without_threshold
 from p2p.evaluation.runs import check_inputs, load_run, respond
+from p2p.evaluation.same_parts import NAMES, OWN_HEADS, SHARED_HEADS, Level, part_rows, read_truth
 from p2p.files import read_json
 from p2p.networks import ProtoNet
 from p2p.responses import ResponseTable
@@ -80,7 +81,7 @@ def measure_triple(
     params: EvaluateParams, place: Path, answers: list[Answer], known: ImageSet, device: torch.device
 ) -> pd.DataFrame:
     """All metrics of a triple: of each network, of each against the teacher, and of networks it never taught; and where
-    on the images the object is known, how much of what a person is shown lies on it.
+    on the images the object is known, how much of what a person is shown lies on it, and which parts are meant.
 
     Args:
         params: Of the evaluation.
@@ -106,11 +107,17 @@ def measure_triple(
     assert isinstance(random, ProtoNet)  # a student always has prototypes
     (floor,) = respond(random, images.pixels, batch_size=student.batch_size)
     rows += level_rows("control", "random", "floor", teacher, floor, params.ajs_empty)
+    levels = [Level(("control", "random"), "_floor", random, floor)]
     if params.second_teacher_run:
         other = read_answer(place, "teacher", "paper", params.second_teacher_run)
         check_inputs([other.trained], images)
         second = other.tables["tuned"]
         rows += level_rows("teacher", "other seed", "second_teacher", teacher, second, params.ajs_empty)
+        assert isinstance(other.trained.network, ProtoNet)  # it has a response table
+        levels.append(Level(("teacher", "other seed"), "_second_teacher", other.trained.network, second))
+    truth = read_truth(images, floor.grid, params, params.seed)
+    if truth is not None:
+        rows += part_rows(answers, levels, truth, params.seed)
     frame = pd.DataFrame(rows, columns=["role", "variant", "stage", "metric", "tau", "value"])
     return frame.assign(study=params.study, triple=params.triple, seed=params.seed)[COLUMNS]
 
@@ -145,4 +152,22 @@ def level_table(frame: pd.DataFrame) -> pd.DataFrame:
     top = without_threshold(frame)
     parts = top["metric"].str.extract("^(.*)_(floor|second_teacher)$")
     rows = top.assign(metric=parts[0], level=parts[1].str.replace("_", " ")).dropna(subset="level")
+    rows = rows[~rows["metric"].isin(NAMES)]  # these have a table of their own, see `triple_parts`
     return numbers(rows.pivot_table(index="level", columns="metric", values="value", sort=False).reset_index())
+
+
+def triple_parts(frame: pd.DataFrame) -> pd.DataFrame:
+    """The measures of every network of one evaluation, three digits; empty where parts are not known.
+
+    Args:
+        frame: Metric rows of one triple and seed.
+    """
+    top = without_threshold(frame)
+    heads = {**SHARED_HEADS, **OWN_HEADS}
+    rows = top[top["metric"].isin(heads)]
+    if rows.empty:
+        return pd.DataFrame()
+    wide = rows.assign(network=network_names(rows)).pivot_table(
+        index="network", columns="metric", values="value", sort=False
+    )
+    return numbers(wide[[name for name in heads if name in wide]].rename(columns=heads).reset_index())

@@ -42,6 +42,7 @@ class PageParams(Strict):
         description="The study compares its variants; no page sets its claims beside others'.",
         exclude_if=operator.not_,
     )
+    explorer: bool = Field(False, description="Its prototypes are in the book's explorer.", exclude_if=operator.not_)
     effects: dict[str, float] = Field(
         {"accuracy": 0.01, "similarity": 0.02}, description="Smallest effects of interest, declared before the runs."
     )

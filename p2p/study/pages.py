@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
+from html import escape as html_escape
 from typing import Any
+from urllib.parse import urlencode
 
 import pandas as pd
 
@@ -38,6 +41,18 @@ def option(text: str) -> str:
 
 def _escape(text: str) -> str:
     return re.sub(r"([!-+.:<-@\[-`{-~-])", r"\\\1", text)  # ASCII's punctuation but for , ; and /
+
+
+def explorer_link(study: str, text: str, **at: object) -> str:
+    """A link from a page of a study to the book's explorer, at a prototype=number or an image=name."""
+    place = urlencode({"study": study, **at})
+    return f'<a href="../../explorer.html#{html_escape(place)}">{html_escape(text)}</a>'
+
+
+def prototype_links(study: str, prototypes: Iterable[int]) -> str:
+    """A sentence that leads to some of the teacher's prototypes in the book's explorer."""
+    links = ", ".join(explorer_link(study, f"no. {j}", prototype=j) for j in dict.fromkeys(prototypes))
+    return f"In the explorer, beside their partners in the other networks: {links}."
 
 
 def table(frame: pd.DataFrame, caption: str, label: str) -> str:

@@ -58,6 +58,9 @@ class Study(Strict):
         description="Smallest effects of interest, declared before the runs.",
     )
     sharing: list[Share] = Field([], description="A page of merged prototypes: so many percent of them left.")
+    explorer: bool = Field(
+        False, description="Small copies of its images go into its results, for the book's explorer: may they be shown?"
+    )
     threads: int = Field(1, ge=1, le=1_024, description="CPU threads of one run; runs share the cores.")
     gpus: int = Field(0, ge=0, le=1_024, description="GPUs of one run; 0: one where the machine has any.")
 
@@ -70,6 +73,8 @@ class Study(Strict):
         for where, seeds in lists.items():
             if len(set(seeds)) < len(seeds):
                 raise ValueError(f"{where} names a seed twice: {seeds}; each is one run")
+        if self.private and self.explorer:
+            raise ValueError("'explorer' is without effect: a private study is no part of the book; remove it")
         if len(self.effects) < 2:
             raise ValueError("'effects' needs both 'accuracy' and 'similarity'; leave it out for the defaults")
         for triple in self.triples:
@@ -277,6 +282,7 @@ class Study(Strict):
             taught = {"distillation": self.distillation}
             values |= {"variants": {name: taught | change for name, change in self.variants.items()}}
         values["compares"] = self.compares
+        values["explorer"] = self.explorer
         values["effects"] = self.effects
         return check(PageParams, values, f"study '{self.study}'")
 

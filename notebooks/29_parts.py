@@ -1,0 +1,121 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation: {extension: .py, format_name: percent}
+#   kernelspec: {display_name: Python 3, language: python, name: python3}
+# ---
+
+# %% [markdown]
+# # Do they mean the same part?
+#
+# **Question.** When a student's prototype answers as its teacher's does, is it the same part of the bird that both mean?
+
+# %% tags=["parameters", "remove-input"]
+# All keys and their defaults: p2p.study.page_params.QuestionParams.
+results = "results"  # Folder of the studies' results.
+
+# %% tags=["remove-input"]
+import time
+
+import torch
+from IPython.display import SVG, Markdown, display
+
+from p2p import figures
+from p2p.evaluation import part_tables
+from p2p.evaluation.settings import read_settings
+from p2p.figures import parts as drawn
+from p2p.files import project_path
+from p2p.study.page_params import QuestionParams
+from p2p.study.pages import provenance_box, table
+from p2p.study.params import from_namespace
+from p2p.study.provenance import provenance
+
+params = from_namespace(QuestionParams, globals())
+began = time.perf_counter()
+place = project_path(params.results)
+settings = read_settings(place)
+known = [setting for setting in settings if part_tables.measured(setting)]
+
+# %% [markdown]
+# ## Answer
+
+# %%
+if known:
+    display(Markdown("\n".join(f"- {sentence}" for sentence in part_tables.answer(settings))))
+if not settings:
+    display(Markdown("No study of networks has been run in this copy yet: `make study` runs the quick one."))
+display(Markdown(part_tables.unmeasured(settings)))
+
+# %% [markdown]
+# ## Method
+#
+# Of drawn birds every part is known to the pixel, of CUB the places of 15 parts. *Same part*: of the tenth of the test images nearest to the
+# teacher's prototype, where that lies on a part, the share in which the student's lies on the same one. *Same images*: how many of that
+# tenth are also the student's nearest. *Same reaction*: parts of drawn birds are removed and exchanged one by one; the correlation of what
+# this does to the similarity of teacher's and student's prototype. *Same decisions*: of the changes that alter either decision, those that
+# alter both to one class. Prototypes are compared by number, and as PMS matches them. A baseline's numbers mean no more than its class;
+# the answer above takes whichever pairing serves a network better. Published measures look at one network alone: *consistency* and
+# *stability* ask whether a prototype keeps to one part over the images of its class, and under noise; *purity*, whether its nearest images
+# show one part. *Place that counts*: whether the part on which a prototype lies is the one whose removal costs it most.
+# [The method](method.md#measures-of-parts) has all of them.
+
+# %% [markdown]
+# ## Result
+
+# %%
+for setting in known:
+    display(Markdown(f"**{part_tables.escape(setting.title)}**"))
+    display(SVG(figures.svg(drawn.measures(setting))))
+
+# %%
+if known:
+    caption = "What networks have of their teacher: mean over seeds (lowest to highest). In italics, levels to read it against: another prototype (of its class, where numbers are compared), and the same prototype asked about other images."
+    display(Markdown(table(part_tables.parts_table(known, part_tables.TEACHERS), caption, "tab-same-parts")))
+    caption = "Whether prototypes mean parts at all, of each network alone; the level is that of other images."
+    display(Markdown(table(part_tables.parts_table(known, part_tables.OWN), caption, "tab-own-parts")))
+
+# %% [markdown]
+# ## How much hangs on the settings
+#
+# Each measure has a free parameter: the width of the window that counts as the place, a threshold, the noise, the number of images.
+
+# %%
+for setting in known:
+    display(SVG(figures.svg(drawn.curves(setting))))
+
+# %% [markdown]
+# ## Do these measures rank networks as the paper's do?
+
+# %%
+if known:
+    caption = "Rank of each network by each measure, 1 the highest mean over seeds. The first four rows are the paper's measures and accuracy."
+    display(Markdown(table(part_tables.ranks_table(known), caption, "tab-part-ranks")))
+
+# %% [markdown]
+# ## Agreement and disagreement in pictures
+#
+# Chosen by rule: of the teacher's prototypes the one with the highest *same part*, the one in the middle, and the lowest.
+
+# %%
+for setting in known:
+    text = part_tables.pictures(place, setting)
+    if text:
+        display(Markdown(text))
+
+# %% [markdown]
+# ## What this means, and what it does not
+#
+# To mean the same part is not to mean a part: a student can follow its teacher to places on no part, and *consistency* says how often even
+# the teacher's prototypes keep to one.
+
+# %%
+display(Markdown(part_tables.own_sentence(known)))
+
+# %% [markdown]
+# A prototype looks at more of the image than the window that is drawn around its cell, so a part may count that lies beside it: what is removed
+# tells more than where the box lies. Stability and reactions are measured on 16 test images of each seed. Parts of a drawn bird are few and plain;
+# of CUB a point stands for a part, and nothing can be removed. To measure again: `make study STUDY=birds`.
+
+# %% tags=["remove-input"]
+record = provenance(params, torch.device("cpu"), time.perf_counter() - began)
+display(Markdown(provenance_box(record, "Drawn from the result files of every study; the runs are in the *Archive*.")))

@@ -1,0 +1,139 @@
+"""The page "Do they mean the same part?": its sentences, tables and figures, from metric rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from p2p import figures
+from p2p.evaluation import part_tables, same_parts
+from p2p.evaluation.settings import Setting, read_settings
+from p2p.evaluation.triple import triple_parts
+from p2p.figures import parts as drawn
+from p2p.figures.part_pictures import agreements
+from p2p.responses import ResponseTable
+from tests.test_questions import metric_rows, write
+
+VALUES = {"teacher": 0.9, "student": 0.6, "baseline": 0.3}
+COLUMNS = ["study", "triple", "role", "variant", "seed", "stage", "metric", "tau", "value"]
+
+
+def part_rows(seeds: int, interventions: bool = True) -> pd.DataFrame:
+    rows = []
+
+    def add(role: str, variant: str, seed: int, name: str, value: float, tau: float | None = None) -> None:
+        rows.append(("s", "a-b", role, variant, seed, "tuned", name, tau, value))
+
+    drawn_only = ("pointing", "intervention", "intervention_matched", "decisions")
+    names = [name for name in same_parts.NAMES if interventions or name not in drawn_only]
+    for seed in range(seeds):
+        for role, value in VALUES.items():
+            for name in names:
+                if role == "teacher" and name in same_parts.SHARED:
+                    continue
+                moved = value + 0.01 * seed * (role == "student")
+                add(role, "paper", seed, name, moved - 0.1 * (role == "baseline" and name == "part_transfer"))
+                add(role, "paper", seed, f"{name}_permuted", 0.1)
+                if name in ("part_transfer", "part_transfer_matched", "same_images"):
+                    add(role, "paper", seed, f"{name}_chance", 0.2)
+            for metric in drawn.CURVES:
+                if role != "teacher" or not metric.startswith("part_transfer"):
+                    for tau in (0.1, 0.5, 1.0):
+                        add(role, "paper", seed, metric, value, tau)
+        for name in names:
+            add("control", "random", seed, f"{name}_floor", 0.05)
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> list[Setting]:
+    write(tmp_path / "drawn", "Drawn", 1, pd.concat([metric_rows(3), part_rows(3)]))
+    write(tmp_path / "photos", "Photos", 2, pd.concat([metric_rows(2), part_rows(2, interventions=False)]))
+    write(tmp_path / "older", "Older", 3, metric_rows(3))
+    return read_settings(tmp_path)
+
+
+def test_the_answer_has_its_interval_and_names_what_is_not_evaluated(settings: list[Setting]) -> None:
+    first, second = part_tables.answer(settings)
+    low, high = np.array([0.30, 0.31, 0.32]).mean() + np.array([-1, 1]) * 4.3027 * 0.01 / 3**0.5
+    assert first.startswith("**Drawn: The student means the teacher's parts more often")
+    assert "in 61 of 100 cases (another of its class: 20; trained alone, at best: 30)" in first
+    assert f"+0.310, 95 % interval +{low:.3f} to +{high:.3f}, 3 seeds" in first and "correlation of 0.61" in first
+    assert "is not decided" in second and "correlation" not in second  # two seeds; nothing to remove
+    assert "Not evaluated with this yet: Older" in part_tables.unmeasured(settings)
+    assert "Drawn" not in part_tables.unmeasured(settings) and part_tables.unmeasured(settings[:2]) == ""
+    assert part_tables.answer(settings[2:]) == [] and part_tables.own_sentence(settings[2:]) == ""
+    said = part_tables.own_sentence(settings)
+    assert "Drawn, consistency: teacher 0.90, student 0.61 and baseline 0.30; the part" in said and "nan" not in said
+
+
+def test_a_smaller_student_is_contradicted(tmp_path: Path) -> None:
+    rows = part_rows(3)
+    swapped = rows.assign(
+        role=rows["role"].map(lambda role: {"student": "baseline", "baseline": "student"}.get(role, role))
+    )
+    write(tmp_path / "one", "One", 1, pd.concat([metric_rows(3), swapped]))
+    (said,) = part_tables.answer(read_settings(tmp_path))
+    assert "less often" in said
+
+
+def test_tables_hold_networks_levels_and_ranks(settings: list[Setting]) -> None:
+    table = part_tables.parts_table(settings, part_tables.TEACHERS)
+    of_drawn = table[table["setting"] == "Drawn"].set_index("network")
+    assert list(of_drawn.index) == [
+        *("student", "baseline", "random network"),
+        *("*student, another prototype*", "*student, other images*"),
+        *("*baseline, another prototype*", "*baseline, other images*"),
+    ]
+    assert of_drawn.loc["student", "same part, by number"] == "0.610 (0.600–0.620)"
+    assert of_drawn.loc["random network", "same reaction, matched"] == "0.050 (0.050–0.050)"
+    assert set(table["setting"]) == {"Drawn", "Photos"}
+    assert table[table["setting"] == "Photos"]["same reaction, matched"].eq("–").all()
+    own = part_tables.parts_table(settings[1:2], part_tables.OWN)
+    assert "place that counts" not in own and own["network"].tolist()[:3] == ["teacher", "student", "baseline"]
+    assert part_tables.parts_table(settings[2:], part_tables.OWN).empty
+    ranks = part_tables.ranks_table(settings).set_index(["setting", "measure"])
+    assert ranks.loc[("Drawn", "PMS")].tolist() == ["1", "2", "–"]
+    assert ranks.loc[("Drawn", "same part, matched")].tolist() == ["1", "2", "3"]
+
+
+def test_one_evaluation_has_its_table(settings: list[Setting]) -> None:
+    frame = settings[0].frame
+    table = triple_parts(frame[frame["seed"] == 0])
+    assert table["network"].tolist() == ["teacher", "student", "baseline"] and table.loc[1, "purity"] == "0.600"
+    assert triple_parts(settings[2].frame).empty
+
+
+def test_figures_show_every_measure_and_curve(settings: list[Setting]) -> None:
+    assert len(drawn.measures(settings[0]).axes) == len(same_parts.NAMES)
+    assert len(drawn.measures(settings[1]).axes) == 6  # nothing was removed from photographs
+    figure = drawn.curves(settings[0])
+    lines = [line for line in figure.axes[2].lines if len(line.get_xdata()) == 3]
+    assert len(figure.axes) == 6 and len(lines) == 3 and "<svg" in figures.svg(figure)
+
+
+def test_pictures_are_chosen_by_rule(tmp_path: Path, settings: list[Setting]) -> None:
+    generator = torch.Generator().manual_seed(0)
+    tables = [
+        ResponseTable(
+            torch.randint(16, (9, 5), generator=generator).to(torch.int16),
+            torch.rand(9, 5, generator=generator),
+            (4, 4),
+        )
+        for _ in range(2)
+    ]
+    at = [torch.randint(-1, 3, (9, 5), generator=generator) for _ in range(2)]
+    each = torch.tensor([0.2, float("nan"), 1.0, 0.5, 0.1])
+    pixels = torch.zeros(9, 3, 32, 32, dtype=torch.uint8)
+    figure = agreements(pixels, tables, at, ["beak", "wing", "tail"], each, 0.3, 4)
+    assert [ax.get_ylabel() for ax in figure.axes if ax.get_ylabel()] == ["no. 2\n100 %", "no. 3\n50 %", "no. 4\n10 %"]
+    nearest = int(tables[0].distances[:, 2].argmin())
+    names = [["no part", "beak", "wing", "tail"][int(of[nearest, 2]) + 1] for of in at]
+    assert figure.axes[0].get_title() == " | ".join(names)
+    assert part_tables.pictures(tmp_path, settings[0]) == ""
+    (tmp_path / "drawn" / "parts.svg").write_text("<svg/>")
+    assert "studies/drawn/parts.svg" in part_tables.pictures(tmp_path, settings[0])
