@@ -57,8 +57,8 @@ def step(name):
 
 
 def teacher_of(wildcards):
-    teacher = RUNS[wildcards.run].teacher_run
-    return f"{RUN}/{teacher}/run.json" if teacher else []
+    teachers = [RUNS[wildcards.run].teacher_run, RUNS[wildcards.run].other_teacher_run]
+    return [f"{RUN}/{teacher}/run.json" for teacher in teachers if teacher]
 
 
 def runs_of(wildcards):

@@ -27,7 +27,7 @@ PARTS = {  # of the book, and their pages in reading order: files of book/, or n
     "Understand": ("pictures", "worked", "method", "glossary"),
     "Results": (
         *("summary", "claims", "handed", "accuracy", "recipe", "looks", "parts", "explorer"),
-        *("cost", "metrics", "limits"),
+        *("cost", "metrics", "audit", "limits"),
     ),
     "Use it": ("install", "own", "explain", "take", "change", "cluster"),
     "Reference": ("faq", "data", "reproductions", "api", "archive"),

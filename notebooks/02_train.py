@@ -45,16 +45,19 @@ from p2p.study.checksums import run_files, run_sums
 from p2p.study.pages import numbers, provenance_box, table
 from p2p.study.params import TrainParams, from_namespace
 from p2p.study.provenance import provenance, write_json
+from p2p.training.stand_in import stand_in
 from p2p.training.trainer import Trainer
 
 params = from_namespace(TrainParams, globals())
 device = choose_device(params.device)
 folder = project_path(params.runs) / params.study / params.run
 images = load_images(params, device)
-teacher = sources = None
+teacher = guide = sources = None  # the guide is who teaches: the teacher, but in some controls
 if params.teacher_run:
     taught = load_run(folder.parent / params.teacher_run, device)
     teacher, sources = taught.network, taught.projection
+    other = load_run(folder.parent / params.other_teacher_run, device).network if params.other_teacher_run else None
+    guide = stand_in(params, teacher, taught.params, other)
 
 # %% [markdown]
 # ## Method
@@ -82,7 +85,7 @@ if params.teacher_run:
 
 # %%
 with run_lock(folder):
-    trainer = Trainer(params, images, folder, teacher, sources)
+    trainer = Trainer(params, images, folder, guide, sources)
     trainer.run()
     began = time.perf_counter()
     outcome = finish_run(folder, images, teacher)

@@ -23,6 +23,7 @@ from IPython.display import SVG, Markdown, display
 
 from p2p import figures
 from p2p.evaluation import across, questions, variants
+from p2p.evaluation.audit import audited
 from p2p.evaluation.settings import read_settings
 from p2p.figures import questions as drawn
 from p2p.figures.variants import weight_curves
@@ -34,11 +35,12 @@ from p2p.study.provenance import provenance
 
 params = from_namespace(QuestionParams, globals())
 began = time.perf_counter()
-settings = read_settings(project_path(params.results), every=True)
+settings = [s for s in read_settings(project_path(params.results), every=True) if not audited(s.study)]
 effects = across.recipe_effects(settings)
 several = [setting for setting in settings if variants.by_losses(setting)[1:]]
 others = [setting for setting in settings if variants.by_others(setting)]
-waiting = variants.not_run_sentence(variants.not_run(project_path(params.results), project_path("params")))
+waiting = variants.not_run(project_path(params.results), project_path("params"))
+waiting = variants.not_run_sentence([n for n in waiting if not audited(n)])
 
 # %% [markdown]
 # ## Answer

@@ -20,36 +20,40 @@ import torch
 from torch import Tensor
 
 from p2p import other_losses
-from p2p.networks import Output
+from p2p.networks import Output, distance_map
 
 GlobalNorm = Literal["l2", "mean_abs"]
 MaskSource = Literal["teacher", "student", "all"]
+MaskTies = Literal["first", "all"]
 PpcNorm = Literal["patch", "image", "batch"]
+PrototypeTies = Literal["one", "split"]
 
 
-def cluster(distances: Tensor, own: Tensor) -> Tensor:
+def _nearest(distances: Tensor, ties: PrototypeTies) -> Tensor:
+    return distances.min(1).values if ties == "one" else distances.amin(1)
+
+
+def cluster(distances: Tensor, own: Tensor, prototype_ties: PrototypeTies = "one") -> Tensor:
     """Every image near some prototype of its class: mean_b min_{j own} d_bj (ProtoPNet, §2.2).
 
-    Of tied prototypes one gets the gradient (A19): were it shared, two that sit on the same patch after a push would
-    move alike for ever.
-
     Args:
         distances: (B, P) squared L2.
         own: (B, P) bool, prototype j belongs to the class of image b.
+        prototype_ties: Of tied prototypes "one" gets the gradient, as coded (A19). "split" shares it, and two that sit
+            on the same patch after a push move alike for ever.
     """
-    return distances.masked_fill(~own, float("inf")).min(1).values.mean()
+    return _nearest(distances.masked_fill(~own, float("inf")), prototype_ties).mean()
 
 
-def separation(distances: Tensor, own: Tensor) -> Tensor:
+def separation(distances: Tensor, own: Tensor, prototype_ties: PrototypeTies = "one") -> Tensor:
     """Distance to the nearest prototype of another class, mean_b min_{j other} d_bj; enters with a negative weight.
 
-    Of tied prototypes one gets the gradient, as in `cluster`.
-
     Args:
         distances: (B, P) squared L2.
         own: (B, P) bool, prototype j belongs to the class of image b.
+        prototype_ties: As of `cluster`.
     """
-    return distances.masked_fill(own, float("inf")).min(1).values.mean()
+    return _nearest(distances.masked_fill(own, float("inf")), prototype_ties).mean()
 
 
 def decision_l1(weight: Tensor, own: Tensor) -> Tensor:
@@ -93,6 +97,24 @@ def active_patches(cells: Tensor, distances: Tensor, tau: float, grid: int) -> T
     return near.scatter_reduce(1, cells, (distances < tau).float(), "amax").bool()
 
 
+def tied_patches(z: Tensor, prototypes: Tensor, tau: float) -> Tensor:
+    """As `active_patches`, but of cells at the same smallest distance of a prototype all are active (A18).
+
+    Distances are clamped at 0, so that ties are real where a prototype is matched exactly.
+
+    Args:
+        z: (B, D, H, W).
+        prototypes: (P, D).
+        tau: See `active_patches`.
+
+    Returns:
+        (B, H·W) bool.
+    """
+    distances = distance_map(z, prototypes).flatten(2)  # (B, P, HW)
+    smallest = distances.amin(2, keepdim=True)
+    return ((distances == smallest) & (smallest < tau)).any(1)
+
+
 def patch_correspondence(
     student: Output,
     teacher: Output,
@@ -100,6 +122,8 @@ def patch_correspondence(
     mask_source: MaskSource = "teacher",
     tau_train: float = 100.0,
     ppc_norm: PpcNorm = "patch",
+    mask_ties: MaskTies = "first",
+    tau_share: float = 1.0,
 ) -> Tensor:
     """Student features near the teacher's at the active patches (Proto2Proto, Patch-Prototype Correspondence loss).
 
@@ -112,13 +136,21 @@ def patch_correspondence(
         tau_train: Threshold of active patches (A3), see `active_patches`.
         ppc_norm: "patch" averages over active patches; "image" over those of each image, then over images; "batch" (A4)
             is the released code's Σ active·e / (2 Σ active + 1).
+        mask_ties: "first" nearest cell of each prototype, or "all" that tie (A18).
+        tau_share: τ is at most this quantile of the batch's nearest distances (A3); 1: `tau_train` alone.
     """
     b, _, h, w = student.z.shape
     source = student if mask_source == "student" else teacher
     if mask_source == "all":
         active = torch.ones(b, h * w, dtype=torch.bool, device=student.z.device)
     else:
-        active = active_patches(source.cells, source.distances.detach(), tau_train, h * w)
+        near, tau = source.distances.detach(), tau_train
+        if tau_share < 1:
+            tau = min(tau, near.quantile(tau_share).item())
+        if mask_ties == "all":
+            active = tied_patches(source.z.detach(), source.prototypes.detach(), tau)
+        else:
+            active = active_patches(source.cells, near, tau, h * w)
     error = (student.z - teacher.z).square().sum(1).flatten(1) * active  # (B, HW)
     count = active.sum(1)  # (B,)
     if ppc_norm == "image":

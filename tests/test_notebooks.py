@@ -58,6 +58,7 @@ MODELS: dict[str, type[Strict]] = {
     "26_worked": QuestionParams,
     "27_metrics": QuestionParams,
     "28_pictures": QuestionParams,
+    "29_audit": QuestionParams,
     "29_parts": QuestionParams,
 }
 TINY = Study.model_validate(

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from p2p.evaluation.rows import corrected, without_threshold
+from p2p.evaluation.rows import corrected, own_variant, without_threshold
 
 DELTAS = {"accuracy": 0.01, "similarity": 0.02}  # smallest effects of interest, where a study declares none
 FLAT = 0.01  # of validation accuracy: what twice the passes may move, for a verdict on accuracy to count
@@ -112,9 +112,10 @@ def claims(frame: pd.DataFrame, variant: str = "paper", deltas: Mapping[str, flo
     """
     parts = []
     for triple, part in frame.groupby("triple", sort=False):
-        flat, rows, p = flat_budget(part, variant), [], []
+        own = own_variant(part, variant)
+        flat, rows, p = flat_budget(part, own), [], []
         for claim in CLAIMS:
-            student, baseline = (claimed(part, claim, *who) for who in (("student", variant), ("baseline", "paper")))
+            student, baseline = (claimed(part, claim, *who) for who in (("student", own), ("baseline", "paper")))
             result = paired((student - baseline).dropna().to_numpy(dtype=float))
             delta = deltas[claim.effect]
             said = UNDECIDED if claim.effect == "accuracy" and not flat else verdict(result, delta)

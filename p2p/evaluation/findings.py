@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from p2p.evaluation.explanation import number
-from p2p.evaluation.rows import without_threshold
+from p2p.evaluation.rows import own_variant, without_threshold
 from p2p.evaluation.tables import budget_table
 from p2p.study.pages import escape, signed
 
@@ -37,6 +37,7 @@ def comparison(frame: pd.DataFrame, triple: str, images: str, variant: str = "pa
     """
     tuned = without_threshold(frame)
     part = tuned[tuned["triple"] == triple]
+    variant = own_variant(part, variant)
     teacher, baseline, student = (network(part, role, variant) for role in ("teacher", "baseline", "student"))
     levels = {"pms_floor": "a random network reaches", "pms_second_teacher": "a second teacher reaches"}
     known = {metric: word for metric, word in levels.items() if mean(part, metric) != NONE}

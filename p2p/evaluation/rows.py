@@ -27,3 +27,14 @@ def network_names(frame: pd.DataFrame) -> pd.Series:
 def corrected(values: pd.Series, permuted: pd.Series) -> pd.Series:
     """(v − v_permuted) / (1 − v_permuted): 0 is what the same network reaches on other images, 1 is the teacher."""
     return (values - permuted) / (1 - permuted)
+
+
+def own_variant(part: pd.DataFrame, variant: str) -> str:
+    """The student that a triple is judged by: `variant`, or where it has students of its own alone, their first.
+
+    Args:
+        part: Metric rows of one triple.
+        variant: Of the study's first student.
+    """
+    students = part.loc[part["role"] == "student", "variant"]
+    return variant if students.empty or (students == variant).any() else str(students.iloc[0])

@@ -116,7 +116,8 @@ def check_inputs(runs: Sequence[Trained], images: ImageSet | None = None) -> Non
     here = {run.params.run: run for run in runs}
     for run in runs:
         taught = here.get(run.params.teacher_run)
-        if taught and run.teacher and run.teacher != digest(taught.network):
+        as_trained = run.params.teaches == "teacher"  # of a control something else stood in its place
+        if taught and as_trained and run.teacher and run.teacher != digest(taught.network):
             raise UserError(
                 f"Run '{run.params.run}' was taught by another network than the one that '{taught.params.run}' now is; "
                 f"{again}."

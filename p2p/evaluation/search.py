@@ -26,7 +26,8 @@ from p2p.projection import same_source
 from p2p.study.params import Seed, Strict, TrainParams, check
 from p2p.study.places import refuse_in_change
 from p2p.study.reading import read_keys
-from p2p.study.study import Control, load_study
+from p2p.study.study import load_study
+from p2p.study.triples import Control
 from p2p.training.trainer import Trainer
 
 

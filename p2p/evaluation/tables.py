@@ -9,7 +9,7 @@ from __future__ import annotations
 import pandas as pd
 
 from p2p import metrics
-from p2p.evaluation.rows import network_names, without_threshold
+from p2p.evaluation.rows import network_names, own_variant, without_threshold
 from p2p.study.pages import mean_range, signed
 
 NONE = "–"
@@ -51,7 +51,7 @@ def main_table(frame: pd.DataFrame, triple: str, variant: str = "paper") -> pd.D
         same = {metric.label: "1" for metric in of_two} if group["role"].iloc[0] == "teacher" else {}
         accuracy = {"top-1": of_seeds(group, "top1"), "top-1, teacher's head": of_seeds(group, "top1_teacher_head")}
         rows.append({"network": network_names(group).iloc[0], **values, **same, **accuracy})
-    student = part[(part["role"] == "student") & (part["variant"] == variant)]
+    student = part[(part["role"] == "student") & (part["variant"] == own_variant(part, variant))]
     baseline = part[(part["role"] == "baseline") & (part["variant"] == "paper")]
     levels = (
         ("*floor: random network*", part, "_floor"),
@@ -111,7 +111,7 @@ def following_table(frame: pd.DataFrame, variant: str = "paper") -> pd.DataFrame
     """
     tuned, rows = without_threshold(frame), []
     for triple, part in tuned.groupby("triple", sort=False):
-        for role, name in (("baseline", "paper"), ("student", variant)):
+        for role, name in (("baseline", "paper"), ("student", own_variant(part, variant))):
             own = part[(part["role"] == role) & (part["variant"] == name)]
             row = {"triple": triple, "network": role, "R² of the map": of_seeds(own, "r2")}
             for head, metric, chance in (

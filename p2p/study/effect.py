@@ -8,6 +8,7 @@ from typing import Any
 
 from p2p.errors import UserError
 from p2p.study.params import DataParams, TrainParams, check
+from p2p.study.switches import Switches, idle_switches
 
 TAKEN = ("audit", "failed", "search", "speed")  # folders of results/ and runs/ that are no study's
 ENDINGS = ("-rehearsal", "-search")
@@ -59,10 +60,11 @@ def refuse_idle(study: Any) -> None:
             )
     for run in runs.values():
         taught = any(run.distillation.values()) or run.head != "own" or run.push == "shared"
+        taught |= run.prototype_init == "teacher"
         if run.teacher_run and not taught:
             raise UserError(
                 f"nothing of the teacher reaches run '{run.run}', which would be a baseline: expected a weight above 0 "
-                "in 'distillation', a 'head' of the teacher, or push 'shared'."
+                "in 'distillation', a 'head' of the teacher, push 'shared', or prototype_init 'teacher'."
             )
     by_content: dict[str, str] = {}
     for triple in study.triples:
@@ -132,7 +134,8 @@ def _places(study: Any, runs: dict[str, TrainParams]) -> Iterator[tuple[str, dic
         take(f"the student of triple '{triple.name}'", triple.student, *students)
         for name, change in study.variants.items():
             also = controls["student"] if name == first else []
-            take(f"variant '{name}'", change, evaluation.student_runs[name], *also)
+            own = [evaluation.student_runs[name]] if name in evaluation.student_runs else []
+            take(f"variant '{name}'", change, *own, *also)
     yield from ((place, keys, takers) for place, (keys, takers) in found.items())
 
 
@@ -148,6 +151,8 @@ def _why_idle(key: str) -> str:
         return "no network there has prototypes that belong to classes"
     if key in ("warm_copies", "warm_losses"):
         return "no network there has warm passes that use it"
+    if key in Switches.model_fields:
+        return "no network there has the losses, phases or teacher that it is about"
     if key in ("global_norm", "ppc_norm", "mask_source", "tau_train", "temperature"):
         return "no network there has the loss, or the mask, that it is about"
     return "an ordinary classifier has no prototypes"
@@ -189,6 +194,9 @@ def idle_keys(run: TrainParams) -> set[str]:
         idle |= {"temperature"}
     if run.mask_source == "all":
         idle |= {"tau_train"}
+    if run.tuning != "solver":
+        idle |= {"decision_iterations"}
+    idle |= idle_switches(run)
     tree = run.decision == "tree"
     idle |= set(CLASSED) if tree else {"tree_depth", "prune_leaves"}
     if run.model == "linear":

@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from p2p.errors import UserError, shown
+from p2p.study.switches import Switches
 from p2p.study.wording import expected, hint
 
 Role = Literal["teacher", "baseline", "student", "control", "budget"]
@@ -63,7 +64,7 @@ class DataParams(Strict):
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d{1,2})?)$", description="auto: a GPU where there is one.")
 
 
-class TrainParams(DataParams):
+class TrainParams(Switches, DataParams):
     """One network, one seed: the parameters of `notebooks/02_train.py`.
 
     The defaults of the recipe are the one searched for pretrained trunks (`params/search/cub-20.yaml`); a study names
@@ -105,9 +106,9 @@ class TrainParams(DataParams):
     feature_init: Literal["kaiming", "data"] = Field(
         "data", description="data: trunk outputs and add-on channels scaled to unit size; kaiming as published."
     )
-    prototype_init: Literal["uniform", "patches"] = Field(
+    prototype_init: Literal["uniform", "patches", "teacher"] = Field(
         "patches",
-        description="patches: own-class training patches after k-means; uniform: U[0, 1) as published.",
+        description="patches: own-class training patches after k-means; uniform: U[0, 1) as published; teacher: its.",
     )
     # schedule: an epoch is one pass over the training images, each augmented anew; its chance is numbered by seed,
     # phase, epoch and copy (p2p.training.batches), which the upper bounds keep apart
@@ -203,11 +204,15 @@ class TrainParams(DataParams):
         negative = [name for name, weight in self.distillation.items() if weight < 0]
         if negative:
             raise ValueError(f"'distillation' gives '{negative[0]}' a weight below 0; expected 0 or more")
-        if self.push == "shared" and not self.teacher_run:
-            raise ValueError(
-                "push 'shared' takes the source patches of a teacher: it needs 'teacher_run', which only students "
-                "have: put it under 'variants' or a control of the student"
-            )
+        for key, value in (("push", "shared"), ("prototype_init", "teacher")):
+            if getattr(self, key) == value and not self.teacher_run:
+                what = "source patches" if key == "push" else "prototypes"
+                raise ValueError(
+                    f"{key} '{value}' takes the {what} of a teacher: it needs 'teacher_run', which only students "
+                    "have: put it under 'variants' or a control of the student"
+                )
+        if self.teaches == "other" and not self.other_teacher_run:
+            raise ValueError("teaches 'other' takes the teacher of another seed: give the study 'seeds' two or more")
         if self.model == "linear" and self.teacher_run:
             raise ValueError(
                 "model 'linear' has no prototypes to teach: give it to a control of teacher or baseline, which has no "

@@ -9,7 +9,8 @@ from p2p.errors import UserError, shown
 from p2p.study.params import DataParams, Strict, TrainParams, near_names
 
 # What no network may say: the images are the same for all, and the rest follows from the study.
-ELSEWHERE = frozenset(DataParams.model_fields) | {"run", "role", "variant", "seed", "teacher_run", "runs"}
+ELSEWHERE = frozenset(DataParams.model_fields) | {"run", "role", "variant", "seed"}
+ELSEWHERE |= {"teacher_run", "other_teacher_run", "runs"}
 IMAGES = frozenset(DataParams.model_fields) - {"study"}
 NETWORK = frozenset(TrainParams.model_fields) - ELSEWHERE
 TAUGHT = frozenset({"distillation", "head"})  # of a student alone: teacher and baseline have no teacher

@@ -14,50 +14,15 @@ from p2p.study.params import EvaluateParams, ImagesParams, Role, Seed, Strict, T
 from p2p.study.places import refuse_misplaced
 from p2p.study.reading import read_keys
 from p2p.study.share_params import Share, share_params
+from p2p.study.triples import Control, Name, Triple
 
-# Names become folders and files; three of them and a seed fit into the 255 bytes that a file's name may have.
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=60)]
 Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
 Effect = Annotated[float, Field(gt=0, lt=1)]
 
 
-class Triple(Strict):
-    """Teacher and student of one comparison; each a set of `TrainParams` keys."""
-
-    name: Name
-    teacher: dict[str, Any]
-    student: dict[str, Any]
-    seeds: list[Seed] = Field([], description="Of the study's seeds those that this triple has; empty: all.")
-    budget: dict[int, list[int]] = Field(
-        {}, description="Joint passes: seeds of baseline and student with so many of them, all else as it is."
-    )
-
-    @model_validator(mode="after")
-    def _named(self) -> Self:
-        for part, keys in (("teacher", self.teacher), ("student", self.student)):
-            if not isinstance(keys.get("network"), str):
-                raise ValueError(f"the {part} of triple '{self.name}' needs 'network', the name of its trunk")
-        if not all(self.budget.values()):
-            raise ValueError(f"'budget' of triple '{self.name}' has passes without seeds; name them, or remove it")
-        if any(passes < 1 for passes in self.budget):
-            raise ValueError(
-                f"'budget' of triple '{self.name}' has {min(self.budget)} joint passes; expected 1 or more"
-            )
-        return self
-
-
-class Control(Strict):
-    """Another way to train: a role's parameters with a change."""
-
-    name: Name
-    of: Literal["teacher", "baseline", "student"]
-    change: dict[str, Any]
-    seeds: list[Seed] = Field([], description="Of the study's seeds those that have this control; empty: all.")
-
-
 # A rehearsal goes through every step of a study at a size of seconds: at most so much of each key.
 REHEARSAL = {"warm_epochs": 2, "warm_copies": 1, "joint_epochs": 1, "rounds": 1, "official_epochs": 12}
-REHEARSAL |= {"official_copies": 1, "batch_size": 8, "decision_iterations": 20}
+REHEARSAL |= {"official_copies": 1, "batch_size": 8, "decision_iterations": 20, "tuning_passes": 1}
 REHEARSAL_DATA = {"class_count": 3, "images_per_class": 8, "bird_train_per_class": 8, "bird_test_per_class": 4}
 
 
@@ -83,6 +48,7 @@ class Study(Strict):
     )
     use: str = Field("", description="The alternative to take for `triples`; its name is added to the study's.")
     variants: dict[Name, dict[str, Any]] = Field({"paper": {}}, min_length=1, description="Students: name and change.")
+    variant_seeds: dict[Name, list[Seed]] = Field({}, description="Of the seeds those that a variant has, if not all.")
     controls: list[Control] = []
     compares: bool = Field(
         False, description="It compares its variants; the claims are judged in other studies, so no page sets it there."
@@ -118,6 +84,17 @@ class Study(Strict):
             if wrong := set().union(*triple.budget.values()) - set(own):
                 where = f"'budget' of triple '{triple.name}'"
                 raise ValueError(f"{where} names the seed {min(wrong)}; expected seeds that the triple has, {own}")
+            if unknown := set(triple.variants) - set(self.variants):
+                have = ", ".join(self.variants)
+                raise ValueError(f"triple '{triple.name}' names the variant '{min(unknown)}'; the study has {have}")
+        for name, seeds in self.variant_seeds.items():
+            if name not in self.variants or not seeds or set(seeds) - set(self.seeds):
+                raise ValueError(
+                    f"'variant_seeds' gives '{name}' the seeds {seeds}; expected a variant and seeds of the study, "
+                    f"{self.seeds}"
+                )
+            if any(name == next(iter(self._variants(triple)), "") for triple in self.triples):
+                raise ValueError(f"'variant_seeds' has '{name}', with which others are compared; it needs all seeds")
         names = [control.name for control in self.controls]
         if len(set(names)) < len(names) or {"random", "paper"} & set(names):
             raise ValueError(
@@ -168,7 +145,9 @@ class Study(Strict):
             "title": f"{self.title} (rehearsal)",
             "order": min(self.order + 100, 1000),
         }
-        values |= {"images": f"{self.images}, rehearsal", "seeds": self.seeds[:1]}
+        changes = [*self.variants.values(), *(control.change for control in self.controls)]
+        values["seeds"] = self.seeds[: 2 if any(change.get("teaches") == "other" for change in changes) else 1]
+        values |= {"images": f"{self.images}, rehearsal", "variant_seeds": {}}
         return check(Study, values, f"rehearsal of study '{self.study}'")
 
     def runs(self) -> dict[str, TrainParams]:
@@ -190,26 +169,45 @@ class Study(Strict):
         merged: dict[str, Any] = {**self.data, **self.recipe}
         for part in parts:
             merged.update(part)
+        if merged.get("teaches") != "other":
+            merged.pop("other_teacher_run", None)
         fixed = {"study": self.study, "run": run, "role": role, "variant": variant, "seed": seed}
         return check(TrainParams, {**merged, **fixed}, f"study '{self.study}', {where}")
 
+    def _variants(self, triple: Triple) -> dict[str, dict[str, Any]]:
+        """Students of a triple, the first of which its controls and budgets change."""
+        elsewhere = {name for other in self.triples for name in other.variants}
+        names = triple.variants or [name for name in self.variants if name not in elsewhere]
+        return {name: self.variants[name] for name in names}
+
+    @staticmethod
+    def _teacher(triple: Triple, seed: int) -> str:
+        return f"teacher-{triple.name if triple.variants else plain(triple.teacher['network'])}-s{seed}"
+
+    def _other_teacher(self, triple: Triple, seed: int) -> str:
+        """Of the next seed; empty where there is one alone."""
+        seeds = triple.seeds or self.seeds
+        other = seeds[(seeds.index(seed) + 1) % len(seeds)]
+        return self._teacher(triple, other) if other != seed else ""
+
     def _triple_runs(self, triple: Triple, seed: int) -> list[TrainParams]:
         t, s = triple.teacher, triple.student
-        names = {
-            "teacher": f"teacher-{plain(t['network'])}-s{seed}",
-            "baseline": f"baseline-{plain(s['network'])}-s{seed}",
-        }
+        alone = triple.name if triple.variants else plain(s["network"])
+        names = {"teacher": self._teacher(triple, seed), "baseline": f"baseline-{alone}-s{seed}"}
         taught = {"distillation": self.distillation, "teacher_run": names["teacher"]}
+        taught["other_teacher_run"] = self._other_teacher(triple, seed)
         where = f"triple '{triple.name}'"
         out = [
             self._train(names["teacher"], "teacher", "paper", seed, where, t),
             self._train(names["baseline"], "baseline", "paper", seed, where, s),
         ]
-        for name, change in self.variants.items():
+        for name, change in self._variants(triple).items():
+            if seed not in self.variant_seeds.get(name, [seed]):
+                continue
             run = f"student-{triple.name}-{name}-s{seed}"
             out.append(self._train(run, "student", name, seed, f"{where}, variant '{name}'", s, taught, change))
-        variant, change = next(iter(self.variants.items()))  # controls and budgets are those of the first student
-        for control in self.controls:
+        variant, change = next(iter(self._variants(triple).items()))  # that controls and budgets are derived from
+        for control in [] if triple.variants else self.controls:
             if control.seeds and seed not in control.seeds:
                 continue
             parts = {"teacher": (t,), "baseline": (s,), "student": (s, taught, change)}[control.of]
@@ -221,7 +219,7 @@ class Study(Strict):
         for passes in (passes for passes, seeds in triple.budget.items() if seed in seeds):
             longer = {"joint_epochs": passes}
             for role, extra in (("baseline", {}), ("student", taught | change)):
-                middle = plain(s["network"]) if role == "baseline" else f"{triple.name}-{variant}"
+                middle = alone if role == "baseline" else f"{triple.name}-{variant}"
                 run, name = f"budget-{role}-{middle}-{passes}-s{seed}", f"{role}-{passes}"
                 out.append(self._train(run, "budget", name, seed, f"{where}, budget {passes}", s, extra, longer))
         for taught_run in out:
@@ -250,14 +248,12 @@ class Study(Strict):
         out = {}
         for triple in self.triples:
             seeds = triple.seeds or self.seeds
-            for i, seed in enumerate(seeds):
+            for seed in seeds:
                 runs = self._triple_runs(triple, seed)
                 by = {
                     role: {r.variant: r.run for r in runs if r.role == role}
                     for role in ("teacher", "baseline", "student", "control", "budget")
                 }
-                other = seeds[(i + 1) % len(seeds)]
-                second = f"teacher-{plain(triple.teacher['network'])}-s{other}" if other != seed else ""
                 values = {
                     **self.data,
                     "study": self.study,
@@ -269,7 +265,7 @@ class Study(Strict):
                     "student_runs": by["student"],
                     "control_runs": by["control"],
                     "budget_runs": by["budget"],
-                    "second_teacher_run": second,
+                    "second_teacher_run": self._other_teacher(triple, seed),
                 }
                 out[f"{triple.name}-s{seed}"] = check(EvaluateParams, values, f"study '{self.study}'")
         return out

@@ -48,8 +48,8 @@ def objective(
     total = parts["ce"]
     if network.decision.classed:
         own = network.own[labels]  # (B, P)
-        parts["cluster"] = losses.cluster(out.distances, own)
-        parts["separation"] = losses.separation(out.distances, own)
+        parts["cluster"] = losses.cluster(out.distances, own, params.prototype_ties)
+        parts["separation"] = losses.separation(out.distances, own, params.prototype_ties)
         parts["l1"] = losses.decision_l1(network.decision.weight, network.own)
         total = (
             total
@@ -59,7 +59,18 @@ def objective(
         )
     if teacher is not None:
         total = total * 0 if distil_only else total
+        if params.taught_classes == "half":
+            taught = labels < len(network.own) / 2
+            if not taught.any():
+                return total, parts
+            out, teacher = _of_images(out, taught), _of_images(teacher, taught)
         for name, each in distillation(params).items():
             parts[name] = each.loss(out, teacher, **each.switches(params))
             total = total + params.distillation[name] * parts[name]
     return total, parts
+
+
+def _of_images(out: Output, chosen: Tensor) -> Output:
+    """An output for some images of the batch; chosen: (B,) bool."""
+    fields = {name: value[chosen] for name, value in out._asdict().items() if len(value) and name != "prototypes"}
+    return out._replace(**fields)

@@ -197,14 +197,16 @@ class Trainer:
             self.network.prototypes.data = class_patches(
                 self.network, self.fit.pixels, self.fit.labels, self.params.seed
             )
+        if self.params.prototype_init == "teacher" and self.teacher is not None:
+            self.network.prototypes.data = self.teacher.prototypes.detach().clone()
 
     def _step(self, phase: Phase, index: int, epoch: int) -> dict[str, float]:
         if phase.name == "push":
             return self._push()
         if phase.name == "decision":
-            return self._decide(phase)
+            return self._decide(phase) if self.params.tuning == "solver" else self._tune(phase, index)
         row = self._epoch(phase, index, epoch)
-        row |= self._validate(frozen="trunk" not in phase.trains)
+        row |= self._validate(frozen=phase.name == "warm" and _batchnorm(phase, self.params) == "frozen")
         if phase is self.phases[-1] and epoch + 1 == phase.epochs:  # a linear network; others end with a decision
             self._keep()
         return row
@@ -218,10 +220,10 @@ class Trainer:
             self.optimizers[phase.name] = new_optimizer(network, phase, params)
         optimizer = self.optimizers[phase.name]
         set_rates(optimizer, phase, epoch, params)
-        frozen = "trunk" not in phase.trains
+        drifts = _batchnorm(phase, params) == "train"
+        frozen = phase.name == "warm" and not drifts  # the trunk's answers to a copy stay the same
         network.train()
-        if frozen or params.trunk_batchnorm == "frozen":
-            network.trunk.eval()
+        network.trunk.train(drifts)
         for name, tensors in parameter_groups(network).items():
             for tensor in tensors:
                 tensor.requires_grad_(name in phase.trains)
@@ -278,6 +280,16 @@ class Trainer:
         self._keep()
         return self._validate()
 
+    def _tune(self, phase: Phase, index: int) -> dict[str, float]:
+        """The decision layer by passes of Adam over augmented images, one step of the progress line (A8)."""
+        row: dict[str, float] = {}
+        copies = self.params.official_copies if self.params.schedule == "official" else 1
+        passes = Phase(phase.name, phase.trains, (1.0,) * self.params.tuning_passes * copies)
+        for epoch in range(passes.epochs if phase.trains else 0):
+            row = self._epoch(passes, index, epoch)
+        self._keep()
+        return row | self._validate()
+
     def _keep(self) -> None:
         tensors = prefixed("network", self.network.state_dict())
         if self.projection is not None:
@@ -320,3 +332,10 @@ class Trainer:
         self.batches.passes += 0 if frozen else len(held)
         found = {"validation": right.item() / len(held), "validation_ce": loss.item() / len(held)}
         return found | ({"r2_validation": followed.value()} if self.teacher is not None else {})
+
+
+def _batchnorm(phase: Phase, params: TrainParams) -> str:
+    """ "train" where the trunk's batch normalisation takes the statistics of each batch in a phase, else "frozen"."""
+    if phase.name == "decision":
+        return "train" if params.tuning == "train" else "frozen"
+    return params.warm_batchnorm if phase.name == "warm" else params.trunk_batchnorm

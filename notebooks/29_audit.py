@@ -1,0 +1,163 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation: {extension: .py, format_name: percent}
+#   kernelspec: {display_name: Python 3, language: python, name: python3}
+# ---
+
+# %% [markdown]
+# # What does the released code do differently, and what is it worth?
+#
+# **Question.** The released code departs from the paper, or from itself, in some twenty places. Which of them move accuracy
+# or similarity, and is it the explanation that is handed over, or features, or the decision layer?
+
+# %% tags=["parameters", "remove-input"]
+# All keys and their defaults: p2p.study.page_params.QuestionParams.
+results = "results"  # Folder of the studies' results.
+
+# %% tags=["remove-input"]
+import time
+
+import torch
+from IPython.display import Markdown, display
+
+from p2p.evaluation import audit
+from p2p.evaluation import demonstrations as shown
+from p2p.evaluation.settings import mean, read_settings
+from p2p.evaluation.variants import not_run, not_run_sentence
+from p2p.files import project_path, write_table
+from p2p.study.page_params import QuestionParams
+from p2p.study.pages import numbers, provenance_box, table
+from p2p.study.params import from_namespace
+from p2p.study.provenance import provenance
+
+params = from_namespace(QuestionParams, globals())
+began = time.perf_counter()
+place = project_path(params.results)
+found, settings = audit.audit_settings(place), read_settings(place)
+effects = audit.effects(found)
+if len(effects):
+    write_table(effects, place / "audit" / "effects.csv", 6)
+waiting = not_run_sentence([name for name in not_run(place, project_path("params")) if audit.audited(name)])
+
+# %% [markdown]
+# ## Answer
+
+# %%
+said = [*audit.answers(effects), *filter(None, (audit.controls_sentence(effects, study) for study in found))]
+display(Markdown("\n".join(f"- {sentence}" for sentence in [*said, *([waiting] if waiting else [])])))
+
+# %% [markdown]
+# ## Each departure
+#
+# As the code does it, less what stands beside it, all else alike: within seeds, 95 % interval, p corrected by Holm over all rows
+# of a study. PMS and AJS are corrected for chance. What trains nothing is shown below.
+
+# %%
+for i, study in enumerate(found or ["audit-birds"]):
+    caption = f"{study}: effect of each departure, largest first."
+    display(Markdown(table(audit.departures_table(effects, study), caption, f"tab-departures-{i}")))
+
+# %% [markdown]
+# ## What is handed over
+#
+# Each row another part of the teacher that reaches the student; the metrics ask how much of the triple's own teacher arrived.
+
+# %%
+for i, (study, own) in enumerate(found.items()):
+    display(Markdown(table(audit.controls_table(own), f"{study}: the controls.", f"tab-controls-{i}")))
+if not found:
+    display(Markdown(waiting))
+
+# %% [markdown]
+# ## A2: which norm
+#
+# Two sets of prototypes, $P = 2000$, $D = 256$, drawn from U[0, 1), as both networks begin. The released environment has torch 1.6.
+
+# %%
+norms = shown.norms()
+ratio = norms["gradient"][0] / norms["gradient"][1]
+caption = f"The loss as two versions of torch compute it; the gradient is {ratio:.1f} times as long under the first."
+display(Markdown(table(norms.map(lambda v: v if isinstance(v, str) else f"{v:.4g}"), caption, "tab-norms")))
+
+# %% [markdown]
+# ## A3 and A18: which patches are active
+
+# %%
+caption = "Share of cells active on a random map, half of it saturated: at τ = 100 none is held back; ties add cells."
+display(Markdown(table(numbers(shown.ties()), caption, "tab-ties")))
+
+# %% [markdown]
+# ## A10: picking on the test set
+
+# %%
+for i, setting in enumerate(settings):
+    accuracy, images = mean(setting.of("student"), "top1"), shown.count_test_images(place / setting.study / "answers")
+    if not images:
+        continue
+    rows = shown.optimism([1, 3, 10, 30], images, accuracy)
+    caption = f"{setting.title}: what the best of equally good checkpoints seems to gain ({images} test images); an upper bound, as checkpoints of one run err alike."
+    rows = rows.map(lambda v: f"{v:.4f}" if isinstance(v, float) else str(v))
+    display(Markdown(table(rows, caption, f"tab-optimism-{i}")))
+
+# %% [markdown]
+# ## A11 and A17: empty sets and α, on kept answers
+
+# %%
+answers = place / "birds" / "answers"
+teachers = sorted(path.stem for path in answers.glob("teacher-*.npz"))
+if teachers:
+    caption = "AJS of the teachers of the drawn birds with themselves, which should be 1, by what an empty set counts."
+    display(Markdown(table(numbers(shown.empty_sets(answers, teachers)), caption, "tab-empty")))
+    student = next(iter(sorted(path.stem for path in answers.glob(f"student-*-{teachers[0].rsplit('-', 1)[1]}.npz"))))
+    rows = shown.pms_as_coded(answers, teachers[0], student, [37, 100, 101, 400])
+    rows = rows.map(lambda v: f"{v:.4f}" if isinstance(v, float) else str(v))
+    display(Markdown(table(rows, "PMS of the first test images, by its thresholds.", "tab-alphas")))
+
+# %% [markdown]
+# ## A13: TF32
+
+# %%
+deviation, exact, rough = shown.tf32()
+display(
+    Markdown(
+        f"Products of TF32's ten bits, $D = 128$: a squared distance errs by {deviation:.4f} (standard deviation), where the "
+        f"similarity's ε is 0.0001. Prototypes within 0.01, an image: {exact:.1f} in full precision, {rough:.1f} with TF32."
+    )
+)
+
+# %% [markdown]
+# ## A19: prototypes that are one
+#
+# Before the push no two prototypes are alike. After it some are the same patch; whether these part again in a further round
+# depends on the gradient of the minimum.
+
+# %%
+for i, setting in enumerate(settings[:2]):
+    caption = f"{setting.title}: different prototypes after the push."
+    display(Markdown(table(numbers(shown.identical(setting)), caption, f"tab-identical-{i}")))
+
+# %% [markdown]
+# ## The cost of knowing
+
+# %%
+cost = shown.cost_of_knowing([s for s in settings if s.study in ("birds", "cub-20")])
+if len(cost):
+    cost["seeds run"] = cost["seeds run"].astype(str)
+    caption = "Each claim: the difference seen, its spread over seeds, what the seeds run could show with 80 % power, and the seeds that the difference seen needs."
+    display(Markdown(table(numbers(cost), caption, "tab-knowing")))
+display(
+    Markdown(f"One network at 0.9: {shown.images_needed(0.9, 0.01):,} test images for an accuracy to within a point.")
+)
+
+# %% [markdown]
+# ## What this means, and what it does not
+#
+# Effects are of drawn birds or twenty classes, small networks and short schedules; a departure that does nothing here may
+# matter at the published size. Accuracies move with more passes, so they decide nothing.
+
+# %% tags=["remove-input"]
+record = provenance(params, torch.device("cpu"), time.perf_counter() - began)
+display(
+    Markdown(provenance_box(record, "Effects are in results/audit/effects.csv once a study of the audit has been run."))
+)

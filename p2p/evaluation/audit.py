@@ -1,0 +1,170 @@
+"""What each departure of the released code is worth: differences within seeds, from the result files of the audit's
+studies, those whose name begins with `audit-`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from p2p.evaluation.claims import Paired, claimed, holm, paired
+from p2p.evaluation.departures import CONTROLS, DEPARTURES, Departure
+from p2p.evaluation.settings import Setting, read_settings
+from p2p.evaluation.tables import NONE, interval
+from p2p.evaluation.variants import METRICS
+from p2p.study.pages import escape, mean_range, signed
+
+MEASURES = {"top1": "top1", "r2": "r2", "pms": "pms", "ajs": "ajs_quarter"}  # in effects.csv: of the claims
+HEADS = {"top1": "top-1", "r2": "R²", "pms": "PMS", "ajs": "AJS"}
+COLUMNS = ["switch", "study", "metric", "n_seeds", "difference", "low", "high", "p_holm"]
+OWN = "official"  # the triple that has its own teacher and baseline
+
+
+def audited(name: str) -> bool:
+    """Whether a study of this name is one of the audit's."""
+    return name.startswith("audit-")
+
+
+def audit_settings(results: Path) -> dict[str, list[Setting]]:
+    """The settings of the audit's studies that have results, by study."""
+    found: dict[str, list[Setting]] = {}
+    for setting in read_settings(results, every=True):
+        if audited(setting.study):
+            found.setdefault(setting.study, []).append(setting)
+    return found
+
+
+def values(settings: Sequence[Setting], variant: str, metric: str) -> pd.Series:
+    """A metric of a variant by seed, whatever triple and role has it; PMS and AJS corrected for chance.
+
+    Args:
+        settings: Of one study, a triple each.
+        variant: Of a student or a control; "baseline" and "official-baseline" are those networks.
+        metric: See `MEASURES`.
+    """
+    role, name, own = "student", variant, variant.startswith(OWN)
+    if variant in ("baseline", f"{OWN}-baseline"):
+        role, name = "baseline", "paper"
+    for setting in settings:
+        if (setting.triple == OWN) == own:
+            for each in (role, "control"):
+                found = claimed(setting.frame, METRICS[MEASURES[metric]], each, name)
+                if len(found.dropna()):
+                    return found.dropna()
+    return pd.Series(dtype=float)
+
+
+def difference(settings: Sequence[Setting], variant: str, against: str, metric: str) -> Paired:
+    """One variant less another within seeds; n is 0 where one of them has not been run."""
+    moved = values(settings, variant, metric) - values(settings, against, metric)
+    return paired(moved.dropna().to_numpy(dtype=float))
+
+
+def effects(found: dict[str, list[Setting]]) -> pd.DataFrame:
+    """The rows of `results/audit/effects.csv`.
+
+    Args:
+        found: As `audit_settings` gives them.
+
+    Returns:
+        `COLUMNS`; the switch is a departure's number or a control's name, less the baseline for the controls; p is
+        corrected by Holm over the rows of a study.
+    """
+    parts = [pd.DataFrame(columns=COLUMNS)]
+    for study, settings in found.items():
+        pairs = {one.number: (one.variant, one.against) for one in DEPARTURES if one.variant}
+        pairs |= {name: (name, "baseline") for name in ("paper", *CONTROLS)}
+        rows, p = [], []
+        for switch, (
+            variant,
+            beside,
+        ) in pairs.items():  # warm passes are the recipe's own where the trunk is pretrained
+            against = beside if len(values(settings, beside, "top1")) else "paper"
+            for metric in MEASURES:
+                result = difference(settings, variant, against, metric)
+                if result.n:
+                    rows.append((switch, study, metric, result.n, result.mean, result.low, result.high))
+                    p.append(result.p)
+        parts.append(pd.DataFrame(rows, columns=COLUMNS[:-1]).assign(p_holm=holm(p)))
+    filled = [part for part in parts if len(part)]
+    return pd.concat(filled, ignore_index=True) if filled else parts[0]
+
+
+def departures_table(rows: pd.DataFrame, study: str) -> pd.DataFrame:
+    """All departures, the largest effect on any metric first; those without a training stand last.
+
+    Args:
+        rows: As `effects` gives them.
+        study: Whose; rows that it has not say "not yet run".
+    """
+    own = rows[rows["study"] == study]
+    size = own.groupby("switch")["difference"].apply(lambda of: of.abs().max()).to_dict()
+    order = sorted(DEPARTURES, key=lambda one: (not one.variant, -size.get(one.number, 0.0)))
+    return pd.DataFrame([_row(one, own) for one in order])
+
+
+def _row(one: Departure, own: pd.DataFrame) -> dict[str, str]:
+    told = {
+        "": one.number,
+        "the code": one.code,
+        "beside it": one.paper,
+        "switch": f"`{one.switch}`" if one.switch else NONE,
+    }
+    for metric, head in HEADS.items():
+        told[head] = _told(own, one.number, metric) if one.variant else "below"
+    return told
+
+
+def _told(own: pd.DataFrame, switch: str, metric: str) -> str:
+    row = own[(own["switch"] == switch) & (own["metric"] == metric)]
+    if row.empty:
+        return "not yet run" if own.empty else NONE
+    (one,) = row.to_dict("records")
+    p = f", p {one['p_holm']:.2g}" if one["p_holm"] == one["p_holm"] else ""
+    return f"{signed(one['difference'])}{interval(one['low'], one['high'])}{p}"
+
+
+def controls_table(settings: Sequence[Setting]) -> pd.DataFrame:
+    """What of the teacher reaches the student, and what that student is like; mean over seeds (lowest to highest)."""
+    rows = {"baseline": "nothing", "paper": "all, as in the paper", **CONTROLS}
+    table = [
+        {"student": escape(name), "what reaches it": told}
+        | {head: mean_range(values(settings, name, metric)) for metric, head in HEADS.items()}
+        for name, told in rows.items()
+    ]
+    return pd.DataFrame(table)
+
+
+def answers(rows: pd.DataFrame) -> list[str]:
+    """The questions at the top of the page, each in a sentence a study; empty where no study has been run."""
+    asked = {
+        "A1": "Mask of the student instead of the teacher's",
+        "A2": "Mean absolute difference instead of mean L2",
+        "A5": "Starting from the teacher's head",
+        "A9": "Twice the updates",
+        "all": "All of the released code, against the paper's variant",
+    }
+    said = []
+    for study, own in rows.groupby("study", sort=False):
+        for switch, text in asked.items():
+            parts = [
+                f"{HEADS[m]} {_told(own, switch, m)}"
+                for m in MEASURES
+                if len(own[(own.switch == switch) & (own.metric == m)])
+            ]
+            said += [f"*{study}*: {text}: {'; '.join(parts)}."] if parts else []
+    return said
+
+
+def controls_sentence(rows: pd.DataFrame, study: str) -> str:
+    """How much of the paper's gain over the baseline each control has, in PMS and top-1; empty where none has run."""
+    own, parts = rows[rows["study"] == study].set_index(["switch", "metric"])["difference"], []
+    for name, told in CONTROLS.items():
+        numbers = [
+            f"{HEADS[m]} {signed(own[name, m])} of {signed(own['paper', m])}"
+            for m in ("pms", "top1")
+            if (name, m) in own.index and ("paper", m) in own.index
+        ]
+        parts += [f"{told}: {', '.join(numbers)}"] if numbers else []
+    return f"Gain over the baseline, of that of the paper's student. {'; '.join(parts)}." if parts else ""
