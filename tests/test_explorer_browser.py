@@ -193,7 +193,8 @@ def test_both_views_are_accessible_and_whole(page: Any) -> None:
     axe, found = pytest.importorskip("axe_playwright_python.sync_playwright").Axe(), []
     for place in ("#study=birds&prototype=7", "#study=birds&image=bird+10000000", "#study=none"):
         go(page, place)
-        page.wait_for_load_state("networkidle")
+        if "none" not in place:
+            painted(page, "#explorer .card-of canvas")
         wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         found += [f"{place}: {wide} px wider than the window"] if wide > 1 else []
         for fault in axe.run(page, options={"preload": False}).response["violations"]:
@@ -206,7 +207,7 @@ def test_a_sheet_is_loaded_when_its_pictures_come_into_view(page: Any, data: dic
     loaded: list[str] = []
     page.on("request", lambda sent: loaded.append(sent.url.rpartition("/")[2]) if ".webp" in sent.url else None)
     go(page, "#study=birds&prototype=0")
-    page.wait_for_load_state("networkidle")
+    painted(page, "#explorer .card-of canvas")
     assert data["sheets"] > 2 and "sheet-0.webp" in loaded and len(loaded) == len(set(loaded)) < data["sheets"]
 
 
