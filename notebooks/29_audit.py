@@ -8,8 +8,7 @@
 # %% [markdown]
 # # What does the released code do differently, and what is it worth?
 #
-# **Question.** The released code departs from the paper, or from itself, in some twenty places. Which of them move accuracy
-# or similarity, and is it the explanation that is handed over, or features, or the decision layer?
+# **Question.** The released code departs from the paper, or from itself, in some twenty places. Which of them move accuracy or similarity, and is it the explanation that is handed over, or features, or the decision layer?
 
 # %% tags=["parameters", "remove-input"]
 # All keys and their defaults: p2p.study.page_params.QuestionParams.
@@ -17,6 +16,7 @@ results = "results"  # Folder of the studies' results.
 
 # %% tags=["remove-input"]
 import time
+from functools import partial
 
 import torch
 from IPython.display import Markdown, display
@@ -38,6 +38,7 @@ found, settings = audit.audit_settings(place), read_settings(place)
 effects = audit.effects(found)
 if len(effects):
     write_table(effects, place / "audit" / "effects.csv", 6)
+decimals = partial(numbers, digits=4)
 waiting = not_run_sentence([name for name in not_run(place, project_path("params")) if audit.audited(name)])
 
 # %% [markdown]
@@ -50,8 +51,7 @@ display(Markdown("\n".join(f"- {sentence}" for sentence in [*said, *([waiting] i
 # %% [markdown]
 # ## Each departure
 #
-# As the code does it, less what stands beside it, all else alike: within seeds, 95 % interval, p corrected by Holm over all rows
-# of a study. PMS and AJS are corrected for chance. What trains nothing is shown below.
+# As the code does it, less what stands beside it, all else alike: within seeds, 95 % interval, p corrected by Holm over all rows of a study. PMS and AJS are corrected for chance. What trains nothing is shown below.
 
 # %%
 for i, study in enumerate(found or ["audit-birds"]):
@@ -82,6 +82,8 @@ display(Markdown(table(norms.map(lambda v: v if isinstance(v, str) else f"{v:.4g
 
 # %% [markdown]
 # ## A3 and A18: which patches are active
+#
+# With the published threshold every prototype's nearest patch is active, whatever its distance: the mask only says *where*, not *whether*. The comparison by equality then takes every cell that is equally near; saturated maps have many of those.
 
 # %%
 caption = "Share of cells active on a random map, half of it saturated: at τ = 100 none is held back; ties add cells."
@@ -89,6 +91,8 @@ display(Markdown(table(numbers(shown.ties()), caption, "tab-ties")))
 
 # %% [markdown]
 # ## A10: picking on the test set
+#
+# The released trainer keeps the checkpoint with the highest test accuracy. Suppose several were equally good: the best of them on so many test images seems better than they all are, by this much. Checkpoints of one run err alike, so it is an upper bound.
 
 # %%
 for i, setting in enumerate(settings):
@@ -96,12 +100,13 @@ for i, setting in enumerate(settings):
     if not images:
         continue
     rows = shown.optimism([1, 3, 10, 30], images, accuracy)
-    caption = f"{setting.title}: what the best of equally good checkpoints seems to gain ({images} test images); an upper bound, as checkpoints of one run err alike."
-    rows = rows.map(lambda v: f"{v:.4f}" if isinstance(v, float) else str(v))
-    display(Markdown(table(rows, caption, f"tab-optimism-{i}")))
+    caption = f"{setting.title}: what the best of equally good checkpoints seems to gain."
+    display(Markdown(table(decimals(rows), caption, f"tab-optimism-{i}")))
 
 # %% [markdown]
 # ## A11 and A17: empty sets and α, on kept answers
+#
+# Where neither network has an active patch, the code counts an overlap of 0, so that a network does not even agree with itself. And it turns the shares α of PMS into whole numbers of images, so that its value depends on how many test images there are.
 
 # %%
 answers = place / "birds" / "answers"
@@ -111,31 +116,25 @@ if teachers:
     display(Markdown(table(numbers(shown.empty_sets(answers, teachers)), caption, "tab-empty")))
     student = next(iter(sorted(path.stem for path in answers.glob(f"student-*-{teachers[0].rsplit('-', 1)[1]}.npz"))))
     rows = shown.pms_as_coded(answers, teachers[0], student, [37, 100, 101, 400])
-    rows = rows.map(lambda v: f"{v:.4f}" if isinstance(v, float) else str(v))
-    display(Markdown(table(rows, "PMS of the first test images, by its thresholds.", "tab-alphas")))
+    display(Markdown(table(decimals(rows), "PMS of the first test images, by its thresholds.", "tab-alphas")))
 
 # %% [markdown]
 # ## A13: TF32
 
 # %%
 deviation, exact, rough = shown.tf32()
-display(
-    Markdown(
-        f"Products of TF32's ten bits, $D = 128$: a squared distance errs by {deviation:.4f} (standard deviation), where the "
-        f"similarity's ε is 0.0001. Prototypes within 0.01, an image: {exact:.1f} in full precision, {rough:.1f} with TF32."
-    )
-)
+told = f"With factors rounded to TF32's ten bits ($D = 128$) a squared distance errs by {deviation:.4f} (standard deviation), where the similarity's ε is 0.0001."
+display(Markdown(f"{told} Prototypes within 0.01 of an image: {exact:.1f} in full precision, {rough:.1f} with TF32."))
 
 # %% [markdown]
 # ## A19: prototypes that are one
 #
-# Before the push no two prototypes are alike. After it some are the same patch; whether these part again in a further round
-# depends on the gradient of the minimum.
+# The push can put several prototypes on one patch. Whether these part again in a further round depends on the gradient of the minimum over prototypes: PyTorch's `amin` shares it among those that tie, so that they move alike for ever; `min` picks one.
 
 # %%
 for i, setting in enumerate(settings[:2]):
     caption = f"{setting.title}: different prototypes after the push."
-    display(Markdown(table(numbers(shown.identical(setting)), caption, f"tab-identical-{i}")))
+    display(Markdown(table(numbers(shown.identical(setting), 1), caption, f"tab-identical-{i}")))
 
 # %% [markdown]
 # ## The cost of knowing
@@ -143,18 +142,15 @@ for i, setting in enumerate(settings[:2]):
 # %%
 cost = shown.cost_of_knowing([s for s in settings if s.study in ("birds", "cub-20")])
 if len(cost):
-    cost["seeds run"] = cost["seeds run"].astype(str)
     caption = "Each claim: the difference seen, its spread over seeds, what the seeds run could show with 80 % power, and the seeds that the difference seen needs."
     display(Markdown(table(numbers(cost), caption, "tab-knowing")))
-display(
-    Markdown(f"One network at 0.9: {shown.images_needed(0.9, 0.01):,} test images for an accuracy to within a point.")
-)
+need = f"{shown.images_needed(0.9, 0.01):,}".replace(",", "\u202f")
+display(Markdown(f"To know the accuracy of one network, 0.9, to within a point (95 %) takes {need} test images."))
 
 # %% [markdown]
 # ## What this means, and what it does not
 #
-# Effects are of drawn birds or twenty classes, small networks and short schedules; a departure that does nothing here may
-# matter at the published size. Accuracies move with more passes, so they decide nothing.
+# Effects are of drawn birds or twenty classes, small networks and short schedules; a departure that does nothing here may matter at the published size. Accuracies move with more passes, so they decide nothing.
 
 # %% tags=["remove-input"]
 record = provenance(params, torch.device("cpu"), time.perf_counter() - began)

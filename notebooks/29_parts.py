@@ -109,7 +109,8 @@ for setting in known:
 # the teacher's prototypes keep to one.
 
 # %%
-display(Markdown(part_tables.own_sentence(known)))
+if known:
+    display(Markdown(part_tables.own_sentence(known)))
 
 # %% [markdown]
 # A prototype looks at more of the image than the window that is drawn around its cell, so a part may count that lies beside it: what is removed

@@ -14,7 +14,7 @@ from scipy import stats
 from p2p import losses, metrics
 from p2p.evaluation.claims import CLAIMS, claimed, paired
 from p2p.evaluation.kept import read_kept
-from p2p.evaluation.settings import Setting
+from p2p.evaluation.settings import SHORT, Setting
 from p2p.networks import Output, distance_map, nearest_cells
 from p2p.responses import ResponseTable
 from p2p.study.pages import escape
@@ -69,7 +69,9 @@ def optimism(candidates: Sequence[int], images: int, accuracy: float, draws: int
     generator = np.random.default_rng(0)
     rows = []
     for count in candidates:
-        found = generator.binomial(images, accuracy, (draws, count)).max(1).mean() / images - accuracy
+        found = (
+            generator.binomial(images, accuracy, (draws, count)).max(1).mean() / images - accuracy if count > 1 else 0.0
+        )
         rows.append((count, images, accuracy, found))
     return pd.DataFrame(rows, columns=["checkpoints", "images", "accuracy", "optimism"])
 
@@ -155,7 +157,17 @@ def cost_of_knowing(settings: Iterable[Setting]) -> pd.DataFrame:
             needed = seeds_needed(result.mean, spread)
             name = escape(setting.title)
             shown = str(needed) if needed else "more than 200"
-            rows.append((name, claim.metric, len(moved), result.mean, spread, result.detectable, shown))
+            rows.append(
+                (
+                    name,
+                    SHORT.get(claim.metric, claim.metric),
+                    str(len(moved)),
+                    result.mean,
+                    spread,
+                    result.detectable,
+                    shown,
+                )
+            )
     columns = ["setting", "metric", "seeds run", "difference", "spread", "detectable", "seeds needed"]
     return pd.DataFrame(rows, columns=columns)
 

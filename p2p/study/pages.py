@@ -108,6 +108,12 @@ def mean_range(values: pd.Series, digits: int = 3, spread: bool = True) -> str:
     return text.replace("-", "\N{MINUS SIGN}")
 
 
-def numbers(frame: pd.DataFrame) -> pd.DataFrame:
-    """Every number with three digits, texts as they are, a dash where there is nothing."""
-    return frame.map(lambda value: value if isinstance(value, str) else "–" if pd.isna(value) else f"{value:.3f}")
+def numbers(frame: pd.DataFrame, digits: int = 3) -> pd.DataFrame:
+    """Every number with so many digits, counts and texts as they are, a dash where there is nothing."""
+
+    def told(value: Any) -> str:
+        if isinstance(value, str | int):
+            return str(value)
+        return "–" if pd.isna(value) else f"{value:.{digits}f}"
+
+    return frame.map(told)
