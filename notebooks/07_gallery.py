@@ -120,13 +120,16 @@ if test.parts is not None and pair[0].cells.shape == pair[1].cells.shape:
     cells = part_cells(test, pair[0].grid, [WINDOW])[WINDOW]
     at = [cells.gather(1, of.cells.long()) for of in pair]
     each = part_transfer(*at, pair[0].distances).each
+else:
+    each = torch.empty(0)
+if each.isfinite().any():
     out = project_path(params.results) / params.study
     names = merged_sides(test.part_names)[1]
     figures.save(agreements(test.pixels, pair, at, names, each, WINDOW / FRAME), out / "parts.svg")
     seal(out, "07_gallery", ["parts.svg"])
     display(SVG(filename=str(out / "parts.svg")))
 else:
-    display(Markdown("*Nothing is known of the parts in these images.*"))
+    display(Markdown("*Nothing is known of the parts in these images, or no prototype of the teacher lies on one.*"))
 
 # %% [markdown]
 # ## What this means, and what it does not

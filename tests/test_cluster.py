@@ -25,7 +25,7 @@ assert SPEC and SPEC.loader
 execute = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(execute)
 PROFILE = read_keys(ROOT / "profiles" / "slurm" / "config.yaml")
-SUBMITTED = {"data", "train", "evaluate", "table", "page"}
+SUBMITTED = {"data", "train", "evaluate", "table", "page", "explorer"}
 ASKED_FOR = {"own", "share"}  # rules of studies that ask for them
 STANDINS = {
     # The first training is lost before it does anything, like a job on a node that goes down.

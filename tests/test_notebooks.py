@@ -199,7 +199,7 @@ def test_defaults_of_the_notebooks_are_the_quick_study() -> None:
     first = next(iter(quick.evaluations().values()))
     assert EvaluateParams(second_teacher_run=first.second_teacher_run, class_count=first.class_count) == first
     page = quick.page()
-    own = {"title", "intro", "train_runs"}
+    own = {"title", "intro", "train_runs", "explorer"}
     assert PageParams().model_dump(exclude=own) == page.model_dump(exclude=own)
 
 

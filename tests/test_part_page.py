@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from test_questions import metric_rows, write
 
 from p2p import figures
 from p2p.evaluation import part_tables, same_parts
@@ -16,7 +17,6 @@ from p2p.evaluation.triple import triple_parts
 from p2p.figures import parts as drawn
 from p2p.figures.part_pictures import agreements
 from p2p.responses import ResponseTable
-from tests.test_questions import metric_rows, write
 
 VALUES = {"teacher": 0.9, "student": 0.6, "baseline": 0.3}
 COLUMNS = ["study", "triple", "role", "variant", "seed", "stage", "metric", "tau", "value"]
