@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 Labelled = tuple[Tensor, Tensor]  # similarities (N, P) and labels (N,)
 
 
-class Decision(nn.Module):
+class Decision(nn.Module, ABC):
     """From the prototypes' similarities (B, P) to logits (B, K); here what a decision need not say is answered.
 
     Attributes:
@@ -45,6 +46,7 @@ class Decision(nn.Module):
             UserError: In one sentence.
         """
 
+    @abstractmethod
     def contributions(self, similarities: Tensor, classes: Tensor) -> Tensor:
         """What each prototype adds to a class: its similarity times the derivative of that class's value by it.
 
@@ -55,7 +57,6 @@ class Decision(nn.Module):
         Returns:
             (B, P) float64.
         """
-        raise NotImplementedError
 
     def begin_pass(self) -> None:
         """A pass over the training images begins."""
