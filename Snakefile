@@ -213,7 +213,7 @@ rule book:  # its pages of questions are over all studies that there are
         [f"{OUT}/{name}" for name in SHOWN],
         sorted(BOOK_MODULES), "book/_config.yml", "book/references.bib",
         sorted(str(path) for kind in ("*.md", "*.py", "_ext/*.py", "_static/*.*") for path in Path("book").glob(kind)),
-        [step(path.stem) for path in sorted(Path("notebooks").glob("2?_*.py"))],
+        [step(path.stem) for path in sorted(Path("notebooks").glob("[23]?_*.py"))],
         sorted(str(path) for path in Path("networks").glob("*/*/run.json")),
     output:
         INDEX,

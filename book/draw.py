@@ -26,14 +26,14 @@ def draw_pages(results: Path, out: Path, notebooks: Path = ROOT / "notebooks") -
     Args:
         results: Folder of the studies' results.
         out: Folder for the executed notebooks and what they leave for other pages; emptied before.
-        notebooks: Folder of the notebooks, 2x_<name>.py.
+        notebooks: Folder of the notebooks, 2x_ and 3x_<name>.py.
 
     Raises:
         BookError: One of them failed.
     """
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
-    sources, count = sorted(notebooks.glob("2?_*.py")), min(KERNELS, os.cpu_count() or 1)
+    sources, count = sorted(notebooks.glob("[23]?_*.py")), min(KERNELS, os.cpu_count() or 1)
     shares = [sources[i::count] for i in range(count)]
     # The kernels inherit this environment, and find the package that the notebooks lie beside.
     path = os.pathsep.join(filter(None, [str(notebooks.parent), os.environ.get("PYTHONPATH")]))

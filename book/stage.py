@@ -23,11 +23,11 @@ from studies import BookError, Study, find_studies, page_title, run_facts, run_t
 from p2p.study.pages import escape
 
 BOOK = Path(__file__).resolve().parent
-PARTS = {  # of the book, and their pages in reading order: files of book/, or notebooks 2x_<name>.py
+PARTS = {  # of the book, and their pages in reading order: files of book/, or notebooks 2x_ and 3x_<name>.py
     "Understand": ("pictures", "worked", "method", "glossary"),
     "Results": (
         *("summary", "claims", "handed", "accuracy", "recipe", "looks", "parts", "explorer"),
-        *("cost", "metrics", "audit", "limits"),
+        *("cost", "metrics", "audit", "controls", "limits"),
     ),
     "Use it": ("install", "own", "explain", "take", "change", "cluster"),
     "Reference": ("faq", "data", "reproductions", "api", "archive"),

@@ -115,6 +115,28 @@ def tied_patches(z: Tensor, prototypes: Tensor, tau: float) -> Tensor:
     return ((distances == smallest) & (smallest < tau)).any(1)
 
 
+def active_mask(
+    student: Output,
+    teacher: Output,
+    *,
+    mask_source: MaskSource = "teacher",
+    tau_train: float = 100.0,
+    mask_ties: MaskTies = "first",
+    tau_share: float = 1.0,
+) -> Tensor:
+    """(B, H·W) bool, the cells that `patch_correspondence` compares; arguments as there."""
+    b, _, h, w = student.z.shape
+    source = student if mask_source == "student" else teacher
+    if mask_source == "all":
+        return torch.ones(b, h * w, dtype=torch.bool, device=student.z.device)
+    near, tau = source.distances.detach(), tau_train
+    if tau_share < 1:
+        tau = min(tau, near.quantile(tau_share).item())
+    if mask_ties == "all":
+        return tied_patches(source.z.detach(), source.prototypes.detach(), tau)
+    return active_patches(source.cells, near, tau, h * w)
+
+
 def patch_correspondence(
     student: Output,
     teacher: Output,
@@ -139,18 +161,9 @@ def patch_correspondence(
         mask_ties: "first" nearest cell of each prototype, or "all" that tie (A18).
         tau_share: τ is at most this quantile of the batch's nearest distances (A3); 1: `tau_train` alone.
     """
-    b, _, h, w = student.z.shape
-    source = student if mask_source == "student" else teacher
-    if mask_source == "all":
-        active = torch.ones(b, h * w, dtype=torch.bool, device=student.z.device)
-    else:
-        near, tau = source.distances.detach(), tau_train
-        if tau_share < 1:
-            tau = min(tau, near.quantile(tau_share).item())
-        if mask_ties == "all":
-            active = tied_patches(source.z.detach(), source.prototypes.detach(), tau)
-        else:
-            active = active_patches(source.cells, near, tau, h * w)
+    active = active_mask(
+        student, teacher, mask_source=mask_source, tau_train=tau_train, mask_ties=mask_ties, tau_share=tau_share
+    )
     error = (student.z - teacher.z).square().sum(1).flatten(1) * active  # (B, HW)
     count = active.sum(1)  # (B,)
     if ppc_norm == "image":
@@ -158,6 +171,12 @@ def patch_correspondence(
     if ppc_norm == "batch":
         return error.sum() / (2 * count.sum() + 1)
     return error.sum() / count.sum().clamp(min=1)
+
+
+def switches(function: Callable[..., Any], params: Any) -> dict[str, Any]:
+    """The keyword-only arguments of a function, from the parameters of the same names."""
+    keywords = inspect.signature(function).parameters.values()
+    return {k.name: getattr(params, k.name) for k in keywords if k.kind is k.KEYWORD_ONLY}
 
 
 class Distillation(NamedTuple):
@@ -168,8 +187,7 @@ class Distillation(NamedTuple):
 
     def switches(self, params: Any) -> dict[str, Any]:
         """The keyword arguments of the loss, from the parameters of the same names."""
-        keywords = inspect.signature(self.loss).parameters.values()
-        return {k.name: getattr(params, k.name) for k in keywords if k.kind is k.KEYWORD_ONLY}
+        return switches(self.loss, params)
 
 
 DISTILLATION = {

@@ -36,6 +36,8 @@ def results(tmp_path: Path) -> Path:
     for name, top1 in TOP1.items():
         add("a-b", "student", name, top1)
     add("official", "student", "official", 0.6)
+    for metric, share in (("active_first", 0.3), ("active_last", 0.2)):
+        rows.append(("audit-x", "a-b", "student", "a1-student-mask", 1, "tuned", metric, None, share))
     add("a-b", "control", "c-equal-updates", 0.62)
     columns = ["study", "triple", "role", "variant", "seed", "stage", "metric", "tau", "value"]
     frame = pd.DataFrame(rows, columns=columns)
@@ -60,13 +62,25 @@ def test_effects_are_the_code_less_what_stands_beside_it(results: Path) -> None:
     assert top1["c-equal-updates"] == pytest.approx(0.02 + moved)
     pms = rows[rows["metric"] == "pms"].set_index("switch")["difference"]
     assert pms["A1"] == pytest.approx(-0.1 / 0.8)  # corrected for chance
-    raw = [audit.difference(audit.audit_settings(results)["audit-x"], "a1-student-mask", "paper", "top1").p]
-    assert rows.loc[(rows["switch"] == "A1") & (rows["metric"] == "top1"), "p_holm"].iloc[0] >= raw[0]
+    raw = audit.difference(audit.audit_settings(results)["audit-x"], "c-equal-updates", "baseline", "top1").p
+    family = rows[~audit.of_departure(rows)]
+    assert len(family) == 6  # Holm counts the controls alone
+    controls = holm([0.0, raw])
+    assert rows.loc[(rows["switch"] == "c-equal-updates") & (rows["metric"] == "top1"), "p_holm"].iloc[0] >= controls[1]
     assert holm([0.01, 0.04]) == [0.02, 0.04]
     table = audit.departures_table(rows, "audit-x")
     assert table[""].tolist()[0] == "all" and table["top-1"].tolist()[-1] == "below"
-    said = audit.answers(rows) + [audit.controls_sentence(rows, "audit-x")]
-    assert len(said) == 3 and not any("nan" in sentence for sentence in said)
+    said = audit.answers(rows) + audit.controls_answer(rows)
+    assert len(said) == 4 and not any("nan" in sentence for sentence in said)
+    assert "decision layer alone, fixed (48%)" in said[-1] and said[-1].startswith(
+        "*audit-x*, top-1: the paper's student"
+    )
+    drawn = audit.drawn(rows, departures=False)
+    assert drawn["control"].iloc[0] == "paper" and set(drawn["control"]) == {"paper", "c-head-alone", "c-equal-updates"}
+    departures = audit.drawn(rows, departures=True)["control"]
+    assert departures.iloc[0] == "all official" and "A3, not nearest half" in set(departures)
+    (density,) = audit.mask_table(audit.audit_settings(results)["audit-x"]).to_dict("records")
+    assert density["student"] == "a1-student-mask" and density["first pass"].startswith("0.300")
     controls = audit.controls_table(audit.audit_settings(results)["audit-x"])
     assert controls["top-1"].tolist()[0] == "0.600 (0.600–0.600)"
 
@@ -76,7 +90,7 @@ def test_without_a_study_rows_say_so(tmp_path: Path) -> None:
     assert rows.empty and list(rows.columns) == audit.COLUMNS
     table = audit.departures_table(rows, "audit-birds")
     assert set(table["R²"]) == {"not yet run", "below"} and len(table) == len(DEPARTURES)
-    assert audit.answers(rows) == [] and audit.controls_sentence(rows, "audit-birds") == ""
+    assert audit.answers(rows) == [] and audit.controls_answer(rows) == []
 
 
 @pytest.mark.parametrize("name", ["audit-birds", "audit-cub-20"])

@@ -314,7 +314,7 @@ def test_objective_is_the_weighted_sum(scene):
     assert set(parts) == {"ce", "cluster", "separation", "l1"}
     both, parts = objective(out, labels, network, params, answer)
     assert both.item() == pytest.approx(plain + taught, abs=bound)
-    assert set(parts) == {"ce", "cluster", "separation", "l1", "global", "ppc"}
+    assert set(parts) == {"ce", "cluster", "separation", "l1", "global", "ppc", "active"}
     distilled, _ = objective(out, labels, network, params, answer, distil_only=True)  # A14
     assert distilled.item() == pytest.approx(taught, abs=bound)
 
@@ -328,6 +328,7 @@ def test_a1_mask_source(scene):
             active = torch.zeros_like(active).scatter(1, out.cells, True)
             assert not torch.equal(active, answer.distances < 100)
         assert parts["ppc"].item() == pytest.approx(error[active].mean().item(), rel=rounding(B * D * H * W))
+        assert parts["active"].item() == pytest.approx(active.double().mean().item())
 
 
 def test_a2_a3_a4_reach_the_objective(scene):

@@ -58,8 +58,9 @@ MODELS: dict[str, type[Strict]] = {
     "26_worked": QuestionParams,
     "27_metrics": QuestionParams,
     "28_pictures": QuestionParams,
-    "29_audit": QuestionParams,
     "29_parts": QuestionParams,
+    "30_audit": QuestionParams,
+    "31_controls": QuestionParams,
 }
 TINY = Study.model_validate(
     {
@@ -168,7 +169,7 @@ def test_every_source_is_a_known_notebook() -> None:
 
 def test_executed_notebooks_have_outputs_and_no_errors_or_machine_paths(study: Path) -> None:
     files = sorted(study.glob("*.ipynb"))
-    assert len(files) == 1 + 8 + 2 + 1 + 5 + 11 + 1
+    assert len(files) == 1 + 8 + 2 + 1 + 5 + 12 + 1
     for file in files:
         notebook = nbformat.read(file, as_version=4)
         assert "papermill" not in notebook.metadata

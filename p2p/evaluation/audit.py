@@ -69,26 +69,49 @@ def effects(found: dict[str, list[Setting]]) -> pd.DataFrame:
 
     Returns:
         `COLUMNS`; the switch is a departure's number or a control's name, less the baseline for the controls; p is
-        corrected by Holm over the rows of a study.
+        corrected by Holm over the rows of a study, departures and controls apart.
     """
     parts = [pd.DataFrame(columns=COLUMNS)]
     for study, settings in found.items():
         pairs = {one.number: (one.variant, one.against) for one in DEPARTURES if one.variant}
         pairs |= {name: (name, "baseline") for name in ("paper", *CONTROLS)}
-        rows, p = [], []
-        for switch, (
-            variant,
-            beside,
-        ) in pairs.items():  # warm passes are the recipe's own where the trunk is pretrained
+        rows = []
+        for switch, (variant, beside) in pairs.items():
+            # warm passes are the recipe's own where the trunk is pretrained
             against = beside if len(values(settings, beside, "top1")) else "paper"
             for metric in MEASURES:
                 result = difference(settings, variant, against, metric)
                 if result.n:
-                    rows.append((switch, study, metric, result.n, result.mean, result.low, result.high))
-                    p.append(result.p)
-        parts.append(pd.DataFrame(rows, columns=COLUMNS[:-1]).assign(p_holm=holm(p)))
+                    rows.append((switch, study, metric, result.n, result.mean, result.low, result.high, result.p))
+        part = pd.DataFrame(rows, columns=COLUMNS)
+        for _, family in part.groupby(of_departure(part)):
+            part.loc[family.index, "p_holm"] = holm(family["p_holm"].tolist())
+        parts.append(part)
     filled = [part for part in parts if len(part)]
     return pd.concat(filled, ignore_index=True) if filled else parts[0]
+
+
+def of_departure(rows: pd.DataFrame) -> pd.Series:
+    """Which rows of `effects` are of a departure, not of a control."""
+    return ~rows["switch"].isin(["paper", *CONTROLS])
+
+
+def drawn(rows: pd.DataFrame, departures: bool) -> pd.DataFrame:
+    """Rows of `effects` as `p2p.figures.questions.effects` draws them, the largest effect first.
+
+    Args:
+        rows: As `effects` gives them.
+        departures: Of these; else of the controls.
+    """
+    rows = rows[of_departure(rows) == departures]
+    size = rows["difference"].abs().groupby(rows["switch"]).max()
+    names = {one.number: one.short for one in DEPARTURES}
+    rows = rows.assign(
+        control=[names.get(switch, switch) for switch in rows["switch"]],
+        title=rows["study"],
+        metric=rows["metric"].map(HEADS),
+    )
+    return rows.iloc[rows["switch"].map(size).argsort(kind="stable")[::-1]]
 
 
 def departures_table(rows: pd.DataFrame, study: str) -> pd.DataFrame:
@@ -125,6 +148,20 @@ def _told(own: pd.DataFrame, switch: str, metric: str) -> str:
     return f"{signed(one['difference'])}{interval(one['low'], one['high'])}{p}"
 
 
+def mask_table(settings: Sequence[Setting]) -> pd.DataFrame:
+    """Share of cells that PPC compares, in the first and last pass, of the students that differ in the mask; mean over
+    seeds (lowest to highest). Empty where no evaluation has it."""
+    frames = [setting.frame for setting in settings if setting.triple != OWN]
+    frame = pd.concat(frames) if frames else pd.DataFrame(columns=["variant", "metric", "value"])
+    table = []
+    for name in ("paper", "a1-student-mask", "a3-nearest-half", "a18-ties"):
+        own = frame[frame["variant"] == name]
+        first, last = (own.loc[own["metric"] == metric, "value"] for metric in ("active_first", "active_last"))
+        if len(first):
+            table.append({"student": name, "first pass": mean_range(first), "last pass": mean_range(last)})
+    return pd.DataFrame(table)
+
+
 def controls_table(settings: Sequence[Setting]) -> pd.DataFrame:
     """What of the teacher reaches the student, and what that student is like; mean over seeds (lowest to highest)."""
     rows = {"baseline": "nothing", "paper": "all, as in the paper", **CONTROLS}
@@ -157,14 +194,23 @@ def answers(rows: pd.DataFrame) -> list[str]:
     return said
 
 
-def controls_sentence(rows: pd.DataFrame, study: str) -> str:
-    """How much of the paper's gain over the baseline each control has, in PMS and top-1; empty where none has run."""
-    own, parts = rows[rows["study"] == study].set_index(["switch", "metric"])["difference"], []
-    for name, told in CONTROLS.items():
-        numbers = [
-            f"{HEADS[m]} {signed(own[name, m])} of {signed(own['paper', m])}"
-            for m in ("pms", "top1")
-            if (name, m) in own.index and ("paper", m) in own.index
-        ]
-        parts += [f"{told}: {', '.join(numbers)}"] if numbers else []
-    return f"Gain over the baseline, of that of the paper's student. {'; '.join(parts)}." if parts else ""
+def controls_answer(rows: pd.DataFrame) -> list[str]:
+    """A sentence a study and metric: the gain of the paper's student over the baseline, and how much of it each control
+    has; without shares where the interval of that gain holds 0."""
+    said = []
+    for study, own in rows[~of_departure(rows)].groupby("study", sort=False):
+        for metric in ("pms", "top1"):
+            gains = own[own["metric"] == metric].set_index("switch")["difference"]
+            whole = own[(own["metric"] == metric) & (own["switch"] == "paper")].to_dict("records")
+            if not whole:
+                continue
+            told = (
+                f"*{study}*, {HEADS[metric]}: the paper's student gains {_told(own, 'paper', metric)} over the baseline"
+            )
+            parts = [
+                f"{told_of} ({gains[name] / gains['paper']:.0%})" for name, told_of in CONTROLS.items() if name in gains
+            ]
+            if not whole[0]["low"] > 0:
+                parts, told = [], f"{told}, so that there is no gain to be shared out"
+            said.append(f"{told}{'. Of this gain has a student that gets ' if parts else ''}{'; '.join(parts)}.")
+    return said

@@ -20,6 +20,13 @@ class Departure(NamedTuple):
     variant: str = ""
     against: str = "paper"
 
+    @property
+    def short(self) -> str:
+        """Number and variant: "A1 student mask"; "A3, not nearest half" where the paper's student is as coded."""
+        coded = self.variant != "paper"
+        words = (self.variant if coded else self.against).removeprefix(f"{self.number.lower()}-").replace("-", " ")
+        return f"{self.number} {words}" if coded else f"{self.number}, not {words}"
+
 
 DEPARTURES = (
     Departure(

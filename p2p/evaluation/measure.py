@@ -41,6 +41,9 @@ class Answer:
 
 Row = tuple[str, str, str, str, float | str, float]  # role, variant, stage, metric, tau, value
 
+# of `p2p.evaluation.runs.finish_run`
+FACTS = ("parameters", "projection_error", "distinct_prototypes", "tau_quarter", "r2", "active_first", "active_last")
+
 
 def own_rows(answer: Answer, quarter: float) -> Iterator[Row]:
     """What needs no teacher's answers: accuracy by stage, validation accuracy, projection error, AAP at all τ.
@@ -56,7 +59,7 @@ def own_rows(answer: Answer, quarter: float) -> Iterator[Row]:
     params = answer.trained.params
     if params.schedule == "lean":
         yield (*who, "tuned", "joint_passes", ALWAYS, float(params.joint_epochs * params.rounds))
-    for name in ("parameters", "projection_error", "distinct_prototypes", "tau_quarter", "r2"):
+    for name in FACTS:
         if name in answer.run:
             yield (*who, "tuned", name, ALWAYS, float(answer.run[name]))
     for name, value in answer.run.get("decision", {}).items():  # what this kind of decision says of itself

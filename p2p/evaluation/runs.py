@@ -219,7 +219,8 @@ def finish_run(folder: Path | str, images: ImageSet, teacher: ProtoNet | None = 
     Returns:
         top1 by stage; validation accuracy; projection error (‖·‖₂, the largest over prototypes); number of distinct
         prototypes; what the decision says of itself, see `Decision.facts`; `tau_quarter`, see `quarter_tau`; and of a
-        student r2, see `p2p.mimicry.MapR2`.
+        student r2, see `p2p.mimicry.MapR2`, and the share of cells that its PPC loss compared in the
+        first and last pass.
     """
     folder = Path(folder)
     trained = load_run(folder, images.pixels.device)
@@ -231,6 +232,9 @@ def finish_run(folder: Path | str, images: ImageSet, teacher: ProtoNet | None = 
     }
     if isinstance(network, LinearNet):
         return result | {"top1": {"tuned": accuracy(network, test.pixels, test.labels, batch)}}
+    compared = [row["active"] for row in meta["history"] if "active" in row]
+    if compared:
+        result |= {"active_first": compared[0], "active_last": compared[-1]}
     assert trained.projection and trained.prototypes_before is not None and trained.decision_before is not None
     files = [folder / "responses_pre_push.safetensors", folder / "responses.safetensors"]
     sets = [trained.prototypes_before, network.prototypes]

@@ -68,7 +68,7 @@ def effects(rows: pd.DataFrame, metrics: Sequence[str] = ("top1", "top1_push", "
     """What each control changes: difference to the network it was changed from, and its 95 % interval.
 
     Args:
-        rows: As `p2p.evaluation.questions.recipe_effects` gives them.
+        rows: As `p2p.evaluation.questions.recipe_effects` and `p2p.evaluation.audit.drawn` give them.
         metrics: A panel each, of those that there are.
     """
     metrics = [metric for metric in metrics if metric in set(rows["metric"])]
@@ -85,7 +85,7 @@ def effects(rows: pd.DataFrame, metrics: Sequence[str] = ("top1", "top1_push", "
             if row["low"] == row["low"]:
                 ax.plot([row["low"], row["high"]], [at, at], color=colour, linewidth=1.8)
             ax.plot(row["difference"], at, SHAPES[i % len(SHAPES)], ms=6, color=colour, zorder=3)
-        ax.set(xlabel=HEADS[metric], ylim=(len(names) - 0.5, -0.5))
+        ax.set(xlabel=HEADS.get(metric, metric), ylim=(len(names) - 0.5, -0.5))
         ax.set_yticks(range(len(names)), [_plain(name) for name in names])
         ax.tick_params(axis="y", length=0)
         ax.margins(x=0.12)

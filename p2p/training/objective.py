@@ -67,6 +67,9 @@ def objective(
         for name, each in distillation(params).items():
             parts[name] = each.loss(out, teacher, **each.switches(params))
             total = total + params.distillation[name] * parts[name]
+        if "ppc" in params.distillation:  # the share of cells compared, for the history
+            active = losses.active_mask(out, teacher, **losses.switches(losses.active_mask, params))
+            parts["active"] = active.float().mean()
     return total, parts
 
 
