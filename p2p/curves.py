@@ -29,7 +29,7 @@ STEPS = 10
 
 Answer = Callable[[Tensor], Tensor]  # (n, 3, S, S) uint8 -> (n, K) logits
 
-# ---------------------------------------------------------------------------------------------- what an explanation says
+# --------------------------------------------------------------------------------------------- what an explanation says
 
 
 def evidence(similarities: Tensor, slopes: Tensor) -> Tensor:
@@ -175,9 +175,9 @@ def places(deletion: Tensor, preservation: Tensor) -> Tensor:
     more. One number for both curves; what grey cells do to any image is in both areas and drops out.
 
     With a ranking by the teacher's explanation it says how far a student leans on the teacher's places. Two levels
-    belong beside it: its own explanation, and the teacher's of other images, since most birds are in the middle of their
-    image. It is not divided by what the own explanation reaches: of networks trained alone that can be near 0, and the
-    share then says nothing. Sources: Schulz et al., ICLR 2020; the teacher's ranking, this study.
+    belong beside it: its own explanation, and the teacher's of other images, since most birds are in the middle of
+    their image. It is not divided by what the own explanation reaches: of networks trained alone that can be near 0,
+    and the share then says nothing. Sources: Schulz et al., ICLR 2020; the teacher's ranking, this study.
 
     Args:
         deletion, preservation: (N,) areas.

@@ -82,7 +82,8 @@ def measure_triple(
     params: EvaluateParams, place: Path, answers: list[Answer], known: ImageSet, device: torch.device
 ) -> pd.DataFrame:
     """All metrics of a triple: of each network, of each against the teacher, and of networks it never taught; and where
-    on the images the object is known, how much of what a person is shown lies on it, and which parts are meant; and the curves of `same_places`.
+    on the images the object is known, how much of what a person is shown lies on it, and which parts are meant; and
+    what they say when cells are hidden.
 
     Args:
         params: Of the evaluation.
