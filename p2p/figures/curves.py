@@ -46,7 +46,7 @@ def hiding(settings: Sequence[Setting]) -> Figure:
             for role, marker in MARKERS.items():
                 _draw(ax, rows[role], name, color=ROLES[role], marker=marker, ms=3.5)
                 if not kind:
-                    _draw(ax, rows[role], f"{name}_teacher", color=ROLES[role], ls=":", lw=2)
+                    _draw(ax, rows[role], f"{name}_teacher", color=ROLES[role], ls=":", lw=2, zorder=3)
             ax.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), xticks=[0, 0.5, 1], xlabel=parameter)
             ax.set_title(f"{title},\n{'accuracy' if kind else 'probability'}", loc="left")
         row[0].set_ylabel(look.short(setting.title, 22, 2))
@@ -65,6 +65,8 @@ def _draw(ax: Axes, frame: pd.DataFrame, name: str, turned: bool = False, **how:
         how: Of the line.
     """
     rows = frame[frame["metric"] == f"{name}_over_share"].astype({"tau": float})
+    if rows.empty:  # the teacher has no teacher
+        return
     spread = rows.groupby("tau")["value"].agg(["mean", "min", "max"])
     shares = 1 - spread.index if turned else spread.index
     ax.plot(shares, spread["mean"], **how)
