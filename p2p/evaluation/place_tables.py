@@ -51,11 +51,15 @@ def answer(settings: Sequence[Setting]) -> list[str]:
     said = []
     for setting in (setting for setting in settings if hidden(setting)):
         result = difference(setting)
-        word = {
+        words = {
             "supported": "The student leans on its teacher's places more than the same network trained alone.",
             "contradicted": "The student leans on its teacher's places less than the same network trained alone.",
             "no effect that matters": "Teaching does not change how far a network leans on its teacher's places.",
-        }.get(verdict(result, DELTAS["similarity"]), "Whether it leans on its teacher's places more is not decided.")
+        }
+        word = words.get(
+            verdict(result, DELTAS["similarity"]),
+            "Whether the student leans more on its teacher's places is not decided.",
+        )
         numbers = listed(
             [
                 f"{role} {_number(mean(rows, 'teacher_places'))} (own {_number(mean(rows, 'own_places'))}, the "
@@ -64,8 +68,8 @@ def answer(settings: Sequence[Setting]) -> list[str]:
             ]
         )
         said.append(
-            f"**{escape(setting.title)}: {word}** What the places that the teacher names count for: {numbers}; student "
-            f"less baseline, corrected for other images: {told(result)}."
+            f"**{escape(setting.title)}: {word}** What the places that the teacher names count for: {numbers}; "
+            f"student less baseline, corrected for other images: {told(result)}."
         )
     return said
 

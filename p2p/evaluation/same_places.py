@@ -9,6 +9,7 @@ cells, and `random_order` for deletion in a random order: preservation in one is
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from copy import deepcopy
 
 import torch
 from torch import Tensor
@@ -131,7 +132,9 @@ def rows_of(
             yield (*stage, f"{name}_over_share", count / cells, value)
 
 
-def place_rows(answers: Sequence[Answer], levels: Sequence[Level], images: ImageSet, seed: int) -> Iterator[Row]:
+def place_rows(
+    answers: Sequence[Answer], levels: Sequence[Level], images: ImageSet, seed: int, device: torch.device | str = "cpu"
+) -> Iterator[Row]:
     """The rows of all networks of a triple, the teacher first, other budgets left out; and of those it never taught.
 
     Args:
@@ -139,6 +142,7 @@ def place_rows(answers: Sequence[Answer], levels: Sequence[Level], images: Image
         levels: The random network, and a second teacher where there is one.
         images: The test images.
         seed: Of the choice of images and of the random orders, which are the same for all networks.
+        device: Where copies of the networks answer.
     """
     pixels, labels = chosen(images, seed)
     generator, teacher = torch.Generator().manual_seed(seed), None
@@ -149,12 +153,13 @@ def place_rows(answers: Sequence[Answer], levels: Sequence[Level], images: Image
         network = answer.trained.network
         if answer.role == "budget" or not isinstance(network, ProtoNet) or "tuned" not in answer.tables:
             continue
-        seen = Hiding(network, answer.tables["tuned"].grid, pixels, labels)
+        seen = Hiding(deepcopy(network).to(device), answer.tables["tuned"].grid, pixels, labels)
         if teacher is None:
-            random = curves.random_ranking(*seen.order.shape, generator)
+            random = curves.random_ranking(len(labels), seen.order.shape[1], generator)
         yield from rows_of((answer.role, answer.variant), seen, teacher, random, others)
         teacher = teacher or seen
     if teacher is not None:
         for level in levels:
-            value = Hiding(level.network, level.table.grid, pixels, labels).places_of(teacher.order)
-            yield (*level.who, "tuned", f"teacher_places{level.suffix}", ALWAYS, float(value.mean()))
+            seen = Hiding(deepcopy(level.network).to(device), level.table.grid, pixels, labels)
+            value = float(seen.places_of(teacher.order).mean())
+            yield (*level.who, "tuned", f"teacher_places{level.suffix}", ALWAYS, value)

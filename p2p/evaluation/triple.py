@@ -90,7 +90,7 @@ def measure_triple(
         place: Folder of the study's runs, for the second teacher's.
         answers: As `read_triple` gives them.
         known: All splits.
-        device: The random network of the floor answers on.
+        device: Where the random network of the floor answers, and all to images whose cells are hidden.
 
     Returns:
         Columns as `p2p.evaluation.rows.COLUMNS`; tau is "" for a metric without a threshold.
@@ -120,7 +120,7 @@ def measure_triple(
     truth = read_truth(images, floor.grid, params, params.seed)
     if truth is not None:
         rows += part_rows(answers, levels, truth, params.seed)
-    rows += same_places.place_rows(answers, levels, images, params.seed)
+    rows += same_places.place_rows(answers, levels, images, params.seed, device)
     frame = pd.DataFrame(rows, columns=["role", "variant", "stage", "metric", "tau", "value"])
     return frame.assign(study=params.study, triple=params.triple, seed=params.seed)[COLUMNS]
 
