@@ -22,6 +22,7 @@ from IPython.display import SVG, Markdown, display
 
 from p2p import figures
 from p2p.evaluation import part_tables, place_tables
+from p2p.evaluation.same_places import AREA_HEADS, PLACE_HEADS
 from p2p.evaluation.settings import read_settings
 from p2p.figures import curves
 from p2p.figures import parts as drawn
@@ -94,14 +95,16 @@ for setting in known:
 # %%
 display(Markdown("\n".join(f"- {sentence}" for sentence in place_tables.answer(settings))))
 
-# %% mystnb={"figure": {"caption": "What networks still say when cells are hidden (deletion) or when only these are kept (preservation), first those that count most; shaded from the lowest to the highest seed. The lower a curve of deletion lies below the dashed line, and the higher one of preservation above it, the more do the named places count. Dotted: the teacher names them. Where student and baseline are asked the same, the dotted curve that lies further from the dashed line leans more on the teacher's places.", "name": "fig-hiding"}, "image": {"alt": "Curves of probability and accuracy of teacher, baseline and student against the share of cells hidden or kept, a row a setting, with a random order dashed."}}
+# %% mystnb={"figure": {"caption": "What networks still say when cells are hidden (deletion) or when only these are kept (preservation), first those that count most; shaded from the lowest to the highest seed. The lower a curve of deletion lies below the dashed line, and the higher one of preservation above it, the more do the named places count. Dotted: the teacher names them. The further a dotted curve lies from the dashed one, the more does that network lean on the teacher's places.", "name": "fig-hiding"}, "image": {"alt": "Curves of probability and accuracy of teacher, baseline and student against the share of cells hidden or kept, a row a setting, with a random order dashed."}}
 if hidden := [setting for setting in settings if place_tables.hidden(setting)]:
     display(SVG(figures.svg(curves.hiding(hidden))))
 
 # %%
-if len(found := place_tables.places_table(settings)):
-    caption = "What hiding cells does: areas under both curves (of deletion lower is better, of preservation higher), and both in one number. In italics, levels to read them against. Mean over seeds (lowest to highest)."
-    display(Markdown(table(found, caption, "tab-places")))
+if hidden:
+    caption = "How far the places count that its own explanation names, or its teacher's; a random order is 0. Mean over seeds (lowest to highest). In italics: the teacher's explanations of other images."
+    display(Markdown(table(place_tables.places_table(settings, PLACE_HEADS), caption, "tab-places")))
+    caption = "Areas under the curves of a network's own explanation: of deletion lower is better, of preservation higher. In italics: cells in a random order, whose areas are equal."
+    display(Markdown(table(place_tables.places_table(settings, AREA_HEADS), caption, "tab-hiding")))
 display(Markdown(place_tables.older(settings)))
 
 # %% [markdown]

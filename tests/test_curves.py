@@ -206,7 +206,7 @@ def test_an_evaluation_has_the_rows_with_and_without_parts(tiny, birds, teacher)
     assert len(rows) == len({row[:5] for row in rows}) and all(np.isfinite(row[5]) for row in rows)
     assert {row[:2] for row in rows} == {("teacher", "paper"), ("student", "paper"), ("control", "random")}
     values = {(row[0], row[3]): row[5] for row in rows if row[4] == ""}
-    assert {name for role, name in values if role == "teacher"} >= set(same_places.OWN_HEADS)
+    assert {name for role, name in values if role == "teacher"} >= {*same_places.AREA_HEADS, "own_places"}
     assert values["student", "teacher_places"] == values["student", "own_places"] == values["teacher", "own_places"]
     assert values["control", "teacher_places_floor"] == values["student", "teacher_places"]  # the same network
     assert values["student", "places_gap"] == 0 and ("teacher", "teacher_places") not in values
@@ -262,7 +262,7 @@ def place_rows(seeds: int) -> pd.DataFrame:
                 add("teacher_places", theirs + 0.01 * seed * (role == "student"))
                 add("places_gap", own - theirs)
                 add("teacher_places_permuted", 0.1)
-        rows.append(("s", "a-b", "control", "random", seed, "tuned", "teacher_places_floor", None, 0.0))
+        rows.append(("s", "a-b", "control", "random", seed, "tuned", "teacher_places_floor", None, -1e-6))  # shown as 0
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -280,16 +280,20 @@ def test_the_page_has_an_answer_a_table_and_names_older_evaluations(settings: li
     assert first.startswith("**Drawn: The student leans on its teacher's places more than")
     assert "student +0.31 (own +0.40, the teacher's of other images +0.10) and baseline +0.10" in first
     assert f"+0.233, 95 % interval +{low:.3f} to" in first and "not decided" in second
-    table = place_tables.places_table(settings)
+    table = place_tables.places_table(settings, same_places.PLACE_HEADS)
     of_drawn = table[table["setting"] == "Drawn"].set_index("network")
+    others = [f"*{role}, other images*" for role in ("student", "baseline")]
+    assert list(of_drawn.index) == ["teacher", "student", "baseline", "random network", *others]
     assert of_drawn.loc["student", "teacher's places"] == "0.310 (0.300–0.320)"
     assert of_drawn.loc["random network", "teacher's places"] == "0.000 (0.000–0.000)"
-    assert of_drawn.loc["*teacher, random order*", "deletion"] == "0.350"
-    assert of_drawn.loc["*baseline, the teacher's places in other images*", "teacher's places"] == "0.100"
+    assert of_drawn.loc["*baseline, other images*", "teacher's places"] == "0.100"
     assert set(table["setting"]) == {"Drawn", "Photos"}
+    areas = place_tables.places_table(settings, same_places.AREA_HEADS).set_index(["setting", "network"])
+    assert areas.loc[("Photos", "*teacher, random order*"), "deletion"] == "0.350"
+    assert ("Photos", "random network") not in areas.index
     assert "Older" in place_tables.older(settings) and "Photos" not in place_tables.older(settings)
     assert place_tables.older(settings[:2]) == "" and place_tables.answer(settings[2:]) == []
-    assert place_tables.places_table(settings[2:]).empty
+    assert place_tables.places_table(settings[2:], same_places.AREA_HEADS).empty
 
 
 def test_the_figure_has_every_curve_and_random_order_turned_for_preservation(settings: list[Setting]) -> None:

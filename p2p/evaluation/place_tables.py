@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
@@ -10,15 +10,11 @@ from p2p.evaluation.claims import DELTAS, Paired, paired, verdict
 from p2p.evaluation.part_tables import networks, told
 from p2p.evaluation.questions import listed
 from p2p.evaluation.rows import corrected
-from p2p.evaluation.same_places import NAMES, OWN_HEADS, SHARED_HEADS
 from p2p.evaluation.settings import Setting, mean
 from p2p.evaluation.tables import NONE, of_seeds
 from p2p.study.pages import escape, signed
 
-LEVELS = {  # rows of a table, and what the names of their measures end with
-    "random order": "_chance",
-    "the teacher's places in other images": "_permuted",
-}
+LEVELS = {"random order": "_chance", "other images": "_permuted"}
 
 
 def hidden(setting: Setting) -> bool:
@@ -78,15 +74,16 @@ def _number(value: float) -> str:
     return signed(value, 2)
 
 
-def places_table(settings: Sequence[Setting]) -> pd.DataFrame:
-    """setting, network, a column for each measure: mean over seeds (lowest to highest); in italics levels, below each.
+def places_table(settings: Sequence[Setting], heads: Mapping[str, str]) -> pd.DataFrame:
+    """setting, network, a column for each measure: mean over seeds (lowest to highest); levels, in italics, below.
 
     Args:
         settings: Those without these curves are left out.
+        heads: Measures and their headings, `p2p.evaluation.same_places.AREA_HEADS` or `PLACE_HEADS`.
     """
-    heads, rows = {**OWN_HEADS, **SHARED_HEADS}, []
+    rows = []
     for setting in (setting for setting in settings if hidden(setting)):
-        found, title = networks(setting, list(NAMES)), escape(setting.title)
+        found, title = networks(setting, list(heads)), escape(setting.title)
         for network, part in found.groupby("network", sort=False):
             rows.append({"setting": title, "network": network} | {h: of_seeds(part, n) for n, h in heads.items()})
         for role in ("teacher", "student", "baseline"):

@@ -23,15 +23,18 @@ from p2p.networks import ProtoNet
 SHOWN = 16  # test images whose cells are hidden
 BATCH = 32
 
-OWN_HEADS = {  # of a network's own explanation, as tables call them
+AREA_HEADS = {  # as tables call them: areas under the curves of a network's own explanation
     "deletion": "deletion",
     "preservation": "preservation",
     "deletion_top1": "deletion, accuracy",
     "preservation_top1": "preservation, accuracy",
-    "own_places": "own places",
 }
-SHARED_HEADS = {"teacher_places": "teacher's places", "places_gap": "own less teacher's"}
-NAMES = (*OWN_HEADS, *SHARED_HEADS)
+PLACE_HEADS = {  # what they say in one number, of the own explanation and of the teacher's
+    "own_places": "own places",
+    "teacher_places": "teacher's places",
+    "places_gap": "own less teacher's",
+}
+NAMES = (*AREA_HEADS, *PLACE_HEADS)
 
 
 def chosen(images: ImageSet, seed: int) -> tuple[Tensor, Tensor]:
