@@ -24,6 +24,7 @@ from p2p.evaluation.settings import Setting, read_settings
 from p2p.evaluation.triple import level_table
 from p2p.figures import curves as drawn
 from p2p.networks import LinearNet, ProtoNet
+from p2p.training.build import build_network
 
 GRID, SIZE, N, K = (2, 3), 12, 5, 4
 CELLS = GRID[0] * GRID[1]
@@ -82,6 +83,29 @@ def test_the_explanation_is_its_slow_twin(teacher: ProtoNet, birds) -> None:
     order = curves.ranking(found)
     for n in range(3):
         assert order[n].tolist() == sorted(range(height * width), key=lambda c, n=n: (-float(found[n, c]), c))
+
+
+def test_a_tree_is_explained_by_what_its_class_gains_from_each_similarity(tiny, birds) -> None:
+    change = {"decision": "tree", "prototype_layer": "exponential", "tree_depth": 3, "weights": "none"}
+    torch.manual_seed(0)
+    network = build_network(tiny.model_copy(update=change), 4).eval()
+    assert isinstance(network, ProtoNet)
+    network.decision.weight.normal_(generator=torch.Generator().manual_seed(0))
+    network.scale.fill_(0.01)  # untrained features differ little from cell to cell
+    pixels = birds.subset("test").pixels[:2]
+    classes, found = curves.explain(network, pixels)
+    with torch.no_grad():
+        out = network(pixels)
+    most = network.layer.similarity(out.distances).double()
+    slow = torch.zeros_like(found)
+    for n in range(2):
+        for j, prototype in enumerate(network.prototypes):
+            ends = most[n].clone(), most[n].clone()
+            ends[0][j], ends[1][j] = 0.25, 0.75  # the probability of a class is linear in every similarity
+            low, high = (float(network.decision(one[None]).exp()[0, classes[n]]) for one in ends)
+            d = ((out.z[n] - prototype.detach()[:, None, None]) ** 2).sum(0).flatten()
+            slow[n] += (high - low) / 0.5 * torch.exp(-torch.sqrt(d + 1e-8)).double()
+    assert torch.allclose(found, slow, atol=1e-5) and float(slow.std()) > 1e-4
 
 
 @pytest.mark.parametrize("keep", [False, True])
