@@ -21,8 +21,10 @@ import torch
 from IPython.display import SVG, Markdown, display
 
 from p2p import figures
-from p2p.evaluation import part_tables
+from p2p.evaluation import part_tables, place_tables
+from p2p.evaluation.same_places import AREA_HEADS, PLACE_HEADS
 from p2p.evaluation.settings import read_settings
+from p2p.figures import curves
 from p2p.figures import parts as drawn
 from p2p.files import project_path
 from p2p.study.page_params import QuestionParams
@@ -82,6 +84,32 @@ if known:
 # %%
 for setting in known:
     display(SVG(figures.svg(drawn.curves(setting))))
+
+# %% [markdown]
+# ## Do the places that are named count, and are they the teacher's?
+#
+# Cells of an image are ranked by how much they speak for the decision, and hidden under grey: the first ones (*deletion*), or all but the
+# first (*preservation*). *Own places* is the area under preservation less that under deletion, −1 to 1, and 0 for a random order. For
+# *teacher's places* the teacher's explanation ranks, and the student is asked. [The method](method.md#deletion-and-preservation).
+
+# %%
+display(Markdown("\n".join(f"- {sentence}" for sentence in place_tables.answer(settings))))
+
+# %% mystnb={"figure": {"caption": "What networks still say when cells are hidden (deletion) or when only these are kept (preservation), first those that count most; shaded from the lowest to the highest seed. The lower a curve of deletion lies below the dashed line, and the higher one of preservation above it, the more do the named places count. Dotted: the teacher names them. The further a dotted curve lies from the dashed one, the more does that network lean on the teacher's places.", "name": "fig-hiding"}, "image": {"alt": "Curves of probability and accuracy of teacher, baseline and student against the share of cells hidden or kept, a row a setting, with a random order dashed."}}
+if hidden := [setting for setting in settings if place_tables.hidden(setting)]:
+    display(SVG(figures.svg(curves.hiding(hidden))))
+
+# %%
+if hidden:
+    caption = "How far the places count that its own explanation names, or its teacher's; a random order is 0. Mean over seeds (lowest to highest). In italics: the teacher's explanations of other images."
+    display(Markdown(table(place_tables.places_table(settings, PLACE_HEADS), caption, "tab-places")))
+    caption = "Areas under the curves of a network's own explanation: of deletion lower is better, of preservation higher. In italics: cells in a random order, whose areas are equal."
+    display(Markdown(table(place_tables.places_table(settings, AREA_HEADS), caption, "tab-hiding")))
+display(Markdown(place_tables.older(settings)))
+
+# %% [markdown]
+# No network was trained on images with grey cells, so a part of any fall comes from the grey itself. The dashed line, cells hidden in a random
+# order, has as much of it: what an explanation names counts as far as its curve lies away from that line. Measured on 16 test images of each seed.
 
 # %% [markdown]
 # ## Do these measures rank networks as the paper's do?

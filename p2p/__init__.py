@@ -1,7 +1,7 @@
 """Proto2Proto: prototypical part networks and how a teacher passes its explanations to a student.
 
 The method, in reading order: `networks` (over `trunks` and their `weights`), `prototypes`, `losses`, `projection`,
-`decision`, `responses`, `matching`, `metrics`, `parts`, `sharing`. It imports none of the rooms around it:
+`decision`, `responses`, `matching`, `metrics`, `parts`, `curves`, `sharing`. It imports none of the rooms around it:
 
 - `p2p.study`: parameters, study files, provenance, the text of pages; every other room may read it.
 - `p2p.data`: images, from file or brush to tensor.

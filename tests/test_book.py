@@ -104,7 +104,9 @@ def prose(tmp_path: Path) -> Path:
     (folder / "reproductions.md").write_text("# Two independent reproductions\n")
     (folder / "install.md").write_text("# Install\n\nText.\n")
     (folder / "explorer.md").write_text("# Which prototype is that?\n\n<!-- explorer -->\n")
-    (folder / "method.md").write_text("# Method\n\n## Measures of parts\n\nText.\n")
+    (folder / "method.md").write_text(
+        "# Method\n\n## Measures of parts\n\nText.\n\n## Deletion and preservation\n\nText.\n"
+    )
     (folder / "files.md").write_text("# The result files\n\nText.\n")
     return folder
 

@@ -10,6 +10,7 @@ import torch
 from p2p import metrics
 from p2p.data.images import ImageSet
 from p2p.errors import UserError
+from p2p.evaluation import same_places
 from p2p.evaluation.measure import Answer, level_rows, own_rows, transfer_rows
 from p2p.evaluation.on_object import object_rows
 from p2p.evaluation.rows import COLUMNS, network_names, without_threshold
@@ -81,14 +82,15 @@ def measure_triple(
     params: EvaluateParams, place: Path, answers: list[Answer], known: ImageSet, device: torch.device
 ) -> pd.DataFrame:
     """All metrics of a triple: of each network, of each against the teacher, and of networks it never taught; and where
-    on the images the object is known, how much of what a person is shown lies on it, and which parts are meant.
+    on the images the object is known, how much of what a person is shown lies on it, and which parts are meant; and
+    what they say when cells are hidden.
 
     Args:
         params: Of the evaluation.
         place: Folder of the study's runs, for the second teacher's.
         answers: As `read_triple` gives them.
         known: All splits.
-        device: The random network of the floor answers on.
+        device: Where the random network of the floor answers, and all to images whose cells are hidden.
 
     Returns:
         Columns as `p2p.evaluation.rows.COLUMNS`; tau is "" for a metric without a threshold.
@@ -118,6 +120,7 @@ def measure_triple(
     truth = read_truth(images, floor.grid, params, params.seed)
     if truth is not None:
         rows += part_rows(answers, levels, truth, params.seed)
+    rows += same_places.place_rows(answers, levels, images, params.seed, device)
     frame = pd.DataFrame(rows, columns=["role", "variant", "stage", "metric", "tau", "value"])
     return frame.assign(study=params.study, triple=params.triple, seed=params.seed)[COLUMNS]
 
@@ -152,7 +155,7 @@ def level_table(frame: pd.DataFrame) -> pd.DataFrame:
     top = without_threshold(frame)
     parts = top["metric"].str.extract("^(.*)_(floor|second_teacher)$")
     rows = top.assign(metric=parts[0], level=parts[1].str.replace("_", " ")).dropna(subset="level")
-    rows = rows[~rows["metric"].isin(NAMES)]  # these have a table of their own, see `triple_parts`
+    rows = rows[~rows["metric"].isin([*NAMES, *same_places.NAMES])]  # the parts' have their own, see `triple_parts`
     return numbers(rows.pivot_table(index="level", columns="metric", values="value", sort=False).reset_index())
 
 

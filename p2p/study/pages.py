@@ -102,9 +102,10 @@ def mean_range(values: pd.Series, digits: int = 3, spread: bool = True) -> str:
     """Mean over seeds, with the lowest and highest where there are several: "0.712 (0.690–0.731)"."""
     if not len(values):
         return "–"
-    text = f"{values.mean():.{digits}f}"
+    mean, low, high = (round(value, digits) + 0.0 for value in (values.mean(), values.min(), values.max()))  # no −0.000
+    text = f"{mean:.{digits}f}"
     if spread and len(values) > 1:
-        text += f" ({values.min():.{digits}f}–{values.max():.{digits}f})"
+        text += f" ({low:.{digits}f}–{high:.{digits}f})"
     return text.replace("-", "\N{MINUS SIGN}")
 
 
