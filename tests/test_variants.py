@@ -176,6 +176,20 @@ def test_the_study_files_hold_both_tables(name: str) -> None:
     assert {loss for each in weights for loss in each} == {"global", "ppc", "rkd", "logits", "features", "attention"}
 
 
+def test_a_search_may_have_several_seeds_and_none_of_the_study(tmp_path: Path) -> None:
+    search, runs = load_search(ROOT / "params" / "search" / "birds.yaml")
+    assert {run.seed for run in runs.values()} == {100, 101, 102}
+    slower = [run.seed for run in runs.values() if run.variant == "baseline-slower"]
+    assert slower == [100, 101, 102] and [r.seed for r in runs.values() if r.variant == "student-all"] == [100]
+    assert all(run.teacher_run.endswith(f"-s{run.seed}") for run in runs.values() if run.teacher_run)
+    (tmp_path / "search").mkdir()
+    (tmp_path / "birds.yaml").write_text((ROOT / "params" / "birds.yaml").read_text())
+    text = (ROOT / "params" / "search" / "birds.yaml").read_text().replace("[100, 101, 102]", "[100, 11]")
+    (tmp_path / "search" / "birds.yaml").write_text(text)
+    with pytest.raises(UserError, match="seed 11 is one of the study's own"):
+        load_search(tmp_path / "search" / "birds.yaml")
+
+
 @pytest.mark.parametrize("name", ["losses-birds", "losses-cub-20"])
 def test_a_search_trains_the_first_student_and_its_trials_alone(name: str) -> None:
     search, runs = load_search(ROOT / "params" / "search" / f"{name}.yaml")

@@ -1,4 +1,4 @@
-"""A search for recipes, on validation images alone, with a seed that no published run has: `make search STUDY=…`.
+"""A search for recipes, on validation images alone, with seeds that no published run has: `make search STUDY=…`.
 
 `params/search/<study>.yaml` lists the trials; `results/search/<study>.csv` gets a row for each, as it is finished.
 Nothing here reads a test image.
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pydantic import Field
 
 from p2p import metrics
 from p2p.data.images import ImageSet, load_images
@@ -32,21 +33,22 @@ from p2p.training.trainer import Trainer
 
 
 class Search(Strict):
-    """A file of `params/search/`: trials, each a change of a role's recipe in the study of the same name."""
+    """A file of `params/search/`: trials, each a change of a role's recipe in the study of the same name; one may have
+    some of the seeds alone."""
 
-    seed: Seed
+    seeds: list[Seed] = Field(min_length=1)
     triple: str
     trials: list[Control]
 
 
 def load_search(path: Path) -> tuple[Search, dict[str, TrainParams]]:
-    """The search, and its runs: teacher, baseline and student of the study with the search's seed, then the trials.
+    """The search, and its runs: teacher, baseline and student of the study with the search's seeds, then the trials.
 
     Args:
         path: Of the search; the study's file lies in the folder above.
 
     Raises:
-        UserError: No such file, or a wrong key, in one sentence; the seed is one of the study's own.
+        UserError: No such file, or a wrong key, in one sentence; a seed is one of the study's own.
     """
     if not path.is_file():
         raise UserError(f"Search file {path} not found; expected the trials of a study (see params/search).")
@@ -57,11 +59,12 @@ def load_search(path: Path) -> tuple[Search, dict[str, TrainParams]]:
         except UserError as error:
             raise UserError(f"{path}: {error}") from None
     study = load_study(path.parents[1] / path.name, only=search.triple)
-    if search.seed in study.seeds:
-        raise UserError(f"{path}: seed {search.seed} is one of the study's own; search with another.")
+    taken = sorted(set(search.seeds) & set(study.seeds))
+    if taken:
+        raise UserError(f"{path}: seed {taken[0]} is one of the study's own; search with another.")
     triples = [triple.model_copy(update={"budget": {}, "seeds": []}) for triple in study.triples]
     first = dict([next(iter(study.variants.items()))])  # the student that trials change
-    change: dict[str, Any] = {"study": f"{study.study}-search", "seeds": [search.seed], "controls": search.trials}
+    change: dict[str, Any] = {"study": f"{study.study}-search", "seeds": search.seeds, "controls": search.trials}
     change |= {"triples": triples, "variants": first}
     searched = study.model_copy(update=change)
     return search, searched.runs()
@@ -122,10 +125,11 @@ def main(arguments: list[str] | None = None) -> None:
     images = load_images(first, choose_device(first.device))
     trials = {one.name: one for one in search.trials}
     place, rows = project_path(first.runs) / first.study, []
+    teachers = {params.seed: params.run for params in reversed(runs.values()) if params.role == "teacher"}
     for params in runs.values():
         one = trials.get(params.variant) if params.role == "control" else None
         what = {"role": one.of, "changed": json.dumps(one.change)} if one else {"role": params.role, "changed": ""}
-        rows.append({"seed": search.seed, **what} | trial(params, images, place, first.run))
+        rows.append({"seed": params.seed, **what} | trial(params, images, place, teachers[params.seed]))
         write_table(pd.DataFrame(rows), project_path("results") / "search" / f"{name}.csv", 4)
         print(json.dumps(rows[-1]), flush=True)
 
