@@ -22,8 +22,8 @@ from p2p.errors import UserError
 BLOCK = 1 << 20  # bytes read at once
 
 
-def _md5(path: Path) -> str:
-    digest = hashlib.md5(usedforsecurity=False)  # the publisher's checksum is an MD5
+def _digest(path: Path, kind: str) -> str:
+    digest = hashlib.new(kind, usedforsecurity=False)  # of the photographs the publisher gives an MD5
     with path.open("rb") as file:
         while block := file.read(BLOCK):
             digest.update(block)
@@ -77,16 +77,25 @@ def _receive(url: str, part: Path, timeout: float) -> bool:
     return total is None or have >= total
 
 
-def fetch(url: str, path: Path, md5: str, attempts: int = 5, pause: float = 2.0, timeout: float = 60.0) -> Path:
+def fetch(
+    url: str,
+    path: Path,
+    digest: str,
+    attempts: int = 5,
+    pause: float = 2.0,
+    timeout: float = 60.0,
+    kind: str = "md5",
+) -> Path:
     """Download a file, resuming `path`.part where an earlier or a cut connection left it.
 
     Args:
         url: http or https address.
         path: Where the file goes once its checksum is right; an existing file is only checked.
-        md5: Its MD5 in hexadecimal.
+        digest: Its checksum in hexadecimal.
         attempts: Failures in a row without a new byte before it gives up.
         pause: Seconds before another attempt, doubled after each.
         timeout: Seconds to wait for the server's next bytes.
+        kind: Of checksum, as hashlib calls it.
 
     Returns:
         `path`.
@@ -95,9 +104,10 @@ def fetch(url: str, path: Path, md5: str, attempts: int = 5, pause: float = 2.0,
         UserError: The server cannot be reached or refuses, the disk is full, or the checksum is wrong (the
             damaged download is then removed).
     """
+    name = kind.upper()
     if path.exists():
-        if _md5(path) != md5:
-            raise UserError(f"File {path} does not have the MD5 {md5}; remove it and repeat the command.")
+        if _digest(path, kind) != digest:
+            raise UserError(f"File {path} does not have the {name} {digest}; remove it and repeat the command.")
         return path
     host = urlsplit(url).hostname
     if urlsplit(url).scheme not in ("http", "https") or not host:
@@ -132,10 +142,10 @@ def fetch(url: str, path: Path, md5: str, attempts: int = 5, pause: float = 2.0,
             wait = pause * 2 ** max(failures - 1, 0)
             print(f"{part.name}: {reason}; trying {host} again in {wait:.0f} s", file=sys.stderr, flush=True)
             time.sleep(wait)
-    found = _md5(part)
-    if found != md5:
+    found = _digest(part, kind)
+    if found != digest:
         part.unlink()
-        raise UserError(f"{url} gave a file of MD5 {found}, expected {md5}; it was removed, repeat the command.")
+        raise UserError(f"{url} gave a file of {name} {found}, expected {digest}; it was removed, repeat the command.")
     os.replace(part, path)
     return path
 
