@@ -17,6 +17,7 @@ from typing import Any
 
 import nbformat
 from explorer import explorer, has_explorer
+from in_page import in_page
 from pages import DAMAGED, archive_page, budget_tables, landing, networks_table, pictured, study_page, summary
 from studies import BookError, Study, find_studies, page_title, run_facts, run_title
 
@@ -29,7 +30,7 @@ PARTS = {  # of the book, and their pages in reading order: files of book/, or n
         *("summary", "claims", "handed", "accuracy", "recipe", "looks", "parts", "explorer"),
         *("cost", "metrics", "audit", "controls", "limits"),
     ),
-    "Use it": ("install", "own", "explain", "take", "change", "cluster"),
+    "Use it": ("install", "own", "explain", "try", "take", "change", "cluster"),
     "Reference": ("faq", "data", "reproductions", "api", "archive"),
 }
 BELOW = {"accuracy": ("schedule",), "change": ("built",), "data": ("files",), "reproductions": ("bibliography",)}
@@ -202,6 +203,9 @@ def stage(prose: Path, results: Path, source: Path, drawn: Path) -> None:
     marks["data"] = ("networks", networks_table(prose.parent / "networks"))
     marks["explorer"] = ("explorer", explorer(studies))
     marks["summary"] = ("summary", summary(drawn))
+    extra = source / "_extra"
+    if (prose / "try.md").exists():
+        marks["try"] = ("try", in_page(prose.parent / "networks", studies, extra))
     for name, (mark, content) in marks.items():
         if (page := source / f"{name}.md").exists():
             text = page.read_text(encoding="utf-8")
@@ -216,8 +220,7 @@ def stage(prose: Path, results: Path, source: Path, drawn: Path) -> None:
     shutil.copytree(prose / "_ext", source / "_ext", ignore=shutil.ignore_patterns("__pycache__"))
     # jupyter-book loads every script of _static on every page, so what a page loads by itself (MathJax) goes
     # another way to the same place; style sheets are meant for every page.
-    extra = source / "_extra"
-    extra.mkdir()
+    extra.mkdir(exist_ok=True)
     (source / "_static").mkdir()
     for path in sorted(p for p in (prose / "_static").rglob("*") if p.is_file()):
         root = source if path.suffix == ".css" else extra

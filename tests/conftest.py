@@ -10,10 +10,12 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import torchvision
+from browsing import CHROMIUM
 from trees import SHARED, generated_cars, generated_cub, generated_weights
 
 from p2p.data.images import ImageSet, load_images
@@ -167,3 +169,13 @@ def squeezenet_state() -> dict[str, torch.Tensor]:
     """Random weights of a whole SqueezeNet, its classifier among them."""
     torch.manual_seed(7)
     return torchvision.models.squeezenet1_1(weights=None).state_dict()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Headless Chromium."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as play:
+        opened = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield opened
+        opened.close()

@@ -6,20 +6,16 @@ Needs Chromium and a drawn book (`make study` or `make book`); `.ci/run` calls i
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
+from browsing import BOOK, CHROMIUM, EVERY, unfit, watched
 
-BOOK = Path(__file__).parents[1] / "book" / "_build" / "html"
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or ""
 pytestmark = [
     pytest.mark.skipif(not CHROMIUM, reason="needs Chromium (Debian: apt-get install chromium)"),
     pytest.mark.skipif(not (BOOK / "index.html").is_file(), reason="needs the drawn book: make book"),
 ]
-WIDTHS, SCHEMES = (1280, 390), ("light", "dark")
 
 
 def kinds() -> list[str]:
@@ -40,27 +36,10 @@ def kinds() -> list[str]:
     return pages + [path.relative_to(BOOK).as_posix() for path in of_study]
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as play:
-        opened = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield opened
-        opened.close()
-
-
 @pytest.fixture
 def page(browser: Any, request: pytest.FixtureRequest) -> Iterator[Any]:
-    """A page whose errors and requests to the network are collected in `page.faults`."""
-    width, scheme = getattr(request, "param", (1280, "light"))
-    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
-    opened, faults = context.new_page(), list[str]()
-    opened.on("console", lambda said: faults.append(said.text) if said.type == "error" else None)
-    opened.on("pageerror", lambda error: faults.append(str(error)))
-    opened.on("request", lambda sent: faults.append(sent.url) if sent.url.startswith(("http:", "https:")) else None)
-    opened.faults = faults
-    yield opened
-    context.close()
+    with watched(browser, *getattr(request, "param", (1280, "light"))) as opened:
+        yield opened
 
 
 def address(name: str) -> str:
@@ -68,18 +47,13 @@ def address(name: str) -> str:
     return f"{(BOOK / file).as_uri()}{mark}{query}"
 
 
-@pytest.mark.parametrize("page", [(width, scheme) for width in WIDTHS for scheme in SCHEMES], indirect=True, ids=str)
+@pytest.mark.parametrize("page", EVERY, indirect=True, ids=str)
 def test_every_kind_of_page_is_accessible_and_whole(page: Any) -> None:
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
-    found, options = [], {"preload": False}  # axe would ask for style sheets in a way that no file: page may
+    found = list[str]()
     for name in kinds():
         page.goto(address(name))
         page.wait_for_load_state("networkidle")
-        wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-        found += [f"{name}: {wide} px wider than the window"] if wide > 1 else []
-        for fault in axe.run(page, options=options).response["violations"]:
-            if fault["impact"] in ("serious", "critical"):
-                found.append(f"{name}: {fault['id']} ({len(fault['nodes'])}), {fault['nodes'][0]['html'][:160]}")
+        found += unfit(page, name)
     assert not found and not page.faults, "\n".join([*found, *page.faults])
 
 

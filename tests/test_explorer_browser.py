@@ -6,44 +6,25 @@ Needs Chromium, and the drawn book (`make book`) with a study that has data for 
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
+from browsing import BOOK, CHROMIUM, EVERY, unfit, watched
 
-BOOK = Path(__file__).parents[1] / "book" / "_build" / "html"
 DATA = BOOK / "studies" / "birds" / "explorer" / "data.js"
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or ""
 pytestmark = [
     pytest.mark.skipif(not CHROMIUM, reason="needs Chromium (Debian: apt-get install chromium)"),
     pytest.mark.skipif(not DATA.is_file(), reason="needs the drawn book with the drawn birds: make book"),
 ]
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as play:
-        opened = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield opened
-        opened.close()
-
-
 @pytest.fixture
 def page(browser: Any, request: pytest.FixtureRequest) -> Iterator[Any]:
     """A page that fails its test on an error, a file that is not there, or a request to the network."""
-    width, scheme = getattr(request, "param", (1280, "light"))
-    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
-    opened, faults = context.new_page(), list[str]()
-    opened.on("console", lambda said: faults.append(said.text) if said.type == "error" else None)
-    opened.on("pageerror", lambda error: faults.append(str(error)))
-    opened.on("requestfailed", lambda sent: faults.append(sent.url))
-    opened.on("request", lambda sent: faults.append(sent.url) if sent.url.startswith(("http:", "https:")) else None)
-    yield opened
-    context.close()
-    assert not faults
+    with watched(browser, *getattr(request, "param", (1280, "light"))) as opened:
+        yield opened
+    assert not opened.faults
 
 
 @pytest.fixture(scope="module")
@@ -188,18 +169,14 @@ def test_the_keyboard_reaches_everything(page: Any) -> None:
     assert "Next" in page.evaluate("document.activeElement.textContent")
 
 
-@pytest.mark.parametrize("page", [(w, s) for w in (1280, 390) for s in ("light", "dark")], indirect=True, ids=str)
+@pytest.mark.parametrize("page", EVERY, indirect=True, ids=str)
 def test_both_views_are_accessible_and_whole(page: Any) -> None:
-    axe, found = pytest.importorskip("axe_playwright_python.sync_playwright").Axe(), []
+    found = list[str]()
     for place in ("#study=birds&prototype=7", "#study=birds&image=bird+10000000", "#study=none"):
         go(page, place)
         if "none" not in place:
             painted(page, "#explorer .card-of canvas")
-        wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-        found += [f"{place}: {wide} px wider than the window"] if wide > 1 else []
-        for fault in axe.run(page, options={"preload": False}).response["violations"]:
-            if fault["impact"] in ("serious", "critical"):
-                found.append(f"{place}: {fault['id']}, {fault['nodes'][0]['html'][:160]}")
+        found += unfit(page, place)
     assert not found, "\n".join(found)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -102,11 +103,7 @@ def export(run: Path | str, out: Path | str) -> dict[str, float]:
     Raises:
         UserError: A library is missing, there is no such run, it has no prototypes, or the export answers otherwise.
     """
-    if missing := [name for name in NEEDED if find_spec(name) is None]:
-        raise UserError(
-            f"Export needs {', '.join(missing)}, which this environment lacks; install the extra 'export' "
-            "(pip install -e '.[export]', or make setup)."
-        )
+    need_libraries()
     out, trained = Path(out), load_prototypes(Path(run))
     network, params = need_prototypes(trained), trained.params
     packed = trained.packed
@@ -114,14 +111,11 @@ def export(run: Path | str, out: Path | str) -> dict[str, float]:
     classes = packed.classes if packed else images.classes if images else ()
     patches = source_patches(trained, images)
     noise = np.random.default_rng(0).integers(0, 256, (4, 3, params.size, params.size), np.uint8)
-    network = network.to(memory_format=torch.contiguous_format)  # PT2 keeps weights in no other order
-    batch = torch.export.Dim("batch")
-    example = (torch.from_numpy(noise[:2]),)
-    program = torch.export.export(Exported(network).eval(), example, dynamic_shapes={"images": {0: batch}})
+    program = program_of(Exported(network), params.size)
     with atomic_path(out / "network.pt2") as temporary, temporary.open("wb") as file:
         torch.export.save(program, file)
     with atomic_path(out / "network.onnx") as temporary:
-        _write_onnx(program, temporary)
+        write_onnx(program, temporary)
         found = differences(network, run_onnx(temporary, noise), torch.from_numpy(noise))
         if max(found.values()) > TOLERANCE:
             raise UserError(
@@ -139,9 +133,25 @@ def export(run: Path | str, out: Path | str) -> dict[str, float]:
     return found
 
 
-def _write_onnx(program: torch.export.ExportedProgram, path: Path) -> None:
-    """The program as ONNX in one file, its first axis called `batch`."""
-    written = torch.onnx.export(program, input_names=["images"], output_names=list(OUTPUTS), verbose=False)
+def need_libraries() -> None:
+    """Raises UserError where a library is missing that writes or runs ONNX."""
+    if missing := [name for name in NEEDED if find_spec(name) is None]:
+        raise UserError(
+            f"Export needs {', '.join(missing)}, which this environment lacks; install the extra 'export' "
+            "(pip install -e '.[export]', or make setup)."
+        )
+
+
+def program_of(module: nn.Module, size: int) -> torch.export.ExportedProgram:
+    """A module whose argument is called `images`, (B, 3, size, size) uint8 with any B, as a program."""
+    module = module.to(memory_format=torch.contiguous_format)  # PT2 keeps weights in no other order
+    example = (torch.zeros(2, 3, size, size, dtype=torch.uint8),)
+    return torch.export.export(module.eval(), example, dynamic_shapes={"images": {0: torch.export.Dim("batch")}})
+
+
+def write_onnx(program: torch.export.ExportedProgram, path: Path, outputs: Sequence[str] = OUTPUTS) -> None:
+    """The program as ONNX in one file, its first axis called `batch`, what it returns called `outputs`."""
+    written = torch.onnx.export(program, input_names=["images"], output_names=list(outputs), verbose=False)
     assert written is not None
     model = written.model_proto
     symbol = model.graph.input[0].type.tensor_type.shape.dim[0].dim_param
