@@ -121,33 +121,31 @@
       return [first, parts.map((value) => Math.trunc(value / sum * (1 << BITS) + 0.5))];
     });
   }
-  /** Pillow's bilinear filter in two passes of whole numbers: RGBA pixels to (3, size, size) bytes, equal to the last. */
-  function resize({ data, width, height }, size) {
-    const half = 1 << (BITS - 1), across = weights(width, size), down = weights(height, size);
-    const narrow = new Uint8Array(3 * height * size), out = new Uint8Array(3 * size * size);
-    for (let y = 0; y < height; y++) {
-      for (let x = 0; x < size; x++) {
-        const [first, parts] = across[x];
-        let red = half, green = half, blue = half, at = 4 * (y * width + first);
-        for (let n = 0; n < parts.length; n++, at += 4) {
+  /** One pass of the filter: pixels of `step` bytes each to pixels of three, resized along one axis. */
+  function pass({ data, step, width, height }, upright, size) {
+    const table = weights(upright ? height : width, size), [wide, high] = upright ? [width, size] : [size, height];
+    const out = new Uint8Array(3 * wide * high), jump = upright ? step * width : step, half = 1 << (BITS - 1);
+    for (let y = 0, to = 0; y < high; y++) {
+      for (let x = 0; x < wide; x++) {
+        const [first, parts] = table[upright ? y : x];
+        let red = half, green = half, blue = half, at = step * (upright ? first * width + x : y * width + first);
+        for (let n = 0; n < parts.length; n++, at += jump) {
           red += data[at] * parts[n];
           green += data[at + 1] * parts[n];
           blue += data[at + 2] * parts[n];
         }
-        narrow.set([red >> BITS, green >> BITS, blue >> BITS], 3 * (y * size + x));
+        out[to++] = red >> BITS;
+        out[to++] = green >> BITS;
+        out[to++] = blue >> BITS;
       }
     }
-    for (let y = 0; y < size; y++) {
-      const [first, parts] = down[y];
-      for (let x = 0; x < size; x++) {
-        for (let colour = 0; colour < 3; colour++) {
-          let sum = half, at = 3 * (first * size + x) + colour;
-          for (let n = 0; n < parts.length; n++, at += 3 * size) sum += narrow[at] * parts[n];
-          out[(colour * size + y) * size + x] = sum >> BITS;
-        }
-      }
-    }
-    return out;
+    return { data: out, step: 3, width: wide, height: high };
+  }
+  /** Pillow's bilinear filter, equal to the last digit: RGBA pixels to (3, size, size) bytes. */
+  function resize({ data, width, height }, size) {
+    const upright = height > size && height - size > 2 * (width - size); // as Pillow 13 chooses which way comes first
+    const small = pass(pass({ data, step: 4, width, height }, upright, size), !upright, size).data;
+    return Uint8Array.from(small, (_, n) => small[3 * (n % (size * size)) + Math.floor(n / (size * size))]);
   }
 
   // ---------------------------------------------------------------- what the network says
