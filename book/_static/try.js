@@ -255,7 +255,7 @@
     return make("li", { "data-prototype": one.prototype },
       make("div", { className: "pair" },
         make("div", {}, patchPicture(network, one), make("small", {}, "training patch")),
-        make("div", {}, heatPicture(network, small, one, label), make("small", {}, "where the picture is like it"))),
+        make("div", {}, heatPicture(network, small, one, label), make("small", {}, "in this picture"))),
       make("span", {}, `${label}${label ? ": " : ""}Prototype `, number(network, one),
         ` (${owner(network, one)}): ${place(one.cell)} of the picture looks like ${place(one.source)} of training image ` +
         `${one.image}. Similarity ${one.similarity.toFixed(2)} \u00d7 weight ${fixed(one.weight)} = `,
