@@ -251,7 +251,7 @@ def test_unknown_key_and_missing_run_are_one_sentence(tmp_path: Path) -> None:
     done = execute("03_evaluate", out, {"runs": str(tmp_path), "bird_train_per_class": 4, "bird_test_per_class": 2})
     assert done.returncode == 1 and not out.exists()
     last = done.stderr.strip().splitlines()[-1]
-    assert last.startswith("error: Run 'teacher-small-s0'") and "train it first" in last
+    assert last.startswith("error: Run 'teacher-small_half-s0'") and "train it first" in last
     done = execute("02_train", out, {"batchsize": 8})
     assert done.returncode == 1 and not out.exists()
     last = done.stderr.strip().splitlines()[-1]
