@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from html import escape as html_escape
 from pathlib import Path
 
@@ -162,20 +163,32 @@ def _archive_rows(study: Study) -> list[str]:
     file, rows = study.folder / "costs.csv", []
     costs = csv_rows(file) if file.is_file() and file.name not in study.damaged else []
     known = {row["run"]: row for row in costs}
-    for stem in study.runs:
+    for stem in study.runs:  # those with a page of their own
         facts, match = run_facts(study, stem), NOTEBOOK.fullmatch(stem)
         assert match is not None
-        cost = known.get(match[3] or "", {})
+        cost = known.pop(match[3] or "", {})
         role, variant = str(facts.get("role", KINDS.get(match[2], match[2]))), str(facts.get("variant", ""))
-        what = role if variant in ("", "paper") else f"{role}: {variant}"
         teacher = re.sub(r"^teacher-|-s\d+$", "", str(facts.get("teacher_run", "")))
         network = str(facts.get("network", facts.get("triple", match[3] or "")))
-        texts = [html_escape(text) for text in (study.name, what, network, teacher, str(facts.get("seed", "")))]
-        texts[1] = f'<a href="studies/{study.name}/{stem}.html">{texts[1]}</a>'
-        texts += [f"{float(cost[key]):.3f}" if cost.get(key) else "" for key in ("validation", "test")]
-        texts.append(f"{60 * float(cost['hours']):.1f}" if cost.get("hours") else "")
-        rows.append("<tr>" + "".join(f"<td>{text}</td>" for text in texts) + "</tr>")
+        texts = (study.name, _what(role, variant), network, teacher, str(facts.get("seed", "")))
+        rows.append(_archive_row(texts, cost, f"studies/{study.name}/{stem}.html"))
+    for cost in known.values():  # of a study with so many that their notebooks are not kept with the results
+        texts = (study.name, _what(cost["role"], cost["variant"]), cost["network"], "", cost["seed"])
+        rows.append(_archive_row(texts, cost))
     return rows
+
+
+def _what(role: str, variant: str) -> str:
+    return role if variant in ("", "paper") else f"{role}: {variant}"
+
+
+def _archive_row(texts: Sequence[str], cost: dict[str, str], page: str = "") -> str:
+    cells = [html_escape(text) for text in texts]
+    if page:
+        cells[1] = f'<a href="{page}">{cells[1]}</a>'
+    cells += [f"{float(cost[key]):.3f}" if cost.get(key) else "" for key in ("validation", "test")]
+    cells.append(f"{60 * float(cost['hours']):.1f}" if cost.get("hours") else "")
+    return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
 
 
 def pictured(studies: list[Study]) -> Study | None:
