@@ -45,10 +45,10 @@ ONE_IMAGE = """\
 :alt: One test image with the prototypes that count most for teacher, baseline and student.
 
 One test image {of} as teacher, baseline and student see it: where the prototypes that count most respond (bright), the
-training patches that these are, and each one's share of all that speaks for the class. [Which prototype is
-that?](explorer.md)
+training patches that these are, and each one's share of all that speaks for the class. {explorer}
 :::
 """
+IN_EXPLORER = re.compile(r'explorer\.html#([^"\\]*)')  # a link that 06_topk wrote; its first is of that image
 
 
 def fence(lines: list[str], name: str, argument: str) -> str:
@@ -205,10 +205,18 @@ def landing(studies: list[Study], drawn: Path) -> str:
     of = f"of *{escape(own.title)}*, chosen by rule," if own else "of drawn birds, chosen by rule,"
     parts = []
     if own or (drawn / "one-image.svg").is_file():
-        parts.append(ONE_IMAGE.format(place=place, of=of))
+        parts.append(ONE_IMAGE.format(place=place, of=of, explorer=_explorer_link(own)))
     found = (drawn / "findings.md").read_text(encoding="utf-8").strip().split("\n\n")
     parts.append("\n".join(f"{i}. {sentence}" for i, sentence in enumerate(found, 1)) + "\n")
     return "\n".join([*parts, FOREST])
+
+
+def _explorer_link(study: Study | None) -> str:
+    """To the pictured image in the explorer, or to its start where the study is not in it."""
+    file = study.folder / "06_topk.ipynb" if study and has_explorer(study) else None
+    found = IN_EXPLORER.search(file.read_text(encoding="utf-8")) if file and file.is_file() else None
+    asked = "Which prototype is that?"
+    return f'<a href="explorer.html#{found[1]}">{asked}</a>' if found else f"[{asked}](explorer.md)"
 
 
 def summary(drawn: Path) -> str:

@@ -37,6 +37,7 @@ def load(path: Path) -> ModuleType:
 sys.path.insert(0, str(BOOK))  # whence build.py takes the modules beside it
 build = load(BOOK / "build.py")
 import draw  # noqa: E402
+import explorer  # noqa: E402
 import pages  # noqa: E402
 import pdf  # noqa: E402
 import stage  # noqa: E402
@@ -169,6 +170,14 @@ def test_landing_page_has_the_figure_of_the_claims_and_the_findings(results: Pat
     (results / "late" / "one-image.svg").write_text(SVG)
     text = pages.landing(studies.find_studies(results), drawn)
     assert "studies/late/one-image.svg" in text and "drawn/one-image.svg" not in text
+    assert "[Which prototype is that?](explorer.md)" in text
+    (results / "late" / explorer.DATA).parent.mkdir()
+    (results / "late" / explorer.DATA).write_text("")
+    link = "explorer.html#study=late&amp;image=bird+1"
+    (results / "late" / "06_topk.ipynb").write_text(
+        json.dumps({"text": f'<a href="../../{link}">bird 1</a>, <a href="…">'})
+    )
+    assert f'<a href="{link}">Which prototype is that?</a>' in pages.landing(studies.find_studies(results), drawn)
 
 
 def test_packed_networks_are_listed(tmp_path: Path) -> None:
