@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from html import escape as html_escape
 from pathlib import Path
 
@@ -44,10 +45,10 @@ ONE_IMAGE = """\
 :alt: One test image with the prototypes that count most for teacher, baseline and student.
 
 One test image {of} as teacher, baseline and student see it: where the prototypes that count most respond (bright), the
-training patches that these are, and each one's share of all that speaks for the class. [Which prototype is
-that?](explorer.md)
+training patches that these are, and each one's share of all that speaks for the class. {explorer}
 :::
 """
+IN_EXPLORER = re.compile(r'explorer\.html#([^"\\]*)')  # a link that 06_topk wrote; its first is of that image
 
 
 def fence(lines: list[str], name: str, argument: str) -> str:
@@ -162,20 +163,32 @@ def _archive_rows(study: Study) -> list[str]:
     file, rows = study.folder / "costs.csv", []
     costs = csv_rows(file) if file.is_file() and file.name not in study.damaged else []
     known = {row["run"]: row for row in costs}
-    for stem in study.runs:
+    for stem in study.runs:  # those with a page of their own
         facts, match = run_facts(study, stem), NOTEBOOK.fullmatch(stem)
         assert match is not None
-        cost = known.get(match[3] or "", {})
+        cost = known.pop(match[3] or "", {})
         role, variant = str(facts.get("role", KINDS.get(match[2], match[2]))), str(facts.get("variant", ""))
-        what = role if variant in ("", "paper") else f"{role}: {variant}"
         teacher = re.sub(r"^teacher-|-s\d+$", "", str(facts.get("teacher_run", "")))
         network = str(facts.get("network", facts.get("triple", match[3] or "")))
-        texts = [html_escape(text) for text in (study.name, what, network, teacher, str(facts.get("seed", "")))]
-        texts[1] = f'<a href="studies/{study.name}/{stem}.html">{texts[1]}</a>'
-        texts += [f"{float(cost[key]):.3f}" if cost.get(key) else "" for key in ("validation", "test")]
-        texts.append(f"{60 * float(cost['hours']):.1f}" if cost.get("hours") else "")
-        rows.append("<tr>" + "".join(f"<td>{text}</td>" for text in texts) + "</tr>")
+        texts = (study.name, _what(role, variant), network, teacher, str(facts.get("seed", "")))
+        rows.append(_archive_row(texts, cost, f"studies/{study.name}/{stem}.html"))
+    for cost in known.values():  # of a study with so many that their notebooks are not kept with the results
+        texts = (study.name, _what(cost["role"], cost["variant"]), cost["network"], "", cost["seed"])
+        rows.append(_archive_row(texts, cost))
     return rows
+
+
+def _what(role: str, variant: str) -> str:
+    return role if variant in ("", "paper") else f"{role}: {variant}"
+
+
+def _archive_row(texts: Sequence[str], cost: dict[str, str], page: str = "") -> str:
+    cells = [html_escape(text) for text in texts]
+    if page:
+        cells[1] = f'<a href="{page}">{cells[1]}</a>'
+    cells += [f"{float(cost[key]):.3f}" if cost.get(key) else "" for key in ("validation", "test")]
+    cells.append(f"{60 * float(cost['hours']):.1f}" if cost.get("hours") else "")
+    return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
 
 
 def pictured(studies: list[Study]) -> Study | None:
@@ -192,10 +205,18 @@ def landing(studies: list[Study], drawn: Path) -> str:
     of = f"of *{escape(own.title)}*, chosen by rule," if own else "of drawn birds, chosen by rule,"
     parts = []
     if own or (drawn / "one-image.svg").is_file():
-        parts.append(ONE_IMAGE.format(place=place, of=of))
+        parts.append(ONE_IMAGE.format(place=place, of=of, explorer=_explorer_link(own)))
     found = (drawn / "findings.md").read_text(encoding="utf-8").strip().split("\n\n")
     parts.append("\n".join(f"{i}. {sentence}" for i, sentence in enumerate(found, 1)) + "\n")
     return "\n".join([*parts, FOREST])
+
+
+def _explorer_link(study: Study | None) -> str:
+    """To the pictured image in the explorer, or to its start where the study is not in it."""
+    file = study.folder / "06_topk.ipynb" if study and has_explorer(study) else None
+    found = IN_EXPLORER.search(file.read_text(encoding="utf-8")) if file and file.is_file() else None
+    asked = "Which prototype is that?"
+    return f'<a href="explorer.html#{found[1]}">{asked}</a>' if found else f"[{asked}](explorer.md)"
 
 
 def summary(drawn: Path) -> str:

@@ -30,7 +30,7 @@ PARTS = {  # of the book, and their pages in reading order: files of book/, or n
         *("summary", "claims", "handed", "accuracy", "recipe", "looks", "parts", "explorer"),
         *("cost", "metrics", "audit", "controls", "limits"),
     ),
-    "Use it": ("install", "own", "explain", "try", "take", "change", "cluster"),
+    "Use it": ("tour", "install", "own", "explain", "try", "take", "change", "cluster"),
     "Reference": ("faq", "data", "reproductions", "api", "archive"),
 }
 BELOW = {"accuracy": ("schedule",), "change": ("built",), "data": ("files",), "reproductions": ("bibliography",)}

@@ -22,11 +22,11 @@
 study = "quick"  # Name of the study and its folders.
 reader = "birds"
 size = 64  # Side of the square images, pixels.
-triple = "small-small_sixth"
+triple = "small_half-small_sixth"
 seed = 0
-teacher_run = "teacher-small-s0"
+teacher_run = "teacher-small_half-s0"
 baseline_run = "baseline-small_sixth-s0"
-student_runs = {"paper": "student-small-small_sixth-paper-s0"}  # variant: run.
+student_runs = {"paper": "student-small_half-small_sixth-paper-s0"}  # variant: run.
 control_runs = {}  # variant: run.
 second_teacher_run = ""  # A teacher of another seed; empty: none.
 ajs_empty = "zero"  # A11: AJS of two empty sets.

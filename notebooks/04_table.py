@@ -19,8 +19,8 @@
 # %% tags=["parameters"]
 study = "quick"
 images = "synthetic birds"  # What the images are, as tables say it.
-triple = "small-small_sixth"  # The one drawn seed by seed.
-evaluations = ["small-small_sixth-s0", "small-small_sixth-s1"]  # <triple>-s<seed>.
+triple = "small_half-small_sixth"  # The one drawn seed by seed.
+evaluations = ["small_half-small_sixth-s0", "small_half-small_sixth-s1"]  # <triple>-s<seed>.
 train_runs = []  # Names of all runs of the study; empty: those of `networks`.
 variant = "paper"  # The student compared.
 controls = {}  # control: the role it was derived from.

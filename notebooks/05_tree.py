@@ -19,11 +19,11 @@
 # %% tags=["parameters"]
 study = "quick"
 seed = 0  # The seed whose networks are pictured.
-evaluations = ["small-small_sixth-s0", "small-small_sixth-s1"]  # <triple>-s<seed>.
+evaluations = ["small_half-small_sixth-s0", "small_half-small_sixth-s1"]  # <triple>-s<seed>.
 networks = {
-    "teacher": "teacher-small-s0",
+    "teacher": "teacher-small_half-s0",
     "baseline": "baseline-small_sixth-s0",
-    "student": "student-small-small_sixth-paper-s0",
+    "student": "student-small_half-small_sixth-paper-s0",
 }  # role: run, the networks pictured.
 variant = "paper"  # The student pictured.
 

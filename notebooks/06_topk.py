@@ -20,9 +20,9 @@
 study = "quick"
 seed = 0  # The seed whose networks are pictured.
 networks = {
-    "teacher": "teacher-small-s0",
+    "teacher": "teacher-small_half-s0",
     "baseline": "baseline-small_sixth-s0",
-    "student": "student-small-small_sixth-paper-s0",
+    "student": "student-small_half-small_sixth-paper-s0",
 }  # role: run, the networks pictured.
 top_k = 5  # Prototypes shown for an image.
 pictures = 4  # Test images shown.

@@ -18,9 +18,9 @@
 # %% tags=["parameters"]
 study = "quick"
 networks = {
-    "teacher": "teacher-small-s0",
+    "teacher": "teacher-small_half-s0",
     "baseline": "baseline-small_sixth-s0",
-    "student": "student-small-small_sixth-paper-s0",
+    "student": "student-small_half-small_sixth-paper-s0",
 }  # role: run, the networks pictured.
 pictures = 4  # Three times as many classes are shown.
 

@@ -17,9 +17,9 @@
 # All keys and their defaults: p2p.study.page_params.PageParams.
 study = "quick"
 networks = {
-    "teacher": "teacher-small-s0",
+    "teacher": "teacher-small_half-s0",
     "baseline": "baseline-small_sixth-s0",
-    "student": "student-small-small_sixth-paper-s0",
+    "student": "student-small_half-small_sixth-paper-s0",
 }  # role: run, the networks pictured.
 pictures = 4  # Half as many again mistakes are shown.
 

@@ -17,7 +17,7 @@
 
 # %% tags=["parameters"]
 study = "quick"
-run = "student-small-small_sixth-paper-s0"  # The network that explains.
+run = "student-small_half-small_sixth-paper-s0"  # The network that explains.
 image = ""  # A photograph's path; empty: a test image of the run's own data set.
 number = 0  # Which test image, where no photograph is named.
 top_k = 5  # Prototypes told one by one.

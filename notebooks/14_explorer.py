@@ -19,9 +19,9 @@
 # %% tags=["parameters"]
 study = "quick"
 networks = {
-    "teacher": "teacher-small-s0",
+    "teacher": "teacher-small_half-s0",
     "baseline": "baseline-small_sixth-s0",
-    "student": "student-small-small_sixth-paper-s0",
+    "student": "student-small_half-small_sixth-paper-s0",
 }  # role: run, the networks explored; empty: the packed ones in the folder `runs`/`study`.
 runs = "runs"  # Folder of the runs, or `networks`.
 

@@ -84,7 +84,7 @@ def rule_of(name: str) -> str:
 
 
 def shown(name: str) -> str:
-    """`02_train-teacher-small-s0` is shown as `train teacher-small-s0`."""
+    """`02_train-teacher-small_half-s0` is shown as `train teacher-small_half-s0`."""
     rule, (_, _, run) = rule_of(name), name.partition("-")
     return "book" if rule == "book" else f"{rule} {run if rule in ('train', 'evaluate') else name}"
 

@@ -37,6 +37,7 @@ def load(path: Path) -> ModuleType:
 sys.path.insert(0, str(BOOK))  # whence build.py takes the modules beside it
 build = load(BOOK / "build.py")
 import draw  # noqa: E402
+import explorer  # noqa: E402
 import pages  # noqa: E402
 import pdf  # noqa: E402
 import stage  # noqa: E402
@@ -141,7 +142,8 @@ def with_parameters(path: Path, **values: object) -> None:
 def test_a_run_is_titled_by_what_it_is_and_stands_in_the_archive(results: Path) -> None:
     run = results / "quick" / "02_train-student-s1.ipynb"
     with_parameters(run, role="student", variant="paper", network="small_half", teacher_run="teacher-small-s1", seed=1)
-    (results / "quick" / "costs.csv").write_text("run,validation,test,hours\nstudent-s1,0.5,0.25,0.1\n")
+    costs = "run,network,role,variant,seed,validation,test,hours\nstudent-s1,small_half,student,paper,1,0.5,0.25,0.1\n"
+    (results / "quick" / "costs.csv").write_text(f"{costs}student-x-s2,small_half,student,<x>,2,0.5,0.75,0.1\n")
     late, quick = studies.find_studies(results)[::-1]
     title = studies.run_title(quick, run.stem, studies.run_facts(quick, run.stem))
     assert title == "quick · student small_half ← small · seed 1"
@@ -150,7 +152,9 @@ def test_a_run_is_titled_by_what_it_is_and_stands_in_the_archive(results: Path) 
     (row,) = [line for line in page.splitlines() if "02_train-student-s1" in line and "quick" in line]
     cells = re.findall(r"<td>(?:<a[^>]*>)?([^<]*)", row)
     assert cells == ["quick", "student", "small_half", "small", "1", "0.500", "0.250", "6.0"]
-    assert page.count("<tr><td>") == 6 and "No study" in pages.archive_page([])
+    (kept,) = [line for line in page.splitlines() if "student: &lt;x&gt;" in line]  # its notebook is not kept
+    assert "<a " not in kept and "<td>0.750</td>" in kept
+    assert page.count("<tr><td>") == 7 and "No study" in pages.archive_page([])
 
 
 def test_landing_page_has_the_figure_of_the_claims_and_the_findings(results: Path, tmp_path: Path) -> None:
@@ -166,6 +170,14 @@ def test_landing_page_has_the_figure_of_the_claims_and_the_findings(results: Pat
     (results / "late" / "one-image.svg").write_text(SVG)
     text = pages.landing(studies.find_studies(results), drawn)
     assert "studies/late/one-image.svg" in text and "drawn/one-image.svg" not in text
+    assert "[Which prototype is that?](explorer.md)" in text
+    (results / "late" / explorer.DATA).parent.mkdir()
+    (results / "late" / explorer.DATA).write_text("")
+    link = "explorer.html#study=late&amp;image=bird+1"
+    (results / "late" / "06_topk.ipynb").write_text(
+        json.dumps({"text": f'<a href="../../{link}">bird 1</a>, <a href="…">'})
+    )
+    assert f'<a href="{link}">Which prototype is that?</a>' in pages.landing(studies.find_studies(results), drawn)
 
 
 def test_packed_networks_are_listed(tmp_path: Path) -> None:

@@ -116,7 +116,7 @@ def test_jobs_reach_sbatch_and_a_lost_one_is_sent_again(project: Path) -> None:
         (commands / name).write_text(text)
         (commands / name).chmod(0o755)
     log = project / "sbatch.txt"
-    targets = ("results/quick/01_data.ipynb", "runs/quick/teacher-small-s0/run.json")
+    targets = ("results/quick/01_data.ipynb", "runs/quick/teacher-small_half-s0/run.json")
     quick = ("--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "1")
     done = snakemake(project, *targets, *quick, path=f"{commands}:", SLURM_LOG=str(log))
     assert done.returncode == 0, done.stderr
@@ -126,13 +126,13 @@ def test_jobs_reach_sbatch_and_a_lost_one_is_sent_again(project: Path) -> None:
     assert "--mem 8000" in data and "-t 30" in data and "--gpus" not in data
     assert len(training) == 2  # the lost one, and again
     for call in training:
-        assert "--comment rule_train_wildcards_teacher-small-s0" in call
+        assert "--comment rule_train_wildcards_teacher-small_half-s0" in call
         for option in ("--gpus=1", "--mem 16000", "-t 720", "--requeue", "--cpus-per-task=1", "--export=ALL"):
             assert option in call, option
     assert "Trying to restart job" in done.stderr
     assert (
         all((project / target).exists() for target in targets)
-        and (project / "results/quick/02_train-teacher-small-s0.ipynb").exists()
+        and (project / "results/quick/02_train-teacher-small_half-s0.ipynb").exists()
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import sys
 import tomllib
@@ -101,3 +102,11 @@ def test_environment_file():
 def test_this_python_is_in_range():
     running = ".".join(map(str, sys.version_info[:3]))
     assert SpecifierSet(PROJECT["requires-python"]).contains(running)
+
+
+def test_binder_installs_the_lock() -> None:
+    lines = (ROOT / ".binder" / "requirements.txt").read_text().splitlines()
+    (lock_file,) = [line.removeprefix("-r ") for line in lines if line.startswith("-r ")]
+    assert (ROOT / ".binder" / lock_file).resolve() == ROOT / "requirements.lock"
+    assert (ROOT / ".binder" / "runtime.txt").read_text().strip() == "python-3.11"
+    assert os.access(ROOT / ".binder" / "postBuild", os.X_OK)

@@ -61,6 +61,7 @@ MODELS: dict[str, type[Strict]] = {
     "29_parts": QuestionParams,
     "30_audit": QuestionParams,
     "31_controls": QuestionParams,
+    "32_tour": QuestionParams,
 }
 TINY = Study.model_validate(
     {
@@ -169,7 +170,7 @@ def test_every_source_is_a_known_notebook() -> None:
 
 def test_executed_notebooks_have_outputs_and_no_errors_or_machine_paths(study: Path) -> None:
     files = sorted(study.glob("*.ipynb"))
-    assert len(files) == 1 + 8 + 2 + 1 + 5 + 12 + 1
+    assert len(files) == 1 + 8 + 2 + 1 + 5 + 13 + 1
     for file in files:
         notebook = nbformat.read(file, as_version=4)
         assert "papermill" not in notebook.metadata
@@ -251,7 +252,7 @@ def test_unknown_key_and_missing_run_are_one_sentence(tmp_path: Path) -> None:
     done = execute("03_evaluate", out, {"runs": str(tmp_path), "bird_train_per_class": 4, "bird_test_per_class": 2})
     assert done.returncode == 1 and not out.exists()
     last = done.stderr.strip().splitlines()[-1]
-    assert last.startswith("error: Run 'teacher-small-s0'") and "train it first" in last
+    assert last.startswith("error: Run 'teacher-small_half-s0'") and "train it first" in last
     done = execute("02_train", out, {"batchsize": 8})
     assert done.returncode == 1 and not out.exists()
     last = done.stderr.strip().splitlines()[-1]

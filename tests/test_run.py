@@ -123,7 +123,7 @@ def test_a_study_is_some_forty_lines_the_book_may_fail_and_a_last_call_finds_not
     text = "\n".join(lines)
     assert code == 1 and lines[-1] == "error: book: SystemExit: jupyter-book said a lot" and len(lines) <= 40, text
     assert "To run: the data page, 6 trainings, 2 evaluations, 3 pages, the book." in text
-    for name in ("train teacher-small-s0", "evaluate small-small_sixth-s1", "page 06_topk", "data 01_data"):
+    for name in ("train teacher-small_half-s0", "evaluate small_half-small_sixth-s1", "page 06_topk", "data 01_data"):
         assert len(re.findall(rf"\d:\d\d  start   {name}$", text, re.M)) == 1, name
         assert len(re.findall(rf"\d:\d\d  done    {name}, \d+:\d\d", text, re.M)) == 1, name
     assert re.search(r"start   book\n.*FAILED  book", text)
@@ -156,11 +156,14 @@ def test_the_time_is_that_of_recorded_jobs_or_said_to_be_unknown(tmp_path: Path)
     assert time_line.startswith("Time: not known") and "a few minutes on two CPU cores" in time_line
     study = load_study(file)
     (tmp_path / "results" / "quick").mkdir(parents=True)
-    record = {"runs": {f"teacher-small-s{seed}": {"hours": 0.2} for seed in (0, 1)}}
+    record = {"runs": {f"teacher-small_half-s{seed}": {"hours": 0.2} for seed in (0, 1)}}
     (tmp_path / "results" / "quick" / "provenance.json").write_text(json.dumps(record))
-    past = {"02_train-teacher-small-s1": {"state": "done", "seconds": 360.0}, "book": {"state": "failed", "seconds": 1}}
+    past = {
+        "02_train-teacher-small_half-s1": {"state": "done", "seconds": 360.0},
+        "book": {"state": "failed", "seconds": 1},
+    }
     known = runner.recorded(study, past, tmp_path)
-    assert known == {"02_train-teacher-small-s0": 720.0, "02_train-teacher-small-s1": 360.0}
+    assert known == {"02_train-teacher-small_half-s0": 720.0, "02_train-teacher-small_half-s1": 360.0}
     assert "Time: about 28 min," in runner.plan(counts, known, 2, file)[1]  # six of 9 minutes, two at a time
     assert "Time: about 56 min of one machine" in runner.plan(counts, known, 0, file)[1]
     assert "Time: about 60 s" in runner.plan({"page": 1, "book": 1}, {}, 2, file)[1]
@@ -174,11 +177,11 @@ def test_the_cause_that_a_log_gives() -> None:
 
 
 def test_the_sentence_of_a_failed_job_is_last_and_the_exit_code_says_so(project: Path) -> None:
-    code, lines = run(fresh(project), FAILING="02_train-teacher-small-s0")
+    code, lines = run(fresh(project), FAILING="02_train-teacher-small_half-s0")
     assert code == 1 and len(lines) < 20
-    assert lines[-1] == "error: train teacher-small-s0: The loss is no longer finite; lower the learning rate."
+    assert lines[-1] == "error: train teacher-small_half-s0: The loss is no longer finite; lower the learning rate."
     assert "The log: runs/quick/log.txt" in lines[-2]
-    assert any("FAILED  train teacher-small-s0" in line for line in lines)
+    assert any("FAILED  train teacher-small_half-s0" in line for line in lines)
 
 
 def test_a_job_killed_without_a_word_is_named(project: Path) -> None:
@@ -203,10 +206,10 @@ def test_an_unknown_study_is_one_sentence(project: Path) -> None:
 
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
 def test_stopped_nothing_runs_on_and_the_next_call_goes_on(project: Path, sign: signal.Signals) -> None:
-    process = start(fresh(project), LASTING="02_train-teacher-small-s0")
+    process = start(fresh(project), LASTING="02_train-teacher-small_half-s0")
     assert process.stdout is not None
     said = ""
-    while "start   train teacher-small-s0" not in said:
+    while "start   train teacher-small_half-s0" not in said:
         said += process.stdout.readline()
     process.send_signal(sign)
     rest, _ = process.communicate(timeout=50)
@@ -214,21 +217,21 @@ def test_stopped_nothing_runs_on_and_the_next_call_goes_on(project: Path, sign: 
     assert rest.splitlines()[-1] == "Stopped; the same command goes on from here. The log: runs/quick/log.txt"
     assert not running_in(project)
     code, lines = run(project)
-    assert code == 0 and "train teacher-small-s0" in "\n".join(lines)
+    assert code == 0 and "train teacher-small_half-s0" in "\n".join(lines)
 
 
 def test_a_terminal_has_one_line_that_changes(project: Path) -> None:
     fresh(project)
     master, slave = pty.openpty()
     command = [sys.executable, "notebooks/run.py", "params/quick.yaml", "--rehearse", "--", "--cores", "2"]
-    environment = os.environ | {"PYTHONPATH": str(project), "LASTING": "02_train-teacher-small-s0"}
+    environment = os.environ | {"PYTHONPATH": str(project), "LASTING": "02_train-teacher-small_half-s0"}
     process = subprocess.Popen(command, cwd=project, env=environment, stdout=slave, stderr=slave)
     os.close(slave)
     said, until = b"", time.monotonic() + 120
     try:
         while b"3/9" not in said and time.monotonic() < until:
             said += os.read(master, 4096)
-        assert b"\r\x1b[K" in said and b"train teacher-small-s0 3/9, joint, 0.5, 00:07 left" in said
+        assert b"\r\x1b[K" in said and b"train teacher-small_half-s0 3/9, joint, 0.5, 00:07 left" in said
     finally:
         process.send_signal(signal.SIGTERM)
         with suppress(OSError):  # the other end is closed

@@ -41,7 +41,7 @@ page = Path("book/_build/html/index.html"); page.parent.mkdir(parents=True, exis
 """
 
 
-RUNS = ("teacher-small", "baseline-small_sixth", "student-small-small_sixth-paper")
+RUNS = ("teacher-small_half", "baseline-small_sixth", "student-small_half-small_sixth-paper")
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +122,7 @@ def test_a_changed_parameter_reruns_only_what_depends_on_it_and_says_why(project
     text = dry.stdout + dry.stderr
     made = jobs(text)
     assert dry.returncode == 0 and "Params have changed" in text
-    assert {"02_train-student-small-small_sixth-paper-s0.ipynb", "04_table.ipynb", "index.html"} <= made
+    assert {"02_train-student-small_half-small_sixth-paper-s0.ipynb", "04_table.ipynb", "index.html"} <= made
     assert not any("teacher-" in name or "baseline-" in name or name == "01_data.ipynb" for name in made), made
 
 
@@ -135,7 +135,7 @@ def test_a_changed_notebook_reruns_its_own_jobs(project: Path) -> None:
 
 
 TRAINED = {f"02_train-{run}-s{seed}.ipynb" for run in RUNS for seed in (0, 1)}
-EVALUATED = {f"03_evaluate-small-small_sixth-s{seed}.ipynb" for seed in (0, 1)}
+EVALUATED = {f"03_evaluate-small_half-small_sixth-s{seed}.ipynb" for seed in (0, 1)}
 PAGES = {"04_table.ipynb", "06_topk.ipynb", "07_gallery.ipynb", "14_explorer.ipynb"}
 OWN_PAGES = PAGES - {"14_explorer.ipynb"}  # which is asked for
 
@@ -196,10 +196,10 @@ def test_an_evaluation_waits_for_the_runs_of_other_budgets(project: Path) -> Non
     )
     dry = snakemake(project, "--dry-run")
     file.write_text(before)
-    (job,) = re.findall(r"rule evaluate:\n    input: (.*)\n    output: .*small-small_sixth-s0", dry.stdout)
+    (job,) = re.findall(r"rule evaluate:\n    input: (.*)\n    output: .*small_half-small_sixth-s0", dry.stdout)
     assert dry.returncode == 0 and {
         "budget-baseline-small_sixth-3-s0",
-        "budget-student-small-small_sixth-paper-3-s0",
+        "budget-student-small_half-small_sixth-paper-3-s0",
     } <= {Path(name).parent.name for name in job.split(", ")}
 
 

@@ -92,7 +92,7 @@ def load_prototypes(folder: Path) -> Trained:
     if not folder.is_dir():
         there = sorted(path.parent.name for path in folder.parent.glob("*/network.safetensors"))
         hint = f"; {folder.parent} holds {', '.join(there[:6])}{' …' if len(there) > 6 else ''}" if there else ""
-        raise UserError(f"There is no run {folder}: expected a folder such as runs/quick/teacher-small-s0{hint}.")
+        raise UserError(f"There is no run {folder}: expected a folder such as runs/quick/teacher-small_half-s0{hint}.")
     if not is_packed(folder) and not (folder / "network.safetensors").is_file():
         inside = sorted(path.parent.name for path in folder.glob("*/network.safetensors"))
         if inside:

@@ -11,7 +11,7 @@ class ExplainParams(Strict):
     """One image, explained by one run: the parameters of `notebooks/13_explain.py`."""
 
     study: str = "quick"
-    run: str = Field("student-small-small_sixth-paper-s0", description="The network that explains.")
+    run: str = Field("student-small_half-small_sixth-paper-s0", description="The network that explains.")
     image: str = Field("", description="A photograph's path; empty: a test image of the run's own data set.")
     number: int = Field(0, ge=0, description="Which test image, where no photograph is named.")
     top_k: int = Field(5, ge=1, description="Prototypes told one by one.")

@@ -18,15 +18,17 @@ class PageParams(Strict):
     intro: str = ""
     order: int = 8
     images: str = Field("synthetic birds", description="What the images are, as tables say it.")
-    triple: str = "small-small_sixth"
+    triple: str = "small_half-small_sixth"
     seed: Seed = Field(0, description="The seed whose networks are pictured.")
-    evaluations: list[str] = Field(["small-small_sixth-s0", "small-small_sixth-s1"], description="<triple>-s<seed>.")
+    evaluations: list[str] = Field(
+        ["small_half-small_sixth-s0", "small_half-small_sixth-s1"], description="<triple>-s<seed>."
+    )
     train_runs: list[str] = Field([], description="Names of all runs of the study; empty: those of `networks`.")
     networks: dict[str, str] = Field(
         {
-            "teacher": "teacher-small-s0",
+            "teacher": "teacher-small_half-s0",
             "baseline": "baseline-small_sixth-s0",
-            "student": "student-small-small_sixth-paper-s0",
+            "student": "student-small_half-small_sixth-paper-s0",
         },
         description="role: run, the networks pictured.",
     )

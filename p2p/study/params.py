@@ -236,11 +236,13 @@ class ImagesParams(DataParams):
 class EvaluateParams(DataParams):
     """One triple, one seed: the parameters of `notebooks/03_evaluate.py`."""
 
-    triple: str = "small-small_sixth"
+    triple: str = "small_half-small_sixth"
     seed: Seed = 0
-    teacher_run: str = "teacher-small-s0"
+    teacher_run: str = "teacher-small_half-s0"
     baseline_run: str = "baseline-small_sixth-s0"
-    student_runs: dict[str, str] = Field({"paper": "student-small-small_sixth-paper-s0"}, description="variant: run.")
+    student_runs: dict[str, str] = Field(
+        {"paper": "student-small_half-small_sixth-paper-s0"}, description="variant: run."
+    )
     control_runs: dict[str, str] = Field({}, description="variant: run.")
     budget_runs: dict[str, str] = Field({}, description="<role>-<joint passes>: run, trained longer or shorter.")
     second_teacher_run: str = Field("", description="A teacher of another seed; empty: none.")

@@ -30,11 +30,11 @@ class ShareParams(DataParams):
     trios: list[Trio] = Field(
         [
             Trio(
-                triple="small-small_sixth",
+                triple="small_half-small_sixth",
                 seed=seed,
-                teacher=f"teacher-small-s{seed}",
+                teacher=f"teacher-small_half-s{seed}",
                 baseline=f"baseline-small_sixth-s{seed}",
-                student=f"student-small-small_sixth-paper-s{seed}",
+                student=f"student-small_half-small_sixth-paper-s{seed}",
             )
             for seed in (0, 1)
         ],
