@@ -35,6 +35,13 @@ pytestmark = [
 class Quiet(SimpleHTTPRequestHandler):
     extensions_map = {**SimpleHTTPRequestHandler.extensions_map, ".mjs": "text/javascript", ".wasm": "application/wasm"}
 
+    def do_GET(self) -> None:
+        if self.path == "/favicon.ico":  # which browsers ask every server for by themselves
+            self.send_response(204)
+            self.end_headers()
+        else:
+            super().do_GET()
+
     def log_message(self, *values: object) -> None:
         pass
 
