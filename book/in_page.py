@@ -76,7 +76,7 @@ def written(folder: Path) -> Path:
     """A packed network as the page takes it, in the cache: it takes a while, and depends on these files alone."""
     from p2p.evaluation import browser, export
 
-    parts = [(folder / "run.json").read_bytes(), *(Path(one.__file__).read_bytes() for one in (browser, export))]
+    parts = [(folder / "run.json").read_bytes(), *(Path(str(one.__file__)).read_bytes() for one in (browser, export))]
     out = cache_folder() / f"browser-{hashlib.sha256(b''.join(parts)).hexdigest()[:20]}"
     if not (out / "network.json").is_file():  # it is written last
         browser.write_for_browser(folder, out)
