@@ -53,8 +53,8 @@ seconds = time.perf_counter() - began
 # %% [markdown]
 # ## What there is
 #
-# The test images are those of the source. The validation images are cut from the training images of each class, by a
-# seed; every choice (which round of a run is kept, which schedule is used) is made on them, and the test images are
+# The test images are those of the source where it has some, else drawn from each class by a seed. The validation images
+# are cut from the training images of each class, by a seed; every choice (which round of a run is kept, which schedule is used) is made on them, and the test images are
 # read once, at the end of a run.
 
 # %%
