@@ -91,7 +91,7 @@ for name in ("student", "baseline"):
 # %% [markdown]
 # ## What PPC looks at
 #
-# The teacher's active patches, of one bird: where one of its prototypes is nearest. At these cells the student's map has to be the teacher's ({func}`p2p.losses.patch_correspondence`).
+# The teacher's active patches, of one bird: where one of its prototypes is nearest. At these cells the student's map has to be the teacher's (`p2p.losses.patch_correspondence`).
 
 # %% tags=["show-input"]
 from p2p import losses
@@ -106,7 +106,7 @@ print(f"{losses.patch_correspondence(own, theirs, mask_source='all'):.4f}")
 # %% [markdown]
 # ## On Binder and Colab
 #
-# At [mybinder.org](https://mybinder.org), give the address of your copy of this repository and the file `notebooks/32_tour.py`; `.binder/` says what to install, PyTorch for CPUs. In Colab, upload this page's notebook (download button, .ipynb) and run `!git clone <address of your copy> p2p-study` and `%pip install -e p2p-study` in a first cell. Then [train the quick study](install.md), or take [your own images](own.md).
+# At [mybinder.org](https://mybinder.org), give the address of your copy of this repository and the file `notebooks/32_tour.py`; `.binder/` says what to install, PyTorch for CPUs. In Colab, upload this page's notebook (download button, .ipynb) and run `!git clone <address of your copy> p2p-study` and `%pip install -e p2p-study` in a first cell. Then train the quick study (`make study`), or a network of your own images (`make own`).
 
 # %% tags=["remove-input"]
 record = provenance(params, torch.device("cpu"), time.perf_counter() - began)
