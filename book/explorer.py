@@ -29,6 +29,7 @@ study, in the archive, show a choice of prototypes without it.</p></noscript>
 <p class="quiet" data-part="networks"></p>
 </div>
 </div>
+<script src="_static/drawing.js"></script>
 <script src="_static/explorer.js"></script>
 ```
 """

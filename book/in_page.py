@@ -32,6 +32,7 @@ FRAME = """\
 <p class="quiet" data-part="about"></p>
 </div>
 </div>
+<script src="_static/drawing.js"></script>
 <script src="_static/try.js"></script>
 ```
 """

@@ -5,7 +5,7 @@
   "use strict";
   const ROLES = { teacher: "#0072B2", student: "#009E73", baseline: "#E69F00" };
   const CHUNK = 60; // entries of the list at a time
-  const HEAT = [[0, 0, 4], [87, 16, 110], [188, 55, 84], [249, 142, 9], [252, 255, 164]]; // dark to bright
+  const { make, percent, signed, heatMap } = p2pDrawing;
   const root = document.getElementById("explorer");
   const part = (name) => root.querySelector(`[data-part="${name}"]`);
   const controls = Object.fromEntries(["study", "view", "class", "on", "order"].map((name) => [name, part(name)]));
@@ -16,18 +16,6 @@
 
   // ---------------------------------------------------------------- small helpers
 
-  /** An element with properties and children; texts are texts, never HTML. */
-  function make(tag, properties = {}, ...children) {
-    const element = document.createElement(tag);
-    for (const [key, value] of Object.entries(properties)) {
-      if (key in element && key !== "style") element[key] = value;
-      else element.setAttribute(key, value);
-    }
-    element.append(...children.flat().filter((child) => child !== null && child !== ""));
-    return element;
-  }
-  const percent = (share) => `${Math.round(100 * share)}\u00a0%`;
-  const signed = (value) => `${value < 0 ? "\u2212" : "+"}${Math.abs(value).toFixed(2)}`;
   const bytes = (text) => Uint8Array.from(atob(text), (sign) => sign.charCodeAt(0));
   const capital = (text) => text[0].toUpperCase() + text.slice(1);
   const className = (k) => study.classes[k];
@@ -103,7 +91,7 @@
     pen.filter = heat ? "grayscale(1)" : "none";
     pen.drawImage(sheet, left, top, span * side, span * side, 0, 0, size, size);
     pen.filter = "none";
-    if (heat) pen.drawImage(heatMap(heat, width, height), 0, 0, width, height, 0, 0, size, size);
+    if (heat) pen.drawImage(heatMap(Array.from(heat, (byte) => byte / 255), width, height), 0, 0, width, height, 0, 0, size, size);
     canvas.dataset.painted = "yes";
     for (const [cell, colour, text, inset] of frames) {
       const [column, row] = [cell % width, Math.floor(cell / width)];
@@ -122,17 +110,6 @@
         pen.fillText(text, box[0] + size / 55, box[1] + size / 14);
       }
     }
-  }
-  function heatMap(heat, width, height) {
-    const small = make("canvas", { width, height }), pen = small.getContext("2d");
-    const map = pen.createImageData(width, height);
-    heat.forEach((value, cell) => {
-      const at = value / 255 * (HEAT.length - 1), low = Math.min(Math.floor(at), HEAT.length - 2);
-      const colour = HEAT[low].map((from, n) => from + (HEAT[low + 1][n] - from) * (at - low));
-      map.data.set([...colour, 255 * (0.25 + 0.6 * value / 255)], 4 * cell);
-    });
-    pen.putImageData(map, 0, 0);
-    return small;
   }
   const cellsOf = (all, n) => all.subarray(n * study.grid[0] * study.grid[1], (n + 1) * study.grid[0] * study.grid[1]);
 

@@ -5,7 +5,7 @@
   const COUNT = 5; // prototypes told one by one
   const AGAINST = 2; // and of those that speak against the class
   const ROLE = "#009E73", OTHER = "#D55E00";
-  const HEAT = [[0, 0, 4], [87, 16, 110], [188, 55, 84], [249, 142, 9], [252, 255, 164]]; // dark to bright
+  const { make, percent, signed, heatMap } = p2pDrawing;
   const ROUNDING = 1e-4; // the ε of similarities: a smaller difference of distances is rounding
   const root = document.getElementById("try"), files = root.dataset.files;
   const part = (name) => root.querySelector(`[data-part="${name}"]`);
@@ -16,19 +16,7 @@
 
   // ---------------------------------------------------------------- small helpers
 
-  /** An element with properties and children; texts are texts, never HTML. */
-  function make(tag, properties = {}, ...children) {
-    const element = document.createElement(tag);
-    for (const [key, value] of Object.entries(properties)) {
-      if (key in element && key !== "style") element[key] = value;
-      else element.setAttribute(key, value);
-    }
-    element.append(...children.flat().filter((child) => child !== null && child !== ""));
-    return element;
-  }
   const fixed = (value) => `${value < 0 ? "\u2212" : ""}${Math.abs(value).toFixed(2)}`;
-  const signed = (value) => `${value < 0 ? "\u2212" : "+"}${Math.abs(value).toFixed(2)}`;
-  const percent = (share) => `${Math.round(100 * share)}\u00a0%`;
   const place = ([row, column]) => `row ${row + 1}, column ${column + 1}`;
 
   /** What a screen reader is told; everybody, where it is no result. */
@@ -227,13 +215,7 @@
     const target = canvas(`Where the picture is like prototype ${one.prototype}: most at ${place(one.cell)}`);
     const pen = draw(target, small, true), [height, width] = network.grid;
     const low = Math.min(...one.map), span = Math.max(...one.map) - low || 1;
-    const map = make("canvas", { width, height }), brush = map.getContext("2d"), heat = brush.createImageData(width, height);
-    one.map.forEach((similarity, cell) => {
-      const value = (similarity - low) / span, at = value * (HEAT.length - 1), from = Math.min(Math.floor(at), HEAT.length - 2);
-      const colour = HEAT[from].map((start, n) => start + (HEAT[from + 1][n] - start) * (at - from));
-      heat.data.set([...colour, 255 * (0.25 + 0.6 * value)], 4 * cell);
-    });
-    brush.putImageData(heat, 0, 0);
+    const map = heatMap(Array.from(one.map, (similarity) => (similarity - low) / span), width, height);
     pen.drawImage(map, 0, 0, width, height, 0, 0, target.width, target.height);
     frame(pen, one.cell, [target.height / height, target.width / width], ROLE, text);
     return target;
