@@ -51,7 +51,7 @@ for name, run in runs.items():
     with torch.inference_mode():
         right = (run.network(pixels).logits.argmax(1) == labels).sum()
     parameters = sum(tensor.numel() for tensor in run.network.parameters())
-    print(f"{name}: {parameters} parameters, {int(right)} of {len(labels)} birds right")
+    print(f"{name}, seed {run.params.seed}: {parameters} parameters, {int(right)} of {len(labels)} birds right")
 
 # %% [markdown]
 # ## Why does the student take this bird for what it takes it for?

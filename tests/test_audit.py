@@ -72,7 +72,7 @@ def test_effects_are_the_code_less_what_stands_beside_it(results: Path) -> None:
     assert table[""].tolist()[0] == "all" and table["top-1"].tolist()[-1] == "below"
     said = audit.answers(rows) + audit.controls_answer(rows)
     assert len(said) == 4 and not any("nan" in sentence for sentence in said)
-    assert "decision layer alone, fixed (48%)" in said[-1] and said[-1].startswith(
+    assert "decision layer alone, fixed: 48% (" in said[-1] and said[-1].startswith(
         "*audit-x*, top-1: the paper's student"
     )
     drawn = audit.drawn(rows, departures=False)

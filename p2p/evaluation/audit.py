@@ -3,7 +3,7 @@ studies, those whose name begins with `audit-`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -196,21 +196,28 @@ def answers(rows: pd.DataFrame) -> list[str]:
 
 def controls_answer(rows: pd.DataFrame) -> list[str]:
     """A sentence a study and metric: the gain of the paper's student over the baseline, and how much of it each control
-    has; without shares where the interval of that gain holds 0."""
+    has, with its own interval; without shares where the interval of that gain holds 0."""
     said = []
     for study, own in rows[~of_departure(rows)].groupby("study", sort=False):
         for metric in ("pms", "top1"):
-            gains = own[own["metric"] == metric].set_index("switch")["difference"]
-            whole = own[(own["metric"] == metric) & (own["switch"] == "paper")].to_dict("records")
-            if not whole:
+            gains = {one["switch"]: one for one in own[own["metric"] == metric].to_dict("records")}
+            if not (whole := gains.get("paper")):
                 continue
             told = (
                 f"*{study}*, {HEADS[metric]}: the paper's student gains {_told(own, 'paper', metric)} over the baseline"
             )
             parts = [
-                f"{told_of} ({gains[name] / gains['paper']:.0%})" for name, told_of in CONTROLS.items() if name in gains
+                f"{told_of}: {_share(gains[name], whole['difference'])}"
+                for name, told_of in CONTROLS.items()
+                if name in gains
             ]
-            if not whole[0]["low"] > 0:
+            if not whole["low"] > 0:
                 parts, told = [], f"{told}, so that there is no gain to be shared out"
             said.append(f"{told}{'. Of this gain has a student that gets ' if parts else ''}{'; '.join(parts)}.")
     return said
+
+
+def _share(gain: Mapping[Hashable, float], whole: float) -> str:
+    """A control's gain, and its interval, in percent of the whole gain."""
+    mean, low, high = (f"{gain[key] / whole:.0%}".replace("-", "−") for key in ("difference", "low", "high"))
+    return f"{mean} ({low} to {high})" if gain["low"] == gain["low"] else mean
