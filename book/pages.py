@@ -1,4 +1,4 @@
-"""The pages that are written when the book is drawn: landing, studies, archive, what a short schedule does."""
+"""The pages that are written when the book is drawn: landing, studies, archive, budgets, searches."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from studies import KINDS, NOTEBOOK, Study, csv_rows, page_title, run_facts
 
 from p2p.study.pages import escape, prose
 
+ROLES = ("teacher", "baseline", "student")
 OUTDATED = (
     "*The verdicts of this study were made by an earlier rule, after a schedule too short for a student to follow its "
     "teacher; they speak about that schedule and will be replaced.*\n"
@@ -94,6 +95,44 @@ def budget_tables(studies: list[Study]) -> str:
         caption = f"{link}, {study.images}: means over the seeds of each row; R² and accuracies on test images."
         parts.append(fence(lines, "list-table", caption))
     return "\n".join(parts) or "No study in this copy has been run with other budgets.\n"
+
+
+def search_tables(results: Path) -> str:
+    """Of every search a table: what each trial reached on validation images, means over its seeds.
+
+    Args:
+        results: Folder of the results; the tables lie in `search/`, as `p2p.evaluation.search` writes them.
+    """
+    shown = {"before push": "top-1, before push", "tuned": "tuned", "cross-entropy, tuned": "cross-entropy", "R²": "R²"}
+    shown["PMS"] = "PMS"
+    parts = []
+    for file in sorted((results / "search").glob("*.csv")):
+        rows = csv_rows(file)
+        lines = [":header-rows: 1", f":name: tab-search-{file.stem}", "", "* - network", "  - changed", "  - seeds"]
+        lines += [f"  - {head}" for head in shown.values()]
+        order = sorted(
+            dict.fromkeys((row["role"], row["changed"]) for row in rows), key=lambda key: ROLES.index(key[0])
+        )
+        for role, changed in order:
+            mine = [row for row in rows if (row["role"], row["changed"]) == (role, changed)]
+            lines += [f"* - {role}", f"  - {_change(changed)}", f"  - {len(mine)}"]
+            for head in shown:
+                values = [float(row[head]) for row in mine if row.get(head)]
+                lines.append(f"  - {sum(values) / len(values):.3f}" if values else "  - –")
+        parts.append(fence(lines, "list-table", f"Search `{file.stem}`: validation images, means over seeds."))
+    return "\n".join(parts) or "No search in this copy has been run.\n"
+
+
+def _change(changed: str) -> str:
+    """A trial's change, as a study file would have it."""
+    told = [f"{key}: {_value(value)}" for key, value in json.loads(changed or "{}").items()]
+    return f"`{', '.join(told)}`" if told else "–"
+
+
+def _value(value: object) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {_value(one)}" for key, one in value.items()) + "}"
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def networks_table(networks: Path) -> str:

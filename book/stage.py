@@ -18,7 +18,17 @@ from typing import Any
 import nbformat
 from explorer import explorer, has_explorer
 from in_page import in_page
-from pages import DAMAGED, archive_page, budget_tables, landing, networks_table, pictured, study_page, summary
+from pages import (
+    DAMAGED,
+    archive_page,
+    budget_tables,
+    landing,
+    networks_table,
+    pictured,
+    search_tables,
+    study_page,
+    summary,
+)
 from studies import BookError, Study, find_studies, page_title, run_facts, run_title
 
 from p2p.study.pages import escape
@@ -33,7 +43,12 @@ PARTS = {  # of the book, and their pages in reading order: files of book/, or n
     "Use it": ("tour", "install", "own", "explain", "try", "take", "change", "cluster"),
     "Reference": ("faq", "data", "reproductions", "api", "archive"),
 }
-BELOW = {"accuracy": ("schedule",), "change": ("built",), "data": ("files",), "reproductions": ("bibliography",)}
+BELOW = {
+    "accuracy": ("schedule", "searches"),
+    "change": ("built",),
+    "data": ("files",),
+    "reproductions": ("bibliography",),
+}
 COPIED = {".csv", ".json", ".svg", ".png", ".jpg", ".txt", ".bib"}
 CODE_TAGS = {"hide-input", "hide-cell", "remove-input", "remove-cell", "show-input"}
 HIDDEN = {"orphan": True, "nosearch": True}  # a page that the archive alone leads to
@@ -200,6 +215,7 @@ def stage(prose: Path, results: Path, source: Path, drawn: Path) -> None:
         name = notebook.stem.partition("_")[2]
         stage_notebook(notebook, source / f"{name}.ipynb", name)
     marks = {"index": ("landing", landing(studies, drawn)), "schedule": ("budgets", budget_tables(studies))}
+    marks["searches"] = ("searches", search_tables(results))
     marks["data"] = ("networks", networks_table(prose.parent / "networks"))
     marks["explorer"] = ("explorer", explorer(studies))
     marks["summary"] = ("summary", summary(drawn))

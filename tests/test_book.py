@@ -204,6 +204,18 @@ def test_schedule_page_sets_few_passes_beside_many(results: Path) -> None:
     assert cells[12:] == ["baseline", "40 (the study)", "–", "0.250", "0.250", "0.500"]
 
 
+def test_searches_are_told_by_role_and_change(tmp_path: Path) -> None:
+    assert pages.search_tables(tmp_path).startswith("No search")
+    (tmp_path / "search").mkdir()
+    head = 'seed,role,changed,before push,tuned,"cross-entropy, tuned",R²,PMS\n'
+    change = '"{""lr_trunk"": 0.01, ""distillation"": {""ppc"": 3.0}}"'
+    rows = [f"1,student,{change},0.5,0.6,1.0,0.8,0.4", "1,baseline,,0.2,0.3,2.0,,0.1", "2,baseline,,0.4,0.5,1.0,,0.2"]
+    (tmp_path / "search" / "birds.csv").write_text(head + "\n".join(rows) + "\n")
+    cells = re.findall(r"^(?:\* -|  -) (.+)$", pages.search_tables(tmp_path), re.M)
+    assert cells[8:16] == ["baseline", "–", "2", "0.300", "0.400", "1.500", "–", "0.150"]
+    assert cells[16:19] == ["student", "`lr_trunk: 0.01, distillation: {ppc: 3}`", "1"]
+
+
 def test_verdicts_by_an_earlier_rule_are_called_so(results: Path) -> None:
     head = "claim,setting,metric,n_seeds,verdict\n"
     (results / "quick" / "claims.csv").write_text(head + "old,a-b,pms,3,reproduced\n")
