@@ -18,6 +18,7 @@ import pytest
 import torch
 from bounds import rounding
 
+from p2p import figures
 from p2p.data.images import load_images
 from p2p.device import has_bfloat16
 from p2p.errors import UserError
@@ -408,6 +409,16 @@ def test_a_batch_of_one_left_out_does_not_bend_the_means(phase, tiny, birds, tmp
     trainer.fit = many
     row = trainer._step(trainer.phases[phase], phase, 0)
     assert row["l1"] == pytest.approx(0.5 * 8 * 3, rel=rounding(33))  # of a decision layer of 1 and -0.5
+
+
+def test_long_phases_look_at_validation_images_now_and_then(tiny, birds, tmp_path, monkeypatch):
+    monkeypatch.setattr("p2p.training.trainer.LOOKS", 2)
+    trainer = Trainer(change(tiny, warm_epochs=0, joint_epochs=5, rounds=1), birds, tmp_path)
+    trainer.run()
+    looked = [row["epoch"] for row in trainer.history if row["phase"] == "joint" and "validation" in row]
+    assert looked == [2, 4, 5] and all("validation" in row for row in trainer.history if row["phase"] != "joint")
+    lines = figures.training_curves(pd.DataFrame(trainer.history)).axes[1].lines
+    assert list(next(line for line in lines if line.get_label() == "validation").get_xdata()) == [2, 4, 5]
 
 
 def test_history_and_cost(teacher_folder, tiny, birds, tmp_path):

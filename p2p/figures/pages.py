@@ -125,7 +125,8 @@ def training_curves(history: pd.DataFrame, title: str = "") -> Figure:
             left.plot(x[learns], values.where(values > 0), color=colour, label=label, lw=width)
     left.set(yscale="log", ylabel="loss")
     right.plot(x[learns], history["accuracy"][learns], color="#56B4E9", label="training (augmented)")
-    right.plot(x[learns], history["validation"][learns], color="#000000", label="validation")
+    held = history["validation"][learns].dropna()  # not every pass looks
+    right.plot(x[held.index], held, color="#000000", label="validation")
     for phase, marker in (("push", "v"), ("decision", "D")):
         at = history["phase"] == phase
         if at.any():
@@ -138,7 +139,8 @@ def training_curves(history: pd.DataFrame, title: str = "") -> Figure:
             ("r2", "#56B4E9", "training (augmented)"),
             ("r2_validation", "#000000", "validation"),
         ):
-            axes[2].plot(x[learns], history[name][learns], color=colour, label=label)
+            values = history[name][learns].dropna()
+            axes[2].plot(x[values.index], values, color=colour, label=label)
         low = min(0.0, float(history[["r2", "r2_validation"]].min().min()))
         axes[2].set(ylabel="R² of the add-on map", ylim=(max(low, -1.0) - 0.02, 1.02))
     runs = (history["phase"] != history["phase"].shift())[learns].cumsum()

@@ -70,7 +70,8 @@ def passes_curves(curves: pd.DataFrame) -> Figure:
             name = variant if role == "control" else role if variant == "paper" else f"{role}: {variant}"
             colour = next(other) if role == "control" else ROLES[role]
             rows = group.assign(row=group.groupby("seed").cumcount()).groupby("row")
-            mean, phase = rows[["passes", "validation"]].mean(), rows["phase"].first()
+            mean = rows[["passes", "validation"]].mean().dropna()  # not every pass looks
+            phase = rows["phase"].first()[mean.index]
             ax.plot(mean["passes"], mean["validation"], color=colour, linewidth=1.1, alpha=0.75, zorder=2)
             done = mean[phase == "decision"] if (phase == "decision").any() else mean.tail(1)
             marker = MARKERS.get(role, "D")

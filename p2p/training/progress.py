@@ -31,7 +31,9 @@ class Progress:
     def show(self, history: list[dict[str, Any]], index: int) -> None:
         """The last row of the history, of phase number `index`."""
         row = history[-1]
-        values = {k: f"{v:.3f}" for k, v in row.items() if k in SHOWN}
+        seen = next((one["validation"] for one in reversed(history) if "validation" in one), None)
+        known = row if seen is None else {**row, "validation": seen}  # not every pass looks
+        values = {k: f"{v:.3f}" for k, v in known.items() if k in SHOWN}
         speed, left = f"{self.images / row['seconds']:.0f}", time_left(self.phases, history, index, row["epoch"])
         self.bar.set_postfix(
             {"phase": row["phase"], **values, "images/s": speed, "left": tqdm.format_interval(max(0.0, left))}

@@ -50,6 +50,8 @@ from p2p.training.optimisers import (
 from p2p.training.phases import Phase, timeline
 from p2p.training.progress import Progress, memory_advice
 
+LOOKS = 50  # at the validation images in a phase, about; short phases look after every pass
+
 
 class Trainer:
     """One run in one folder.
@@ -206,8 +208,10 @@ class Trainer:
         if phase.name == "decision":
             return self._decide(phase) if self.params.tuning == "solver" else self._tune(phase, index)
         row = self._epoch(phase, index, epoch)
-        row |= self._validate(frozen=phase.name == "warm" and _batchnorm(phase, self.params) == "frozen")
-        if phase is self.phases[-1] and epoch + 1 == phase.epochs:  # a linear network; others end with a decision
+        last = epoch + 1 == phase.epochs
+        if last or (epoch + 1) % max(1, phase.epochs // LOOKS) == 0:
+            row |= self._validate(frozen=phase.name == "warm" and _batchnorm(phase, self.params) == "frozen")
+        if last and phase is self.phases[-1]:  # a linear network; others end with a decision
             self._keep()
         return row
 
