@@ -38,10 +38,12 @@ def _pictures(part: SubFigure, one: Explanation, letters: int) -> None:
     ((name, logit, probability), *_) = one.best(1)
     title = f"{one.role}\n{look.short(name, 2 * letters)}\nlogit {number(logit)}, {100 * probability:.0f} %"
     whole.set_title(title, color=colour, weight="bold", loc="left")
-    whole.set_xlabel("cells numbered by\ncontribution")
-    for rank, each in enumerate(one.evidence, 1):
+    told = dict(enumerate(one.evidence, 1))
+    shared = [f"{' and '.join(map(str, numbers))}: the same cell" for numbers in one.on_one_cell()]
+    whole.set_xlabel("\n".join(["cells numbered by\ncontribution", *shared]))
+    look.numbered(whole, {rank: cell_box(each.cell, one.grid, size) for rank, each in told.items()}, colour)
+    for rank, each in told.items():
         here = cell_box(each.cell, one.grid, size)
-        look.box(whole, here, colour, str(rank))
         above, below = part.add_subplot(grid[0, rank + 1]), part.add_subplot(grid[1, rank + 1])
         title = f"{rank}: no. {each.prototype}\n{look.short(one.owner(each, True), letters, 2)}"
         look.strip(above, [look.array(each.source)], title)

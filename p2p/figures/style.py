@@ -11,7 +11,7 @@ import io
 import re
 import textwrap
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from math import ceil
 from pathlib import Path
@@ -202,7 +202,33 @@ def box(ax: Axes, box: Tensor, colour: str = "#56B4E9", text: str = "", shift: f
         size = ax.get_ylim()[0]
         label = {"boxstyle": "square,pad=0.15", "facecolor": colour, "edgecolor": "none"}
         x, y = (min(max(at, 0.035 * size), 0.965 * size) for at in (x0 + shift, y0))  # inside the image
-        ax.text(x, y, text, color="white", weight="bold", fontsize=9, va="center", ha="center", bbox=label)
+        side = "center" if len(text) < 3 else "left" if x0 < size / 2 else "right"
+        x = x if side == "center" else 0.01 * size + x0 + shift if side == "left" else x1 + shift - 0.01 * size
+        ax.text(x, y, text, color="white", weight="bold", fontsize=9, va="center", ha=side, bbox=label)
+
+
+def numbered(ax: Axes, boxes: Mapping[int, Tensor], colour: str) -> None:
+    """Numbered frames on one image; those of one place stand inside each other, their numbers together: "1, 3".
+
+    Args:
+        ax: Of the image, see `strip`.
+        boxes: By number, (4,) each, see `box`.
+        colour: Of all frames.
+    """
+    places: dict[tuple[float, ...], list[int]] = {}
+    for number, one in boxes.items():
+        places.setdefault(tuple(one.tolist()), []).append(number)
+    for place, numbers in places.items():
+        whole = torch.tensor(place)
+        box(ax, whole, colour, ", ".join(map(str, numbers)))
+        for inset in insets(len(numbers))[1:]:
+            by = inset * (whole[2:] - whole[:2])
+            box(ax, torch.cat([whole[:2] + by, whole[2:] - by]), colour)
+
+
+def insets(count: int) -> list[float]:
+    """How far inside its cell each of several frames stands, as a share of the cell's side; the first not at all."""
+    return [level * min(0.13, 0.4 / count) for level in range(count)]
 
 
 def frame(ax: Axes, colour: str) -> None:

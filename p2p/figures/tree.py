@@ -156,11 +156,12 @@ def way_figure(explanations: Sequence[Explanation]) -> Figure:
         name, _, probability = one.best(1)[0]
         title = f"{one.role}\n{look.short(name, int(25 * side))}, {100 * probability:.0f} %"
         whole.set_title(title, color=colour, weight="bold", loc="left")
-        whole.set_xlabel("questions numbered\nfrom the root")
+        shared = [f"{' and '.join(map(str, numbers))}: the same cell" for numbers in one.on_one_cell()]
+        whole.set_xlabel("\n".join(["questions numbered\nfrom the root", *shared]))
+        yes = [rank for rank, there in enumerate(way.there, 1) if there]
+        look.numbered(whole, {rank: cell_box(way.asked[rank - 1].cell, one.grid, size) for rank in yes}, colour)
         for rank, (each, there) in enumerate(zip(way.asked, way.there, strict=True), 1):
             here = cell_box(each.cell, one.grid, size)
-            if there:
-                look.box(whole, here, colour, str(rank))
             above, below = part.add_subplot(grid[0, rank + 1]), part.add_subplot(grid[1, rank + 1])
             look.strip(above, [look.array(each.source)], f"{rank}: no. {each.prototype}\nlike this?")
             look.box(above, cell_box(each.source_cell, one.grid, size), colour)

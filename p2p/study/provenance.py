@@ -70,4 +70,6 @@ def _git(*arguments: str) -> str:
 
 # Read when the program starts: a checkout that moves on during a run does not change the code that runs.
 COMMIT = _git("rev-parse", "--short=12", "HEAD") or "unknown"
-DIRTY = bool(_git("status", "--porcelain", "--", ":/", ":!/results"))
+# What code it is; a study file of one's own, images and results beside it are none, and have hashes of their own.
+CODE = ("p2p", "notebooks/*.py", "book/*.py", "Snakefile", "pyproject.toml", "requirements.lock")
+DIRTY = bool(_git("status", "--porcelain", "--untracked-files=all", "--", *(f":/{path}" for path in CODE)))
