@@ -36,6 +36,7 @@ import torch
 from IPython.display import SVG, Markdown, display
 
 from p2p import figures
+from p2p.data import conversions
 from p2p.data.augment import augment
 from p2p.data.images import load_images
 from p2p.device import choose_device
@@ -63,6 +64,11 @@ text = f"{len(images)} images of {params.size} × {params.size} pixels, {len(ima
 display(Markdown(f"{text}; known besides the class: {', '.join(known) or 'nothing'}."))
 if images.remarks:
     print(*images.remarks, sep="\n")
+if params.reader == "folder":  # what was turned into what, and what was left out
+    odd = conversions.checked(params)
+    caption = f"Of {odd.files:,} image files in the folder: what is odd about them, and what is done. A file may be in several rows."
+    told = table(conversions.frame(odd), caption, "tab-odd")
+    display(Markdown(told if odd.rows else "Nothing is odd about the files: all are read as they are."))
 caption = "Images of each split, and for the classes the smallest and largest number of images in one class."
 display(Markdown(table(split_table(images), caption, "tab-splits")))
 

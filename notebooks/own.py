@@ -18,7 +18,7 @@ from execute import ROOT, prepare
 from run import main as run
 
 from p2p.errors import UserError
-from p2p.study.own import PAIR, Found, choose, pretrained, sentences, study_file, write_study
+from p2p.study.own import PAIR, Found, choose, pretrained, sentences, study_file, weights_folder, write_study
 from p2p.study.params import DataParams
 from p2p.study.remedy import fitting
 from p2p.study.study import load_study
@@ -63,7 +63,8 @@ def study_of(path: Path, images: str) -> None:
     """
     if not path.is_file():
         found = look(images)
-        choice = choose(found, {network: pretrained(network) for network in PAIR})
+        folder = weights_folder()
+        choice = choose(found, {network: pretrained(network) for network in PAIR}, folder)
         write_study(path, found, choice)
         print(*sentences(found), *choice.why, f"Written: {path.relative_to(ROOT)}, yours to edit.", sep="\n")
         return
