@@ -41,7 +41,7 @@ from p2p.data.augment import augment
 from p2p.data.images import load_images
 from p2p.device import choose_device
 from p2p.evaluation.inputs import split_table, trunk_table
-from p2p.study.pages import provenance_box, table
+from p2p.study.pages import escape, provenance_box, table
 from p2p.study.params import ImagesParams, from_namespace
 from p2p.study.provenance import provenance
 
@@ -62,10 +62,11 @@ seconds = time.perf_counter() - began
 known = [name for name in ("boxes", "parts", "masks") if getattr(images, name) is not None]
 text = f"{len(images)} images of {params.size} × {params.size} pixels, {len(images.classes)} classes, read in {seconds:.1f} s"
 display(Markdown(f"{text}; known besides the class: {', '.join(known) or 'nothing'}."))
-if images.remarks:
+if images.remarks and params.reader != "folder":
     print(*images.remarks, sep="\n")
 if params.reader == "folder":  # what was turned into what, and what was left out
     odd = conversions.checked(params)
+    display(Markdown("\n".join(f"- {escape(remark)}" for remark in odd.remarks)))
     caption = f"Of {odd.files:,} image files in the folder: what is odd about them, and what is done. A file may be in several rows."
     told = table(conversions.frame(odd), caption, "tab-odd")
     display(Markdown(told if odd.rows else "Nothing is odd about the files: all are read as they are."))

@@ -129,8 +129,8 @@ class Explainer(Generic[E]):
             known=self.known(image),
         )
 
-    def known(self, image: Tensor) -> str:
-        """ "training image <name>" where the pixels (3, S, S) are those of an image that the network was made from.
+    def known(self, image: Tensor) -> tuple[str, str] | None:
+        """How, and by what name, the network was made from an image of these very pixels (3, S, S); None: it was not.
 
         A packed network has patches of some alone; it is known again by one of more than one colour.
         """
@@ -140,15 +140,15 @@ class Explainer(Generic[E]):
                 (x, y), (high, wide) = patch.corner, patch.pixels.shape[1:]
                 same = torch.equal(patch.pixels, image[:, y : y + high, x : x + wide])
                 if same and bool((patch.pixels != patch.pixels[:, :1, :1]).any()):
-                    return f"training image {patch.image}"
-            return ""
+                    return "trained", patch.image
+            return None
         middle = image.shape[1] // 2  # a row tells nearly all apart, and is read from the disk in no time
         pixels, image = self.images.pixels, image.cpu()
         rows = pixels.source[:, :, middle][pixels.rows] if isinstance(pixels, Stream) else pixels[:, :, middle].cpu()
         for n in (rows == image[:, middle]).flatten(1).all(1).nonzero()[:, 0].tolist():
             if int(self.images.split[n]) < 2 and torch.equal(pixels[n].cpu(), image):
-                return f"{('training', 'validation')[int(self.images.split[n])]} image {self.images.names[n]}"
-        return ""
+                return ("trained", "validated")[int(self.images.split[n])], self.images.names[n]
+        return None
 
     def label_of(self, j: int) -> int:
         """The class of the source image of a tree's prototype, which has none of its own."""

@@ -95,7 +95,7 @@ class Explanation:
         limit: Largest such distance that is usual, see `p2p.evaluation.explainer.usual_distance`.
         teacher: The same image, explained by the network's teacher; None where it has none or that is not there.
         path: Of a tree, the way of the image through it.
-        known: The network's own training or validation image that this is, "training image <name>"; else empty.
+        known: Where this is an image of the network's own: "trained" or "validated", and that image's name.
     """
 
     run: str
@@ -111,7 +111,7 @@ class Explanation:
     limit: float
     teacher: Explanation | None = None
     path: Path | None = None
-    known: str = ""
+    known: tuple[str, str] | None = None
 
     @property
     def predicted(self) -> int:
@@ -185,8 +185,9 @@ class Explanation:
         """Sentences on what a reader would take for more than it is: a known image, reasons that are one."""
         told, said = self.path.asked if self.path else self.evidence, []
         if self.known:
+            how, name = self.known
             said.append(
-                f"This image is {self.known} of {self.run}: that it is recognised says nothing about new images."
+                f"{self.run} was {how} on this very image ({name}): that it is recognised says nothing about new images."
             )
         for numbers in _alike({rank: (one.source_name, one.source_cell) for rank, one in enumerate(told, 1)}):
             first = told[numbers[0] - 1]
@@ -195,13 +196,17 @@ class Explanation:
                 f"Numbers {same} are the same patch, {place(first.source_cell)} of training image "
                 f"{first.source_name}: one reason, counted {_times(len(numbers))}."
             )
-        for numbers in self.on_one_cell():
-            where = place(told[numbers[0] - 1].cell)
-            said.append(
-                f"Numbers {_and([str(number) for number in numbers])} lie on the same cell of the image, {where}; in the "
-                "picture their frames stand one inside the other."
-            )
         return said
+
+    @property
+    def frames(self) -> list[str]:
+        """A sentence for each cell on which several of them are found."""
+        told = self.path.asked if self.path else self.evidence
+        return [
+            f"Numbers {_and([str(number) for number in numbers])} lie on the same cell of the image, "
+            f"{place(told[numbers[0] - 1].cell)}; in the picture their frames stand one inside the other."
+            for numbers in self.on_one_cell()
+        ]
 
     def lines(self) -> list[str]:
         """The explanation in plain words: what the network says, a line a prototype, the sum."""
@@ -259,7 +264,7 @@ class Explanation:
 
     def text(self) -> str:
         """`lines`, after the warning and the remarks where there are some, and the teacher's below them."""
-        parts = [*filter(None, [self.warning]), *self.remarks, *self.lines()]
+        parts = [*filter(None, [self.warning]), *self.remarks, *self.lines(), *self.frames]
         return "\n".join(parts) + (f"\n\n{self.teacher.text()}" if self.teacher else "")
 
 

@@ -18,7 +18,7 @@ from p2p.evaluation.explainer import Explainer
 from p2p.evaluation.explanation import Explanation
 from p2p.figures.evidence import evidence
 from p2p.figures.explain_page import index_page, page
-from p2p.figures.glyphs import drawable
+from p2p.figures.glyphs import lend_fonts
 from p2p.figures.style import save
 from p2p.figures.tree import way_figure
 from p2p.files import write_atomic
@@ -32,7 +32,7 @@ class Explained(Explanation):
     def figure(self) -> Figure:
         """The image and the prototypes that decided, a block a network: this one's, and its teacher's where known."""
         networks = [one for one in (self.teacher, self) if one]
-        return drawable(way_figure(networks) if self.path else evidence(networks))
+        return lend_fonts(way_figure(networks) if self.path else evidence(networks))
 
     def html(self) -> str:
         """A page of its own, which loads nothing."""

@@ -37,6 +37,9 @@ figcaption, .sum th { font-size: .85rem; color: var(--quiet) }
 .whole { max-width: 20rem }
 .box { position: absolute; border: 3px solid var(--role); outline: 1px solid #fff; box-sizing: border-box }
 .box b { position: absolute; top: 0; left: 0; padding: 0 .3em; font-size: .85rem; white-space: nowrap; z-index: 1 }
+.box b.above { top: auto; bottom: 100% }
+.box b.below { top: 100% }
+.box b.left { left: auto; right: 0 }
 .box b { background: var(--ink); color: var(--page) }
 .note { background: var(--soft); border-left: 5px solid #d55e00; padding: .6rem .8rem }
 ol { padding: 0; list-style: none; display: grid; gap: 0 1.5rem }
@@ -106,7 +109,7 @@ def index_page(entries: Sequence[tuple[str, Explanation]], left_out: str = "") -
     for file, said in entries:
         (name, _, probability), *_ = said.best(1)
         note = " · nothing here resembles a prototype" if said.warning else ""
-        note += " · one of its own training images" if said.known else ""
+        note += f" · it was {said.known[0]} on this image" if said.known else ""
         text = f"{said.name}: {name}, {100 * probability:.0f} %{note}"
         picture = f'<img src="{_uri(look.array(said.image))}" alt="">'
         cards.append(f'<a href="{quote(file)}"><figure>{picture}<figcaption>{escape(text)}</figcaption></figure></a>')
@@ -131,6 +134,7 @@ def _network(one: Explanation) -> str:
         f'<p class="note" role="note">{escape(one.warning)}</p>' if one.warning else "",
         f'<figure class="whole">{whole}</figure><p>{escape(opening)}</p>',
         *(f'<p class="note" role="note">{escape(remark)}</p>' for remark in one.remarks),
+        *(f"<p>{escape(shared)}</p>" for shared in one.frames),
         "" if one.path else _sum(one),
         f"<p>{escape(counted)}</p><ol>",
     ]
@@ -183,7 +187,9 @@ def _box(cell: tuple[int, int], grid: tuple[int, int], text: str, inset: float =
     (row, column), (height, width) = cell, grid
     place = f"left:{100 * (column + inset) / width:.2f}%;top:{100 * (row + inset) / height:.2f}%"
     size = f"width:{100 * (1 - 2 * inset) / width:.2f}%;height:{100 * (1 - 2 * inset) / height:.2f}%"
-    return f'<span class="box" style="{place};{size}">{f"<b>{text}</b>" if text else ""}</span>'
+    side = f"{'above' if row else 'below'}{' left' if 2 * column >= width else ''}" if "," in text else ""
+    label = f'<b class="{side}">{text}</b>' if side else f"<b>{text}</b>" if text else ""
+    return f'<span class="box" style="{place};{size}">{label}</span>'
 
 
 def _uri(image: Pixels) -> str:
