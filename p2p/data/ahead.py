@@ -19,6 +19,7 @@ HEIC = frozenset({".heic", ".heif", ".hif", ".heics", ".heifs"})
 RAW = frozenset({".dng", ".raw", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2", ".pef", ".jxl", ".xcf"})
 DRAWN = frozenset({".svg", ".pdf", ".eps", ".ps", ".ai", ".wmf", ".emf"})
 BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
+OTHERS = HEIC | RAW | DRAWN
 TRAIN = ("train", "training")  # what others call the two, best first
 TEST = ("test", "testing", "val", "valid", "validation", "dev")
 CONVERT = "convert {} to JPEG, as telephones and picture viewers do on export"
@@ -31,7 +32,7 @@ def unread(path: Path) -> str:
         path: Of a file. That it is HEIC its first bytes say, too: telephones' files are often called .jpg.
     """
     ending = path.suffix.lower()
-    if ending in (HEIC | RAW | DRAWN) - suffixes():
+    if ending in OTHERS - suffixes():
         return "HEIC" if ending in HEIC else ending[1:].upper()
     if HEIC <= suffixes() or not path.is_file():  # a pipe would wait for who writes into it
         return ""
@@ -72,13 +73,14 @@ def look_ahead(root: Path) -> None:
 
 def _refuse_closed(root: Path) -> None:
     """Files and folders of mode 000, or of somebody else."""
-    closed, images = list[Path](), 0
-    for place, folders, files in os.walk(root):
-        if not os.access(place, os.R_OK | os.X_OK):
-            closed.append(Path(place))
+    closed = list[Path]()
+    if not os.access(root, os.R_OK | os.X_OK):
+        raise UserError(f"{root} is a folder that you may not read; {allow('R', root)}.")
+    for place, folders, files in os.walk(root):  # what it cannot enter it passes over
         folders[:] = sorted(name for name in folders if name[0] != "." and name not in LEFT_BEHIND)
+        closed += [Path(place, name) for name in folders if not os.access(Path(place, name), os.R_OK | os.X_OK)]
         for name in sorted(name for name in files if Path(name).suffix.lower() in suffixes() and name[0] != "."):
-            path, images = Path(place, name), images + 1
+            path = Path(place, name)
             closed += [path] if path.is_file() and not os.access(path, os.R_OK) else []
     if closed:
         what = "is a file or folder that" if len(closed) == 1 else f"are {len(closed)} files or folders that"
@@ -118,30 +120,42 @@ def _refuse_case(tree: Tree) -> None:
 
 def _refuse_unread(tree: Tree, classes: list[str]) -> None:
     """Classes without an image that is read, where their pictures are of another format or lie deeper."""
-    root, bare = tree.root, [place for place in classes if not tree.look(place).images]
-    loose = [name for name in tree.look("").others if unread(root / name)]
-    if not classes and loose:
+    root = tree.root
+    images, foreign = dict[Path, int](), dict[Path, list[str]]()
+    for place, folders, files in os.walk(root):
+        folders[:] = sorted(name for name in folders if name[0] != "." and name not in LEFT_BEHIND)
+        here = [name for name in files if name[0] != "."]
+        if count := sum(Path(name).suffix.lower() in suffixes() for name in here):
+            images[Path(place)] = count
+        elif names := [name for name in here if Path(name).suffix.lower() in OTHERS - suffixes()]:
+            foreign[Path(place)] = names
+    unread_classes = {root / place: foreign[root / place] for place in classes if root / place in foreign}
+    inside = any(tree.look(place).images for place in classes)
+    if foreign and (unread_classes if inside else not images):
+        shown = unread_classes or foreign
+        place, names = next(iter(shown.items()))
+        more = f", and so it is with {len(shown) - 1} more" if len(shown) > 1 else ""
+        kinds = {Path(name).suffix.lower() for name in names}
         raise UserError(
-            f"{root} has no class folders but {endings(loose)} right in it, which is not read; make a folder for each "
-            f"class, and {CONVERT.format('the photographs')}."
+            f"Folder {place} has no image that is read but {endings(names)}{more}: "
+            f"{'these formats are' if len(kinds) > 1 else 'this format is'} not read; "
+            f"{CONVERT.format('the photographs')}{'' if classes else ', into a folder for each class'}."
         )
-    nested = {place: counts for place in bare if (counts := tree.nested(place))}
-    foreign = {
-        place: names for place in bare if (names := [n for n in tree.look(place).others if unread(root / place / n)])
-    }
-    if foreign:
-        first, names = next(iter(foreign.items()))
-        more = f", and so it is with {len(foreign) - 1} more" if len(foreign) > 1 else ""
+    deeper = {place: count for place, count in images.items() if place != root}
+    if deeper and not inside and "train" not in tree.look("").folders:
+        where = _meant(deeper)
+        cure = f"name {where}" if where else "move them up, or name a folder whose folders are the classes"
+        place, count = next(iter(deeper.items()))
         raise UserError(
-            f"Class folder {root / first} has no image that can be read but {endings(names)}{more}: "
-            f"{'these formats are' if len({Path(n).suffix.lower() for n in names}) > 1 else 'this format is'} not "
-            f"read; {CONVERT.format('the photographs')}."
+            f"None of the folders in {root} has images right in it, as class folders have; {sum(deeper.values())} images "
+            f"lie deeper, such as {count} in {place}: {cure}."
         )
-    if len(classes) > 1 and len(nested) == len(classes):
-        first, counts = next(iter(nested.items()))
-        inside = [f"{Path(name).name} ({count})" for name, count in counts.items()]
-        raise UserError(
-            f"None of the {len(classes)} class folders in {root} has images right in it; they lie a level deeper, in "
-            f"{root / first} for instance in {some(inside)}, so move them up, or name a folder whose folders are the "
-            "classes."
-        )
+
+
+def _meant(images: dict[Path, int]) -> Path | None:
+    """The one folder that holds all folders of images, or the split whose two halves do; None: there are several."""
+    parents = {place.parent for place in images}
+    if len(parents) == 1 and len(images) > 1:
+        return next(iter(parents))
+    split = {place.parent for place in parents}
+    return next(iter(split)) if {place.name for place in parents} == {"train", "test"} and len(split) == 1 else None
