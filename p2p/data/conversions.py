@@ -109,7 +109,7 @@ def skipping(params: DataParams) -> Iterator[None]:
             bad = unreadable(listing)
         except UserError:  # the folder alone is refused already
             raise error from None
-        if not bad or "lass" not in str(error).split(" ", 1)[0]:
+        if not bad or not str(error).startswith("Class "):
             raise
         label = dict(zip(listing.names, listing.labels.tolist(), strict=True))
         counts = Counter(listing.classes[label[name]] for name in bad)
