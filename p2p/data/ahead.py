@@ -34,7 +34,7 @@ def unread(path: Path) -> str:
     ending = path.suffix.lower()
     if ending in OTHERS - suffixes():
         return "HEIC" if ending in HEIC else ending[1:].upper()
-    if HEIC <= suffixes() or not path.is_file():  # a pipe would wait for who writes into it
+    if suffixes() >= HEIC or not path.is_file():  # a pipe would wait for who writes into it
         return ""
     try:
         with path.open("rb") as file:
@@ -100,8 +100,8 @@ def _refuse_split(tree: Tree, top: list[str]) -> None:
     if train and test:
         renamed = [f"{old} to {new}" for old, new in ((train, "train"), (test, "test")) if old != new]
         raise UserError(
-            f"{tree.root} has {train}/ beside {test}/, and a split is read from folders called train and test, in small "
-            f"letters; rename {' and '.join(renamed)}."
+            f"{tree.root} has {train}/ beside {test}/, and a split is read from folders called train and test, in "
+            f"small letters; rename {' and '.join(renamed)}."
         )
 
 
@@ -122,13 +122,13 @@ def _refuse_unread(tree: Tree, classes: list[str]) -> None:
     """Classes without an image that is read, where their pictures are of another format or lie deeper."""
     root = tree.root
     images, foreign = dict[Path, int](), dict[Path, list[str]]()
-    for place, folders, files in os.walk(root):
+    for walked, folders, files in os.walk(root):
         folders[:] = sorted(name for name in folders if name[0] != "." and name not in LEFT_BEHIND)
         here = [name for name in files if name[0] != "."]
         if count := sum(Path(name).suffix.lower() in suffixes() for name in here):
-            images[Path(place)] = count
+            images[Path(walked)] = count
         elif names := [name for name in here if Path(name).suffix.lower() in OTHERS - suffixes()]:
-            foreign[Path(place)] = names
+            foreign[Path(walked)] = names
     unread_classes = {root / place: foreign[root / place] for place in classes if root / place in foreign}
     inside = any(tree.look(place).images for place in classes)
     if foreign and (unread_classes if inside else not images):
@@ -147,8 +147,8 @@ def _refuse_unread(tree: Tree, classes: list[str]) -> None:
         cure = f"name {where}" if where else "move them up, or name a folder whose folders are the classes"
         place, count = next(iter(deeper.items()))
         raise UserError(
-            f"None of the folders in {root} has images right in it, as class folders have; {sum(deeper.values())} images "
-            f"lie deeper, such as {count} in {place}: {cure}."
+            f"None of the folders in {root} has images right in it, as class folders have; {sum(deeper.values())} "
+            f"images lie deeper, such as {count} in {place}: {cure}."
         )
 
 

@@ -1,4 +1,4 @@
-"""The look at every file of a user's own images, kept, and as it is shown: what is odd, in words that fit its numbers."""
+"""The look at every file of a user's own images, kept, and as it is shown: what is odd, in words that fit."""
 
 from __future__ import annotations
 

@@ -113,7 +113,9 @@ def _left_out(place: Path, files: list[str], folders: list[str]) -> str:
     special = [name for name in files if _special(place / name)]
     plain = [name for name in files if name not in special]
     parts = [f"{endings(plain)} ({_printed(plain)})"] if plain else []
-    parts += [f"{len(special)} that {'is' if len(special) == 1 else 'are'} no file ({_printed(special)})"] * bool(special)
+    parts += [f"{len(special)} that {'is' if len(special) == 1 else 'are'} no file ({_printed(special)})"] * bool(
+        special
+    )
     parts += [f"{len(folders)} folder{'s' * (len(folders) > 1)} in it ({_printed(folders)})"] if folders else []
     cure = f"; {CONVERT.format('photographs of other formats')}" if any(unread(place / name) for name in plain) else ""
     return f"Left out, as not read: {', '.join(parts)}{cure}." if parts else ""

@@ -96,8 +96,8 @@ def weights_folder() -> str:
         what = "a file and no folder" if os.path.exists(folder) else "no folder that is there"
         files = " and ".join(f"{network}.safetensors" for network in PAIR)
         raise UserError(
-            f"P2P_WEIGHTS is {shown(folder)}, which is {what}; let it name the folder that holds {files}, or unset it to "
-            "have them downloaded."
+            f"P2P_WEIGHTS is {shown(folder)}, which is {what}; let it name the folder that holds {files}, or unset it "
+            "to have them downloaded."
         )
     return folder
 
@@ -188,7 +188,9 @@ def study_text(name: str, found: Found, choice: Choice) -> str:
     }
     comment = ""
     if "joint_epochs" in choice.teacher:
-        comment = "  # the teacher has a rate and passes of its own, half of the others': its best in params/cub-20.yaml\n"
+        comment = (
+            "  # the teacher has a rate and passes of its own, half of the others': its best in params/cub-20.yaml\n"
+        )
     small = choice.teacher["network"] == "small"
     sides = "4 go with 32 px, 8 with 64" if small else "3 go with 96 px, 5 with 160, 7 with 224"
     comments = "\n".join(f"# {line}" for line in (*sentences(found), *choice.why))
@@ -197,17 +199,20 @@ def study_text(name: str, found: Found, choice: Choice) -> str:
         for key, value in choice.recipe.items()
     ]
     if "warm_epochs" not in choice.recipe:
-        lines.append("  # warm_epochs: 10              # so many passes come before, with the trunk frozen: the default")
+        lines.append(
+            "  # warm_epochs: 10              # so many passes come before, with the trunk frozen: the default"
+        )
     recipe = "\n".join(lines)
     return f"""\
 # yaml-language-server: $schema=study.schema.json
 # Your own images. `make own` wrote this file from what it found, and never writes over it: edit it, and give the same
 # command again; remove it to have it written anew.
 {comments}
-# The choice of networks and weights stays as it is written here, whatever can be had later. To change it, let P2P_WEIGHTS
-# name a folder with {PAIR[0]}.safetensors and {PAIR[1]}.safetensors, or go online; then remove this file and give
-# the same command again. Or edit `network` and `weights` at the end: a file of P2P_WEIGHTS, imagenet, or none.
-# Cost: about {choice.minutes} minutes of one CPU core, by recorded trainings of these networks; half or twice that elsewhere.
+# The choice of networks and weights stays as it is written here, whatever can be had later. To change it,
+# let P2P_WEIGHTS name a folder with {PAIR[0]}.safetensors and {PAIR[1]}.safetensors, or go online;
+# then remove this file and give the same command again. Or edit `network` and `weights` at the end: a file of
+# P2P_WEIGHTS, imagenet, or none.
+# Cost: about {choice.minutes} minutes of a CPU core, by recorded trainings; elsewhere half or twice that.
 study: {name}
 title: {_scalar(f"My images: {Path(found.root).name or found.root}"[:200])}
 private: true                    # a book of its own, book/_build/own-{name}; no part of the published one
