@@ -66,7 +66,8 @@ if images.remarks and params.reader != "folder":
     print(*images.remarks, sep="\n")
 if params.reader == "folder":  # what was turned into what, and what was left out
     odd = conversions.checked(params)
-    display(Markdown("\n".join(f"- {escape(remark)}" for remark in odd.remarks)))
+    for remark in odd.remarks:
+        display(Markdown(escape(remark)))
     caption = f"Of {odd.files:,} image files in the folder: what is odd about them, and what is done. A file may be in several rows."
     told = table(conversions.frame(odd), caption, "tab-odd")
     display(Markdown(told if odd.rows else "Nothing is odd about the files: all are read as they are."))

@@ -25,6 +25,7 @@ from p2p.evaluation.explainer import Explainer, usual_distance
 from p2p.evaluation.explanation import Explanation
 from p2p.evaluation.measure import Answer
 from p2p.evaluation.on_object import NAMES, hits_on_object, object_cells, object_rows, source_on_object
+from p2p.evaluation.own import same_patches
 from p2p.evaluation.runs import finish_run, load_run
 from p2p.figures import glyphs
 from p2p.figures.explain import Explained, main, write_pages
@@ -255,6 +256,18 @@ def test_frames_on_one_cell_stand_inside_each_other_and_that_is_said(said: Expla
     assert apart.frames == apart.remarks == [] and "the same cell" not in apart.html()
 
 
+def test_prototypes_that_are_the_same_patch_are_said(place: Path, birds: ImageSet) -> None:
+    trained = load_run(place / "student")
+    found = trained.projection
+    assert found is not None and isinstance(trained.network, ProtoNet)
+    first, second, *_ = trained.network.own[1].nonzero()[:, 0].tolist()
+    cells, images = torch.arange(len(found.cells)), torch.zeros_like(found.images)
+    assert same_patches(replace(trained, projection=replace(found, images=images, cells=cells)), birds.classes) == ""
+    cells[second] = cells[first]
+    told = same_patches(replace(trained, projection=replace(found, images=images, cells=cells)), ["a", "$b$", "c", "d"])
+    assert f"no. {first} and {second} of \\$b\\$." in told and "push: distinct" in told
+
+
 def test_an_image_that_a_network_was_made_from_is_said_so(place: Path, birds: ImageSet) -> None:
     explainer = Explainer(place / "student", Explanation, birds)
     for split, how in (("train", "trained"), ("validation", "validated")):
@@ -314,7 +327,7 @@ def test_what_a_folder_of_photographs_has_besides_is_counted(place: Path, tmp_pa
     found, told = find_photos(photos)
     assert [path.name for path in found] == ["ok.png"]
     assert told.startswith(
-        "Left out, as not read: 2 .heic, 1 .txt (a.HEIC, b.heic, notes.txt), 1 that is no file (pipe."
+        "Left out, as not read: 2 .heic, 1 .txt (a.HEIC, b.heic, notes.txt), 1 pipe, socket or device (pipe."
     )
     assert "1 folder in it (more)" in told and told.endswith("on export.") and "hidden" not in told
     assert main([str(place / "teacher"), str(photos), "--out", str(tmp_path / "out")]) == 0

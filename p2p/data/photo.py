@@ -85,8 +85,8 @@ def find_photos(place: Path | str) -> tuple[list[Path], str]:
     if not place.is_dir():
         return [place], ""
     try:
-        names = [name for name in image_files(place) if not _special(place / name)]
-        others = sorted(path.name for path in place.iterdir() if path.name[0] != "." and path.name not in names)
+        names = [n for n in image_files(place) if not _special(place / n) and not (place / n).is_dir()]
+        others = sorted({path.name for path in place.iterdir() if path.name[0] != "."} - set(names))
     except OSError as error:
         told = UserError(f"Folder {place} cannot be read ({error.strerror}); make it readable.")
         told.__cause__ = error
@@ -113,9 +113,8 @@ def _left_out(place: Path, files: list[str], folders: list[str]) -> str:
     special = [name for name in files if _special(place / name)]
     plain = [name for name in files if name not in special]
     parts = [f"{endings(plain)} ({_printed(plain)})"] if plain else []
-    parts += [f"{len(special)} that {'is' if len(special) == 1 else 'are'} no file ({_printed(special)})"] * bool(
-        special
-    )
+    what = "pipe, socket or device" if len(special) == 1 else "pipes, sockets or devices"
+    parts += [f"{len(special)} {what} ({_printed(special)})"] if special else []
     parts += [f"{len(folders)} folder{'s' * (len(folders) > 1)} in it ({_printed(folders)})"] if folders else []
     cure = f"; {CONVERT.format('photographs of other formats')}" if any(unread(place / name) for name in plain) else ""
     return f"Left out, as not read: {', '.join(parts)}{cure}." if parts else ""

@@ -187,7 +187,7 @@ class Explanation:
         if self.known:
             how, name = self.known
             said.append(
-                f"{self.run} was {how} on this very image ({name}): that it is recognised says nothing about new ones."
+                f"{self.run} was {how} on this very image ({name}): what it says of it tells little about new ones."
             )
         for numbers in _alike({rank: (one.source_name, one.source_cell) for rank, one in enumerate(told, 1)}):
             first = told[numbers[0] - 1]
