@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from p2p.data.ahead import CONVERT, unread
-from p2p.data.checkup import CLASHES, LEAKED, TWICE, Checkup, Row, check_up, unreadable
+from p2p.data.checkup import CLASHES, KINDS, LEAKED, TWICE, Checkup, Row, check_up, unreadable
 from p2p.data.folders import Tree, read_folder
 from p2p.data.listing import contents, some
 from p2p.data.readers import find_root
@@ -47,7 +47,8 @@ def checked(params: DataParams) -> Checkup:
     tree = Tree(root)
     places = sorted({name[: i + 1] for name in listing.names for i, letter in enumerate(name) if letter == "/"} | {""})
     others = [f"{place}{name}" for place in places for name in tree.look(place).others]
-    keys = [params.size, params.data_seed, params.skip_bad, params.allow_duplicates]
+    words = [*KINDS.values(), *COUNTED.values(), CONVERT]  # in others the same rows are to be made anew
+    keys = [params.size, params.data_seed, params.skip_bad, params.allow_duplicates, words]
     known = json.dumps([keys, str(root), listing.names, contents(listing), listing.remarks, others])
     path = cache_folder() / f"checkup-{hashlib.sha256(known.encode()).hexdigest()[:20]}.json"
     if path.is_file():
