@@ -36,11 +36,12 @@ import torch
 from IPython.display import SVG, Markdown, display
 
 from p2p import figures
+from p2p.data import conversions
 from p2p.data.augment import augment
 from p2p.data.images import load_images
 from p2p.device import choose_device
 from p2p.evaluation.inputs import split_table, trunk_table
-from p2p.study.pages import provenance_box, table
+from p2p.study.pages import escape, provenance_box, table
 from p2p.study.params import ImagesParams, from_namespace
 from p2p.study.provenance import provenance
 
@@ -61,8 +62,15 @@ seconds = time.perf_counter() - began
 known = [name for name in ("boxes", "parts", "masks") if getattr(images, name) is not None]
 text = f"{len(images)} images of {params.size} × {params.size} pixels, {len(images.classes)} classes, read in {seconds:.1f} s"
 display(Markdown(f"{text}; known besides the class: {', '.join(known) or 'nothing'}."))
-if images.remarks:
+if images.remarks and params.reader != "folder":
     print(*images.remarks, sep="\n")
+if params.reader == "folder":  # what was turned into what, and what was left out
+    odd = conversions.checked(params)
+    for remark in odd.remarks:
+        display(Markdown(escape(remark)))
+    caption = f"Of {odd.files:,} image files in the folder: what is odd about them, and what is done. A file may be in several rows."
+    told = table(conversions.frame(odd), caption, "tab-odd")
+    display(Markdown(told if odd.rows else "Nothing is odd about the files: all are read as they are."))
 caption = "Images of each split, and for the classes the smallest and largest number of images in one class."
 display(Markdown(table(split_table(images), caption, "tab-splits")))
 

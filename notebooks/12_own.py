@@ -93,6 +93,8 @@ display(Markdown(told if len(confused) else "The student has made no mistake on 
 # class is known by something else than you meant.
 
 # %% tags=["remove-input"] mystnb={"image": {"alt": "Training images of one class with its prototypes framed."}}
+if twice := own.same_patches(student, known.classes):
+    display(Markdown(twice))
 for label, name in enumerate(known.classes):
     display(Markdown(f"**{escape(class_text(name))}**"))
     display(SVG(figures.svg(figures.class_prototypes(student, train, label, 10 if count <= 30 else 5))))

@@ -256,10 +256,12 @@ def main() -> None:
     )
     given = parser.parse_args()
     if given.check:
+        from p2p.data.conversions import skipping
         from p2p.training.preflight import preflight  # PyTorch comes with it, which no other use needs to wait for
 
         study = load_study(given.check, given.use, given.rehearse, given.only)
-        preflight(study, given.rehearse, given.elsewhere)
+        with skipping(study.data_params()):
+            preflight(study, given.rehearse, given.elsewhere)
         for sentence in prepare(study) if given.prepare else []:
             print(sentence, file=sys.stderr)
     elif given.summary:

@@ -18,8 +18,9 @@ from execute import ROOT, prepare
 from run import main as run
 
 from p2p.errors import UserError
-from p2p.study.own import PAIR, Found, choose, pretrained, sentences, study_file, write_study
+from p2p.study.own import PAIR, Found, choose, pretrained, sentences, study_file, weights_folder, write_study
 from p2p.study.params import DataParams
+from p2p.study.remedy import fitting
 from p2p.study.study import load_study
 
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
@@ -31,6 +32,7 @@ def look(images: str) -> Found:
     Raises:
         UserError: There is no such folder, or it is no tree of classes.
     """
+    from p2p.data.ahead import look_ahead
     from p2p.data.checkup import shorter_sides
     from p2p.data.source import whole_listing
     from p2p.training.preflight import count_images
@@ -43,7 +45,9 @@ def look(images: str) -> Found:
         cure = "unpack it, and name the folder" if archive else "name the folder that holds the class folders"
         raise UserError(f"IMAGES is {images}, which is a file and no folder; {cure}.")
     if not os.path.isdir(root):
-        raise UserError(f"IMAGES is {images}, and there is no such folder; correct the path.")
+        what = "it is a pipe, a socket or a device" if root.exists() else "there is no such folder"
+        raise UserError(f"IMAGES is {images}, and {what}; name the folder that holds the class folders.")
+    look_ahead(root)
     data = DataParams(reader="folder", root=str(root))
     listing, counts = whole_listing(data), count_images(data)
     divided = all(name.count("/") == 2 for name in listing.names)
@@ -59,7 +63,8 @@ def study_of(path: Path, images: str) -> None:
     """
     if not path.is_file():
         found = look(images)
-        choice = choose(found, {network: pretrained(network) for network in PAIR})
+        folder = weights_folder()
+        choice = choose(found, {network: pretrained(network) for network in PAIR}, folder)
         write_study(path, found, choice)
         print(*sentences(found), *choice.why, f"Written: {path.relative_to(ROOT)}, yours to edit.", sep="\n")
         return
@@ -83,16 +88,21 @@ def check(path: Path) -> None:
     Raises:
         UserError: The first mistake.
     """
-    from p2p.data.checkup import check_up, refuse, table
+    from p2p.data.ahead import look_ahead
+    from p2p.data.checkup import refuse, table
+    from p2p.data.conversions import checked, skipping
+    from p2p.data.readers import find_root
     from p2p.training.preflight import preflight
 
     study = load_study(path)
     data = study.data_params()
     print(f"Looking at all files in {data.root} …", flush=True)
-    found = check_up(data)
+    look_ahead(find_root(data.root, "folder"))
+    with skipping(data):
+        found = checked(data)
     print(table(found), *found.remarks, sep="\n", flush=True)
     refuse(found, data, str(path.relative_to(ROOT)))
-    with redirect_stdout(io.StringIO()):  # it would say the same of the images once more
+    with redirect_stdout(io.StringIO()), skipping(data):  # it would say the same of the images once more
         preflight(study)
     for sentence in prepare(study):
         print(sentence, file=sys.stderr)
@@ -109,7 +119,7 @@ def main(arguments: list[str]) -> int:
         study_of(path, given.images)
         check(path)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {fitting(error)}", file=sys.stderr)
         return 1
     return run([os.path.relpath(path), "--", *(more or ["--cores", "all"])])
 

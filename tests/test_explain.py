@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,12 +19,15 @@ from PIL import Image
 
 import p2p
 from p2p.data.images import ImageSet, load_images
+from p2p.data.photo import find_photos, read_photo
 from p2p.evaluation.contributions import deciding, top
 from p2p.evaluation.explainer import Explainer, usual_distance
 from p2p.evaluation.explanation import Explanation
 from p2p.evaluation.measure import Answer
 from p2p.evaluation.on_object import NAMES, hits_on_object, object_cells, object_rows, source_on_object
+from p2p.evaluation.own import same_patches
 from p2p.evaluation.runs import finish_run, load_run
+from p2p.figures import glyphs
 from p2p.figures.explain import Explained, main, write_pages
 from p2p.figures.one_image import one_image
 from p2p.networks import ProtoNet
@@ -217,6 +221,139 @@ def test_the_command(place: Path, tmp_path: Path, capsys) -> None:
     assert "RUN=" in capsys.readouterr().err
     imported = [sys.executable, "-c", "import p2p, sys; assert 'torch' not in sys.modules; print(p2p.explain.__name__)"]
     assert subprocess.run(imported, capture_output=True, text=True, check=True).stdout.strip() == "explain"
+
+
+def alike(one: Explained) -> Explained:
+    """The same, its first and third prototype the same patch, found on the same cell in the top row."""
+    first, second, third, *others = one.evidence
+    first, second = replace(first, cell=(0, 2)), replace(second, cell=(3, 3), source_name="another")
+    third = replace(third, cell=(0, 2), source_cell=first.source_cell, source_name=first.source_name)
+    return replace(one, evidence=(first, second, third, *(replace(e, cell=(2, i)) for i, e in enumerate(others))))
+
+
+def test_frames_on_one_cell_stand_inside_each_other_and_that_is_said(said: Explained) -> None:
+    one = alike(replace(said, teacher=None))
+    assert one.on_one_cell() == [[1, 3]]
+    (told,) = one.frames
+    assert told.startswith("Numbers 1 and 3 lie on the same cell of the image, row 1, column 3;") and told in one.text()
+    (same,) = one.remarks
+    assert same.startswith("Numbers 1 and 3 are the same patch, row ") and same.endswith("one reason, counted twice.")
+    page = one.html()
+    assert same in page and told in page
+    picture = page[page.index('<figure class="whole">') : page.index("</figure>")]
+    places = re.findall(r'class="box" style="([^"]*)"', picture)
+    assert len(places) == len(set(places)) == len(one.evidence) and '<b class="below left">1, 3</b>' in picture
+    whole, *_ = one.figure().axes
+    frames = {patch.get_bbox().bounds for patch in whole.patches if patch.get_width() > 1}
+    assert len(frames) == len(one.evidence) and "1, 3" in [text.get_text() for text in whole.texts]
+    assert "1, 3: the same cell" in whole.get_xlabel()
+    for compact in (False, True):
+        shown = [text.get_text() for text in one_image([one], compact).axes[0].texts]
+        assert shown == (["1", "2"] if compact else ["1, 3", "2"])
+    apart = replace(
+        one, evidence=tuple(replace(e, cell=(i, i), source_name=str(i)) for i, e in enumerate(one.evidence))
+    )
+    assert apart.frames == apart.remarks == [] and "the same cell" not in apart.html()
+
+
+def test_prototypes_that_are_the_same_patch_are_said(place: Path, birds: ImageSet) -> None:
+    trained = load_run(place / "student")
+    found = trained.projection
+    assert found is not None and isinstance(trained.network, ProtoNet)
+    first, second, *_ = trained.network.own[1].nonzero()[:, 0].tolist()
+    cells, images = torch.arange(len(found.cells)), torch.zeros_like(found.images)
+    assert same_patches(replace(trained, projection=replace(found, images=images, cells=cells)), birds.classes) == ""
+    cells[second] = cells[first]
+    told = same_patches(replace(trained, projection=replace(found, images=images, cells=cells)), ["a", "$b$", "c", "d"])
+    assert f"no. {first} and {second} of \\$b\\$." in told and "push: distinct" in told
+
+
+def test_an_image_that_a_network_was_made_from_is_said_so(place: Path, birds: ImageSet) -> None:
+    explainer = Explainer(place / "student", Explanation, birds)
+    for split, how in (("train", "trained"), ("validation", "validated")):
+        own = birds.subset(split)
+        one = explainer.explain(own.pixels[1])
+        assert one.known == (how, own.names[1])
+        assert any(f"student was {how} on this very image ({own.names[1]})" in remark for remark in one.remarks)
+        assert one.teacher and one.teacher.known == one.known
+    assert explainer.explain(birds.subset("test").pixels[1]).known is None
+    changed = birds.subset("train").pixels[1].clone()
+    changed[0, 0, 0] ^= 1  # far from the row that is looked at first
+    assert explainer.explain(changed).known is None
+
+
+@pytest.mark.parametrize(("count", "told"), [(1, "this one counts most"), (3, "these 3 count most")])
+def test_words_fit_a_count_of_one(said: Explained, count: int, told: str) -> None:
+    one = replace(said, evidence=said.evidence[:count], contributions=said.contributions[: count + 1])
+    numbered = tuple(replace(e, prototype=j) for j, e in enumerate(one.evidence))
+    text = " ".join(replace(one, evidence=numbered, teacher=None).lines())
+    assert told in text and "The other prototype adds " in text and " and takes " in text
+    assert "1 prototypes" not in text and "others prototype" not in text
+
+
+def test_letters_that_no_font_has_are_named_without_a_warning(said: Explained, monkeypatch) -> None:
+    assert glyphs.readable("Größe $x$ 100 %\n_") == "Größe $x$ 100 %\n_"
+    monkeypatch.setattr(glyphs, "other_font", lambda letter: "")  # as on a machine of few fonts
+    assert (
+        glyphs.readable("wren 🐦 カラス 漢 👍🏽")
+        == "wren [bird] [ka ra su] [U+6F22] [thumbs up sign emoji modifier fitzpatrick type-4]"
+    )
+    named = replace(said, teacher=None, classes=tuple(f"{name} 🐦" for name in said.classes))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figure = named.figure()
+        figure.canvas.draw()
+    text = "".join(label.get_text() for ax in figure.axes for label in (ax.title, ax.xaxis.label))
+    assert "[bird]" in text and "🐦" not in text and "🐦" in named.html()
+
+
+def test_a_letter_that_another_font_has_is_lent(monkeypatch) -> None:
+    from matplotlib.figure import Figure
+
+    monkeypatch.setattr(glyphs, "other_font", lambda letter: "STIXGeneral" if letter == "🐦" else "")
+    assert glyphs.readable("a 🐦") == "a 🐦"
+    figure = Figure()
+    text = figure.text(0, 0, "a 🐦")
+    assert glyphs.lend_fonts(figure) is figure and text.get_fontfamily()[-1] == "STIXGeneral"
+
+
+def test_what_a_folder_of_photographs_has_besides_is_counted(place: Path, tmp_path: Path, capsys, refuses) -> None:
+    photos = tmp_path / "photos"
+    (photos / "more").mkdir(parents=True)
+    Image.new("RGB", (40, 40), "green").save(photos / "ok.png")
+    for name in ("b.heic", "a.HEIC", "notes.txt", ".hidden"):
+        (photos / name).write_text("x")
+    os.mkfifo(photos / "pipe.jpg")
+    found, told = find_photos(photos)
+    assert [path.name for path in found] == ["ok.png"]
+    assert told.startswith(
+        "Left out, as not read: 2 .heic, 1 .txt (a.HEIC, b.heic, notes.txt), 1 pipe, socket or device (pipe."
+    )
+    assert "1 folder in it (more)" in told and told.endswith("on export.") and "hidden" not in told
+    assert main([str(place / "teacher"), str(photos), "--out", str(tmp_path / "out")]) == 0
+    index = (tmp_path / "out" / "index.html").read_text()
+    assert told in capsys.readouterr().out and told in index and "One image explained by teacher" in index
+    (photos / "ok.png").unlink()
+    with refuses("holds no image that is read", "2 .heic", "JPEG"):
+        find_photos(photos)
+
+
+def test_one_photograph_that_is_no_intact_copy_away(tmp_path: Path, monkeypatch, refuses) -> None:
+    for name in ("a.heic", "b.jpg"):
+        (tmp_path / name).write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+        with refuses(name, "is HEIC, a format that is not read", "convert it to JPEG"):
+            read_photo(tmp_path / name, 32)
+    os.mkfifo(tmp_path / "pipe.png")
+    with refuses("pipe.png is a pipe"):
+        read_photo(tmp_path / "pipe.png", 32)
+    Image.new("RGB", (9, 9)).save(tmp_path / "closed.png")
+
+    def forbid(path: Path, **_: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Image, "open", forbid)
+    with refuses("closed.png cannot be decoded (Permission denied)", f"chmod u+r {tmp_path}/closed.png"):
+        read_photo(tmp_path / "closed.png", 32)
 
 
 # ------------------------------------------------------------------------------------------------- on the object

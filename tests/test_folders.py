@@ -19,6 +19,7 @@ from PIL import Image
 
 from p2p import figures
 from p2p.data import decode
+from p2p.data.ahead import look_ahead, unread
 from p2p.data.images import ImageSet, load_images
 from p2p.data.listing import formats, suffixes
 from p2p.study.params import DataParams
@@ -590,3 +591,117 @@ def test_whether_twins_are_looked_for_depends_on_the_split_and_not_on_the_cache(
 def test_a_dollar_in_a_class_name_is_a_dollar() -> None:
     drawn = figures.svg(figures.image_sheet(torch.zeros(2, 3, 32, 32, dtype=torch.uint8), ["a$\\frac$b", "<b> & c"]))
     assert "a$\\frac$b" in drawn
+
+
+# ------------------------------------------------------------------------------------------------ a look ahead
+
+HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
+
+
+def heic(place: Path, count: int = 3, ending: str = "heic") -> None:
+    for i in range(count):
+        write(place / f"IMG_{i}.{ending}", HEIC)
+
+
+def classes_in(place: Path) -> None:
+    for name in CLASSES:
+        fill(place / name, 4, str(place))
+
+
+AHEAD: dict[str, tuple[Callable[[Path], object], list[str]]] = {
+    "train beside Test": (
+        lambda root: [classes_in(root / name) for name in ("train", "Test")],
+        ["has train/ beside Test/", "rename Test to test."],
+    ),
+    "Train beside test": (
+        lambda root: [classes_in(root / name) for name in ("Train", "test")],
+        ["has Train/ beside test/", "rename Train to train."],
+    ),
+    "both under other names": (
+        lambda root: [classes_in(root / name) for name in ("TRAINING", "val", "Testing")],
+        ["has TRAINING/ beside Testing/", "rename TRAINING to train and Testing to test."],
+    ),
+    "a class that test/ writes in capitals": (
+        lambda root: [classes_in(root / "train"), fill(root / "test" / "Auk", 3), fill(root / "test" / "wren", 3)],
+        ["Class auk of train/", "is called Auk in test/", "same name"],
+    ),
+    "HEIC alone": (
+        lambda root: [heic(root / name) for name in CLASSES],
+        ["auk has no image that is read but 3 .heic, and so it is with 1 more", "convert", "JPEG"],
+    ),
+    "one class of HEIC": (
+        lambda root: [classes_in(root), heic(root / "gull"), write(root / "gull" / "notes.txt")],
+        ["gull has no image that is read but 3 .heic: this format is not read"],
+    ),
+    "two formats": (
+        lambda root: [classes_in(root), heic(root / "gull"), heic(root / "gull", 1, "DNG")],
+        ["3 .heic, 1 .dng: these formats are not read"],
+    ),
+    "HEIC and no folder": (lambda root: heic(root), ["but 3 .heic", "JPEG", "into a folder for each class"]),
+    "HEIC a level deeper": (lambda root: [heic(root / n / "x") for n in CLASSES], ["auk/x has no image", "3 .heic"]),
+    "a level too high": (lambda root: classes_in(root / "in"), ["8 images lie deeper", "name ", "/mine/in."]),
+    "a split, a level too high": (
+        lambda root: [classes_in(root / "in" / name) for name in SPLITS],
+        ["16 images lie deeper", "/mine/in."],
+    ),
+    "all classes in sub-folders": (
+        lambda root: [fill(root / name / age, 2) for name in CLASSES for age in ("old", "young")],
+        ["8 images lie deeper, such as 2 in", "auk/old: move them up, or name a folder whose folders are the classes"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", AHEAD)
+def test_a_look_ahead_says_what_was_found_and_what_to_do(tmp_path: Path, case: str, refuses) -> None:  # type: ignore[no-untyped-def]
+    change, words = AHEAD[case]
+    (tmp_path / "mine").mkdir()
+    change(tmp_path / "mine")
+    with refuses(str(tmp_path / "mine"), *words):
+        look_ahead(tmp_path / "mine")
+
+
+LEFT_TO_THE_READER: dict[str, Callable[[Path], object]] = {
+    "plain": classes_in,
+    "divided": lambda root: [classes_in(root / split) for split in SPLITS],
+    "train/ alone": lambda root: classes_in(root / "train"),
+    "a class called Train, with images": lambda root: [
+        classes_in(root),
+        fill(root / "Train", 3),
+        fill(root / "test", 3),
+    ],
+    "some HEIC": lambda root: [classes_in(root), heic(root / "auk"), heic(root)],
+    "one class nested": lambda root: [classes_in(root), fill(root / "gull" / "young", 3)],
+    "pipes": lambda root: [classes_in(root), os.mkfifo(root / "auk" / "a.jpg"), os.mkfifo(root / "b")],
+    "linked classes": lambda root: [
+        classes_in(root.parent / "elsewhere"),
+        [(root / name).symlink_to(root.parent / "elsewhere" / name) for name in CLASSES],
+    ],
+    "nothing": lambda root: None,
+    "one class": lambda root: fill(root / "auk", 3),
+    "a link that leads nowhere": lambda root: [classes_in(root), (root / "auk" / "x.png").symlink_to(root / "gone")],
+}
+
+
+@pytest.mark.parametrize("case", LEFT_TO_THE_READER)
+def test_a_look_ahead_passes_what_the_reader_reads_or_names_well(tmp_path: Path, case: str) -> None:
+    (tmp_path / "mine").mkdir()
+    LEFT_TO_THE_READER[case](tmp_path / "mine")
+    look_ahead(tmp_path / "mine")
+
+
+@pytest.mark.parametrize("closed", ["auk/1.png", "wren", ""])
+def test_what_may_not_be_read_is_to_be_allowed(plain: Path, closed: str, refuses, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    allowed = os.access
+    monkeypatch.setattr("os.access", lambda path, mode: Path(path) != plain / closed and allowed(path, mode))
+    with refuses(str(plain), closed, "may not read", f"chmod -R u+rX {plain}"):
+        look_ahead(plain)
+
+
+def test_heic_is_known_by_its_name_and_by_its_first_bytes(tmp_path: Path) -> None:
+    heic(tmp_path, 1, "jpg")
+    heic(tmp_path, 1, "HEIC")
+    write(tmp_path / "short.jpg", b"\0")
+    os.mkfifo(tmp_path / "pipe.jpg")
+    found = {path.name: unread(path) for path in sorted(tmp_path.iterdir())}
+    assert found == {"IMG_0.HEIC": "HEIC", "IMG_0.jpg": "HEIC", "pipe.jpg": "", "short.jpg": ""}
+    assert unread(Path("a.CR2")) == "CR2" and unread(Path("a.png")) == unread(noise(tmp_path / "b.png", 0)) == ""

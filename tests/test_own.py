@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import re
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from PIL import Image
 
 from p2p import figures
 from p2p.data.checkup import check_up, refuse, table
+from p2p.data.conversions import checked, frame, skipping
 from p2p.data.images import load_images
 from p2p.data.source import images_digest
 from p2p.errors import UserError
@@ -29,8 +31,18 @@ from p2p.evaluation.runs import finish_run, load_run
 from p2p.evaluation.settings import read_settings
 from p2p.figures.style import short
 from p2p.networks import ProtoNet
-from p2p.study.own import Found, choose, keep_from_git, sentences, study_file, study_text, write_study
+from p2p.study.own import (
+    Found,
+    choose,
+    keep_from_git,
+    sentences,
+    study_file,
+    study_text,
+    weights_folder,
+    write_study,
+)
 from p2p.study.params import DataParams, TrainParams, parameter_hash
+from p2p.study.remedy import fitting
 from p2p.study.study import Study, load_study
 from p2p.training.trainer import Trainer
 
@@ -137,6 +149,62 @@ def test_the_written_file_is_a_study_that_fits_the_images(found, weights, size, 
     pretrained = networks[0] == "mobilenet_v2"
     assert (runs["student"].weights != "none") == pretrained == (runs["student"].trunk_batchnorm == "frozen")
     assert "skip_bad" not in runs["student"].model_dump()
+
+
+@pytest.mark.parametrize(
+    ("weights", "folder", "told"),
+    [
+        (
+            WEIGHTS,
+            "/w",
+            "mobilenet_v2.safetensors of P2P_WEIGHTS, '/w'; squeezenet1_1 downloaded, as P2P_WEIGHTS, '/w', has",
+        ),
+        (dict.fromkeys(WEIGHTS, "imagenet"), "", "ImageNet weights (mobilenet_v2 and squeezenet1_1 downloaded)."),
+        (
+            WEIGHTS | {"squeezenet1_1": ""},
+            "/w",
+            "no ImageNet weights of squeezenet1_1 can be had: P2P_WEIGHTS, '/w', has no",
+        ),
+        ({}, "", "of mobilenet_v2 and squeezenet1_1 can be had: P2P_WEIGHTS is not set, and a download has failed"),
+    ],
+)
+def test_the_written_file_says_why_its_weights_and_how_to_change_them(weights, folder, told) -> None:
+    text = study_text("mine", FOUND, choose(FOUND, weights, folder))
+    header = text[: text.index("study:")]
+    assert told in header and "let P2P_WEIGHTS" in header and "remove this file" in header
+    own = weights.get("squeezenet1_1", "") != ""
+    assert text.count("joint_epochs: ") == 1 + own and ("passes of its own" in text) == own
+    assert text.count("warm_epochs") == 1  # the default, as a comment; or none, and why
+
+
+def test_the_cost_of_the_written_file_grows_with_the_images() -> None:
+    few, many = (choose(replace(FOUND, train=train), WEIGHTS).minutes for train in (36, 600))
+    assert 3 <= few < many <= 30  # recorded of cub-20: 26 minutes for 590 images and 80 passes
+
+
+@pytest.mark.parametrize(("name", "told"), [("gone", "no folder that is there"), ("file", "a file and no folder")])
+def test_a_wrong_folder_of_weights_is_named(name: str, told: str, tmp_path, monkeypatch, refuses) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("P2P_WEIGHTS", str(tmp_path / name))
+    with refuses("P2P_WEIGHTS is", name, told, "mobilenet_v2.safetensors", "unset it"):
+        weights_folder()
+    monkeypatch.setenv("P2P_WEIGHTS", str(tmp_path))
+    assert weights_folder() == str(tmp_path)
+    monkeypatch.delenv("P2P_WEIGHTS")
+    assert weights_folder() == ""
+
+
+def test_where_the_system_forbids_the_remedy_is_a_permission(tmp_path: Path, monkeypatch) -> None:
+    def forbid(*_: object, **how: object) -> None:
+        raise PermissionError(13, "Permission denied", f"{how['dir']}/.mine.yaml.part")
+
+    monkeypatch.setattr("tempfile.mkstemp", forbid)
+    with pytest.raises(UserError) as told:
+        write_study(tmp_path / "my params" / "mine.yaml", FOUND, choose(FOUND, WEIGHTS))
+    assert str(fitting(told.value)).endswith(
+        f"allow it with `chmod u+w '{tmp_path}/my params'`, or choose another folder."
+    )
+    assert "free space" in str(told.value) and str(fitting(UserError("No."))) == "No."
 
 
 def test_few_images_mean_few_prototypes_and_many_passes() -> None:
@@ -316,6 +384,49 @@ def test_skip_bad_leaves_out_and_says_so(tmp_path, monkeypatch) -> None:
     assert "a/broken.png" in load_images(skipping).names
 
 
+@pytest.mark.parametrize(("bad", "told"), [(2, "has 2 images"), (4, "has no image that can be read")])
+def test_a_class_too_small_without_its_bad_files_says_how_many_they_were(
+    bad: int, told: str, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setenv("P2P_CACHE", str(tmp_path / "cache"))
+    root = tree(tmp_path / "own", ("auk", "wren"))
+    for i in range(bad):
+        (root / "auk" / f"{i}.png").write_bytes(b"no image")
+    (root / "wren" / "5.png").write_bytes(b"")
+    skipping_all = params(root, skip_bad=True)
+    with pytest.raises(UserError) as error, skipping(skipping_all):
+        check_up(skipping_all)
+    text = str(error.value)
+    assert text.startswith("Class") and told in text and text.endswith("remove the class.") and "\n" not in text
+    assert f"leaves out {bad + 1} files that cannot be read ({bad} of auk, 1 of wren; such as auk/0.png)" in text
+    for given in (params(root), skipping_all):  # other mistakes stay what they are
+        with pytest.raises(UserError, match=r"^Other\.$"), skipping(given):
+            raise UserError("Other.")
+
+
+def test_rows_say_what_they_count_and_files_left_out_are_told_apart(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("P2P_CACHE", str(tmp_path / "cache"))
+    root = tree(tmp_path / "own", ("auk", "wren"), 5)
+    (root / "wren" / "twin.png").write_bytes((root / "auk" / "0.png").read_bytes())
+    (root / "auk" / "a.heic").write_bytes(b"x")
+    (root / "auk" / "notes.txt").write_text("x")
+    os.mkfifo(root / "auk" / "pipe.jpg")
+    heic = root / "auk" / "phone.jpg"
+    heic.write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    given = params(root, allow_duplicates=True)
+    for _ in "looked", "kept":
+        found = checked(given)
+        rows = {row.what: (row.files, row.names) for row in found.rows}
+        assert rows["of a format that is not read"] == (1, "auk/a.heic") and rows["pipe, socket or device"][0] == 1
+        assert rows["no image by its name"] == (1, "auk/notes.txt")
+        assert rows["same picture under several classes, each file counted"] == (2, "auk/0.png, wren/twin.png")
+        assert found.bad.keys() == {"auk/phone.jpg"} and "is HEIC in spite of its name" in found.bad["auk/phone.jpg"]
+        assert list(frame(found)["files"]) == [str(row.files) for row in found.rows]
+    assert len(list((tmp_path / "cache").glob("checkup-*.json"))) == 1
+    heic.unlink()
+    assert not checked(given).bad
+
+
 def test_skip_bad_changes_no_hash_where_it_says_nothing() -> None:
     plain, false, true = (TrainParams(**more) for more in ({}, {"skip_bad": False}, {"skip_bad": True}))
     assert plain.model_dump_json() == false.model_dump_json() and "skip_bad" not in plain.model_dump()
@@ -341,7 +452,7 @@ def text_of(figure: Figure) -> str:
 def test_class_names_are_shown_as_they_are() -> None:
     counts = torch.eye(len(NAMES), dtype=torch.int64)
     text = text_of(figures.confusion_matrix(counts, NAMES))
-    assert all(name in text for name in ("$x$ [a](b)|", 'Größe "<b>x" 🐦', "plain one", "2.5", "$5", "it's"))
+    assert all(name in text for name in ("$x$ [a](b)|", 'Größe "<b>x"', "plain one", "2.5", "$5", "it's"))
     pixels = torch.zeros(len(NAMES), 3, 8, 8, dtype=torch.uint8)
     assert "$x$ [a](b)|" in text_of(figures.image_sheet(pixels, NAMES))
     assert short("001.Black_footed_Albatross", 40) == "Black footed Albatross" and short("___", 9) == "___"
@@ -403,6 +514,8 @@ def tiny_own(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two classes of four images at 32 px, trained for a moment, its page drawn; the folder it all lies in."""
     place = tmp_path_factory.mktemp("own")
     found = Found(str(tree(place / "images")), NAMES[:2], 6, 2, 2, False, (36, 36, 36))
+    (place / "images" / NAMES[1] / "phone.heic").write_bytes(b"x")
+    picture(place / "images" / NAMES[0] / "3.png", 3, mode="RGBA")
     path = study_file("mine", place)
     write_study(path, found, choose(found, {}))
     path.write_text(path.read_text().replace("joint_epochs: 400", "joint_epochs: 2"))
@@ -443,6 +556,14 @@ def test_the_page_of_a_tiny_study_stays_true(tiny_own: Path) -> None:
     assert any(line.startswith("Caution: ") and "guessing" in line for line in summary)
     for caution in (line.removeprefix("Caution: ") for line in summary if line.startswith("Caution: ")):
         assert caution in text.replace("\\n", "\n")
+
+
+def test_the_data_page_lists_what_became_of_the_files(tiny_own: Path) -> None:
+    text = words(tiny_own / "results" / "mine" / "01_data.ipynb")
+    rows = dict(re.findall(r"\| (with transparency|of a format that is not read) +\| (\d+)", text))
+    assert rows == {"with transparency": "1", "of a format that is not read": "1"}
+    assert "phone" in text and "laid on white" in text and "Of 8 image files in the folder" in text
+    assert "Files left out" not in text  # they are in the table
 
 
 def test_a_private_study_is_in_no_published_page(tiny_own: Path) -> None:

@@ -34,5 +34,9 @@ def test_commit_and_state_are_those_of_the_start(tmp_path: Path) -> None:
 
     first = head()
     assert run() == [first, "False", "0.01", "7", "5"] and head() != first
+    for name in ("params/mine.yaml", "photographs/auk/0.png", "results/mine/table.md", "notes.md"):  # no code
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("")
+    assert run()[1] == "False"
     (tmp_path / "p2p" / "new_module.py").write_text("")  # untracked code counts as a change
     assert run()[1] == "True"

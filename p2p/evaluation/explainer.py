@@ -13,6 +13,7 @@ from torch import Tensor
 
 from p2p.data.images import ImageSet, load_images
 from p2p.data.photo import read_photo
+from p2p.data.streaming import Stream
 from p2p.evaluation.contributions import on_cpu, top
 from p2p.evaluation.explanation import USUAL, Evidence, Explanation, Tree
 from p2p.evaluation.explanation import Path as Way
@@ -125,7 +126,29 @@ class Explainer(Generic[E]):
             nearest=float(out.distances.min()),
             limit=self.limit,
             path=way,
+            known=self.known(image),
         )
+
+    def known(self, image: Tensor) -> tuple[str, str] | None:
+        """How, and by what name, the network was made from an image of these very pixels (3, S, S); None: it was not.
+
+        A packed network has patches of some alone; it is known again by one of more than one colour.
+        """
+        if self.images is None:
+            packed = self.trained.packed
+            for patch in packed.patches if packed else ():
+                (x, y), (high, wide) = patch.corner, patch.pixels.shape[1:]
+                same = torch.equal(patch.pixels, image[:, y : y + high, x : x + wide])
+                if same and bool((patch.pixels != patch.pixels[:, :1, :1]).any()):
+                    return "trained", patch.image
+            return None
+        middle = image.shape[1] // 2  # a row tells nearly all apart, and is read from the disk in no time
+        pixels, image = self.images.pixels, image.cpu()
+        rows = pixels.source[:, :, middle][pixels.rows] if isinstance(pixels, Stream) else pixels[:, :, middle].cpu()
+        for n in (rows == image[:, middle]).flatten(1).all(1).nonzero()[:, 0].tolist():
+            if int(self.images.split[n]) < 2 and torch.equal(pixels[n].cpu(), image):
+                return ("trained", "validated")[int(self.images.split[n])], self.images.names[n]
+        return None
 
     def label_of(self, j: int) -> int:
         """The class of the source image of a tree's prototype, which has none of its own."""

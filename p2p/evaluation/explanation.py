@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -95,6 +95,7 @@ class Explanation:
         limit: Largest such distance that is usual, see `p2p.evaluation.explainer.usual_distance`.
         teacher: The same image, explained by the network's teacher; None where it has none or that is not there.
         path: Of a tree, the way of the image through it.
+        known: Where this is an image of the network's own: "trained" or "validated", and that image's name.
     """
 
     run: str
@@ -110,6 +111,7 @@ class Explanation:
     limit: float
     teacher: Explanation | None = None
     path: Path | None = None
+    known: tuple[str, str] | None = None
 
     @property
     def predicted(self) -> int:
@@ -172,6 +174,40 @@ class Explanation:
             f"{self.limit:.3g}; do not rely on this explanation."
         )
 
+    def on_one_cell(self) -> list[list[int]]:
+        """Numbers, from 1, of the prototypes told one by one that are found on the same cell, a list a cell."""
+        told = self.path.asked if self.path else self.evidence
+        there = self.path.there if self.path else (True,) * len(told)
+        return _alike({rank: one.cell for rank, (one, found) in enumerate(zip(told, there, strict=True), 1) if found})
+
+    @property
+    def remarks(self) -> list[str]:
+        """Sentences on what a reader would take for more than it is: a known image, reasons that are one."""
+        told, said = self.path.asked if self.path else self.evidence, []
+        if self.known:
+            how, name = self.known
+            said.append(
+                f"{self.run} was {how} on this very image ({name}): what it says of it tells little about new ones."
+            )
+        for numbers in _alike({rank: (one.source_name, one.source_cell) for rank, one in enumerate(told, 1)}):
+            first = told[numbers[0] - 1]
+            same = _and([str(number) for number in numbers])
+            said.append(
+                f"Numbers {same} are the same patch, {place(first.source_cell)} of training image "
+                f"{first.source_name}: one reason, counted {_times(len(numbers))}."
+            )
+        return said
+
+    @property
+    def frames(self) -> list[str]:
+        """A sentence for each cell on which several of them are found."""
+        told = self.path.asked if self.path else self.evidence
+        return [
+            f"Numbers {_and([str(number) for number in numbers])} lie on the same cell of the image, "
+            f"{place(told[numbers[0] - 1].cell)}; in the picture their frames stand one inside the other."
+            for numbers in self.on_one_cell()
+        ]
+
     def lines(self) -> list[str]:
         """The explanation in plain words: what the network says, a line a prototype, the sum."""
         if self.path:
@@ -182,7 +218,7 @@ class Explanation:
         said = [
             f"{self.run} ({self.role}) takes the image for {name}: logit {number(logit)}, probability "
             f"{100 * probability:.0f} %. Next: {after}.",
-            f"Of its {len(self.contributions)} prototypes these {len(self.evidence)} count most for that, "
+            f"Of its {_count(len(self.contributions), 'prototype')} {_those(len(self.evidence))} most for that, "
             f"{number(told)} {f'of {number(logit)} ' if logit > told else ''}together:",
         ]
         for rank, one in enumerate(self.evidence, 1):
@@ -194,7 +230,9 @@ class Explanation:
                 + (f", {share} of the logit." if share else ".")
             )
         count, gain, loss = self.rest
-        rest = f"The other {count} prototypes add {gain:.2f} and take {abs(loss):.2f} away. " if count else ""
+        others_say = "The other prototype adds" if count == 1 else f"The other {count} prototypes add"
+        take = "takes" if count == 1 else "take"
+        rest = f"{others_say} {gain:.2f} and {take} {abs(loss):.2f} away. " if count else ""
         said.append(f"{rest}All together make {number(logit)}.")
         return said
 
@@ -205,7 +243,8 @@ class Explanation:
         leaf, count = path.tree.decision.distributions()[:, path.leaf], int(path.tree.decision.alive.sum())
         said = [
             f"{self.run} ({self.role}) takes the image for {name}, {100 * probability:.0f} %. Next: {after}.",
-            f"The most probable way through its tree of {count} leaves has {len(path.asked)} questions, and "
+            f"The most probable way through its tree of {_count(count, 'leaf', 'leaves')} has "
+            f"{_count(len(path.asked), 'question')}, and "
             f"{100 * path.probability:.0f} % of the decision:",
         ]
         for rank, (one, there) in enumerate(zip(path.asked, path.there, strict=True), 1):
@@ -224,9 +263,33 @@ class Explanation:
         return said
 
     def text(self) -> str:
-        """`lines`, after the warning where there is one, and the teacher's below them."""
-        parts = [*filter(None, [self.warning]), *self.lines()]
+        """`lines`, after the warning and the remarks where there are some, and the teacher's below them."""
+        parts = [*filter(None, [self.warning]), *self.remarks, *self.lines(), *self.frames]
         return "\n".join(parts) + (f"\n\n{self.teacher.text()}" if self.teacher else "")
+
+
+def _alike(values: Mapping[int, object]) -> list[list[int]]:
+    """Numbers that have the same value, where there are several."""
+    groups: dict[object, list[int]] = {}
+    for rank, value in values.items():
+        groups.setdefault(value, []).append(rank)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def _and(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _times(count: int) -> str:
+    return "twice" if count == 2 else f"{count} times"
+
+
+def _count(count: int, one: str, several: str = "") -> str:
+    return f"{count} {one if count == 1 else several or one + 's'}"
+
+
+def _those(count: int) -> str:
+    return "this one counts" if count == 1 else f"these {count} count"
 
 
 def place(cell: Sequence[int]) -> str:

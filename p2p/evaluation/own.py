@@ -12,10 +12,12 @@ from torch import Tensor
 
 from p2p import metrics
 from p2p.data.images import ImageSet
+from p2p.data.listing import some
 from p2p.evaluation.cautions import Score, at_border, at_chance, guessing, not_followed
 from p2p.evaluation.contributions import deciding
 from p2p.evaluation.measure import Answer
 from p2p.evaluation.pairs import matched_pairs
+from p2p.evaluation.runs import Trained
 from p2p.networks import ProtoNet
 from p2p.study.pages import class_text, escape
 
@@ -107,6 +109,33 @@ def cautions(answers: Mapping[str, Answer], labels: Tensor, classes: int) -> lis
         not_followed(answers["student"].run.get("r2")),
     ]
     return [sentence for sentence in told if sentence]
+
+
+def same_patches(trained: Trained, classes: Sequence[str]) -> str:
+    """A sentence where prototypes of a class are one and the same patch: then they are one reason; else empty.
+
+    Args:
+        trained: A run with prototypes.
+        classes: K names.
+    """
+    network, found = trained.network, trained.projection
+    assert isinstance(network, ProtoNet) and found is not None
+    groups: dict[tuple[int, int, int], list[int]] = {}
+    for j, (image, cell) in enumerate(zip(found.images.tolist(), found.cells.tolist(), strict=True)):
+        for label in network.own[:, j].nonzero()[:, 0].tolist():
+            groups.setdefault((label, image, cell), []).append(j)
+    told = [f"{_and(js)} of {class_text(classes[key[0]])}" for key, js in groups.items() if len(js) > 1]
+    if not told:
+        return ""
+    return (
+        f"Some prototypes are the same patch, and so one reason that is counted several times: no. "
+        f"{escape(some(told, 5))}. Fewer `prototypes_per_class`, or `push: distinct` in the recipe, avoids it."
+    )
+
+
+def _and(numbers: Sequence[int]) -> str:
+    *first, last = map(str, numbers)
+    return f"{', '.join(first)} and {last}"
 
 
 @torch.inference_mode()

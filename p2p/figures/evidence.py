@@ -21,10 +21,11 @@ def evidence(explanations: list[Explanation]) -> Figure:
     """
     k = max(len(one.evidence) for one in explanations)
     side, bars = WIDTH / (k + 2.1), 0.55 + 0.21 * (k + 3)
-    figure = Figure(figsize=(WIDTH, len(explanations) * (2 * side + 1.0 + bars)), layout="constrained")
+    head = 0.85 + 0.17 * max(len(one.on_one_cell()) for one in explanations)
+    figure = Figure(figsize=(WIDTH, len(explanations) * (2 * side + head + 0.15 + bars)), layout="constrained")
     parts = figure.subfigures(len(explanations), 1, squeeze=False)[:, 0]
     for part, one in zip(parts, explanations, strict=True):
-        above, below = part.subfigures(2, 1, height_ratios=[2 * side + 0.85, bars])
+        above, below = part.subfigures(2, 1, height_ratios=[2 * side + head, bars])
         _pictures(above, one, int(12.5 * side))
         _waterfall(below.subplots(), one)
     return figure
@@ -38,10 +39,11 @@ def _pictures(part: SubFigure, one: Explanation, letters: int) -> None:
     ((name, logit, probability), *_) = one.best(1)
     title = f"{one.role}\n{look.short(name, 2 * letters)}\nlogit {number(logit)}, {100 * probability:.0f} %"
     whole.set_title(title, color=colour, weight="bold", loc="left")
-    whole.set_xlabel("cells numbered by\ncontribution")
-    for rank, each in enumerate(one.evidence, 1):
+    told = dict(enumerate(one.evidence, 1))
+    whole.set_xlabel("\n".join(["cells numbered by\ncontribution", *on_one_cell(one)]))
+    look.numbered(whole, {rank: cell_box(each.cell, one.grid, size) for rank, each in told.items()}, colour)
+    for rank, each in told.items():
         here = cell_box(each.cell, one.grid, size)
-        look.box(whole, here, colour, str(rank))
         above, below = part.add_subplot(grid[0, rank + 1]), part.add_subplot(grid[1, rank + 1])
         title = f"{rank}: no. {each.prototype}\n{look.short(one.owner(each, True), letters, 2)}"
         look.strip(above, [look.array(each.source)], title)
@@ -66,6 +68,11 @@ def _waterfall(ax: Axes, one: Explanation) -> None:
     ax.set(ylim=(len(steps) - 0.5, -0.5), xlabel=f"adds up to the logit of {look.short(one.best(1)[0][0], 40)}")
     ax.tick_params(axis="y", length=0)
     ax.margins(x=0.1)
+
+
+def on_one_cell(one: Explanation) -> list[str]:
+    """A line for each cell that several of the numbers share, to stand below the image."""
+    return [f"{', '.join(map(str, numbers))}: the same cell" for numbers in one.on_one_cell()]
 
 
 def cell_box(cell: tuple[int, int], grid: tuple[int, int], size: int) -> Tensor:

@@ -18,9 +18,11 @@ from p2p.evaluation.explainer import Explainer
 from p2p.evaluation.explanation import Explanation
 from p2p.figures.evidence import evidence
 from p2p.figures.explain_page import index_page, page
+from p2p.figures.glyphs import lend_fonts
 from p2p.figures.style import save
 from p2p.figures.tree import way_figure
 from p2p.files import write_atomic
+from p2p.study.remedy import fitting
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Explained(Explanation):
     def figure(self) -> Figure:
         """The image and the prototypes that decided, a block a network: this one's, and its teacher's where known."""
         networks = [one for one in (self.teacher, self) if one]
-        return way_figure(networks) if self.path else evidence(networks)
+        return lend_fonts(way_figure(networks) if self.path else evidence(networks))
 
     def html(self) -> str:
         """A page of its own, which loads nothing."""
@@ -70,7 +72,7 @@ def write_pages(run: Path, place: Path, out: Path | None = None, k: int = 5) -> 
     Raises:
         UserError: As `explain`, or there is no image; nothing has been written then.
     """
-    photos = find_photos(place)
+    photos, left_out = find_photos(place)
     explainer = Explainer(run, Explained)
     frames = read_photos(photos, explainer.trained.params.size)
     out, entries = out or run / "explained", []
@@ -84,7 +86,7 @@ def write_pages(run: Path, place: Path, out: Path | None = None, k: int = 5) -> 
         entries.append((f"{photo.name}.html", said))
     if not place.is_dir():
         return out / entries[0][0]
-    write_atomic(out / "index.html", index_page(entries))
+    write_atomic(out / "index.html", index_page(entries, left_out))
     return out / "index.html"
 
 
@@ -98,7 +100,12 @@ def main(arguments: list[str] | None = None) -> None:
     for value, name in ((given.run, "RUN=runs/<study>/<run>"), (given.image, "IMAGE=photo.jpg")):
         if not value:
             raise UserError(f"To explain an image, name both run and image: {name} is missing.")
-    opened = write_pages(Path(given.run), Path(given.image), Path(given.out) if given.out else None)
+    try:
+        opened = write_pages(Path(given.run), Path(given.image), Path(given.out) if given.out else None)
+    except UserError as error:
+        raise fitting(error) from error
+    if left_out := find_photos(given.image)[1]:
+        print(left_out)
     print(f"To open in a browser: {opened.resolve().as_uri()}")
 
 

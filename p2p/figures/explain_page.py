@@ -36,7 +36,10 @@ figcaption, .sum th { font-size: .85rem; color: var(--quiet) }
 .picture img, .cards img { display: block; width: 100% }
 .whole { max-width: 20rem }
 .box { position: absolute; border: 3px solid var(--role); outline: 1px solid #fff; box-sizing: border-box }
-.box b { position: absolute; top: 0; left: 0; padding: 0 .3em; font-size: .85rem }
+.box b { position: absolute; top: 0; left: 0; padding: 0 .3em; font-size: .85rem; white-space: nowrap; z-index: 1 }
+.box b.above { top: auto; bottom: 100% }
+.box b.below { top: 100% }
+.box b.left { left: auto; right: 0 }
 .box b { background: var(--ink); color: var(--page) }
 .note { background: var(--soft); border-left: 5px solid #d55e00; padding: .6rem .8rem }
 ol { padding: 0; list-style: none; display: grid; gap: 0 1.5rem }
@@ -93,23 +96,27 @@ def page(said: Explanation) -> str:
     return "\n".join([*parts, "</main></body></html>\n"])
 
 
-def index_page(entries: Sequence[tuple[str, Explanation]]) -> str:
+def index_page(entries: Sequence[tuple[str, Explanation]], left_out: str = "") -> str:
     """A page that leads to the pages of several images.
 
     Args:
         entries: The page's file and what it explains.
+        left_out: A sentence on files of the folder that are not among them.
     """
-    title = f"{len(entries)} images explained by {entries[0][1].run}"
+    count = "One image" if len(entries) == 1 else f"{len(entries)} images"
+    title = f"{count} explained by {entries[0][1].run}"
     cards = []
     for file, said in entries:
         (name, _, probability), *_ = said.best(1)
         note = " · nothing here resembles a prototype" if said.warning else ""
+        note += f" · it was {said.known[0]} on this image" if said.known else ""
         text = f"{said.name}: {name}, {100 * probability:.0f} %{note}"
         picture = f'<img src="{_uri(look.array(said.image))}" alt="">'
         cards.append(f'<a href="{quote(file)}"><figure>{picture}<figcaption>{escape(text)}</figcaption></figure></a>')
     head = HEAD.format(title=escape(title), style=STYLE)
+    note = f'<p class="note" role="note">{escape(left_out)}</p>' if left_out else ""
     return "\n".join(
-        [head, f'<main><h1>{escape(title)}</h1><div class="cards">', *cards, "</div></main></body></html>\n"]
+        [head, f'<main><h1>{escape(title)}</h1>{note}<div class="cards">', *cards, "</div></main></body></html>\n"]
     )
 
 
@@ -119,13 +126,15 @@ def _network(one: Explanation) -> str:
     told = one.path.asked if one.path else one.evidence
     found = one.path.there if one.path else [True] * len(told)
     numbered = [rank for rank, there in enumerate(found, 1) if there]
-    boxes = "".join(_box(told[rank - 1].cell, one.grid, str(rank)) for rank in numbered)
+    boxes = _boxes({rank: told[rank - 1].cell for rank in numbered}, one.grid)
     what = "what its tree finds" if one.path else "the cells of the prototypes that count most"
     whole = _picture(image, f"{one.name}, {what} numbered", boxes)
     parts = [
         f'<section class="network" style="--role: {look.role(one.role)}"><h2>{escape(one.role.capitalize())}</h2>',
         f'<p class="note" role="note">{escape(one.warning)}</p>' if one.warning else "",
         f'<figure class="whole">{whole}</figure><p>{escape(opening)}</p>',
+        *(f'<p class="note" role="note">{escape(remark)}</p>' for remark in one.remarks),
+        *(f"<p>{escape(shared)}</p>" for shared in one.frames),
         "" if one.path else _sum(one),
         f"<p>{escape(counted)}</p><ol>",
     ]
@@ -162,11 +171,25 @@ def _picture(image: Pixels, alt: str, boxes: str) -> str:
     return f'<div class="picture"><img src="{_uri(image)}" alt="{escape(alt)}">{boxes}</div>'
 
 
-def _box(cell: tuple[int, int], grid: tuple[int, int], text: str) -> str:
+def _boxes(cells: dict[int, tuple[int, int]], grid: tuple[int, int]) -> str:
+    """Numbered frames; those of one cell stand inside each other, their numbers together."""
+    places: dict[tuple[int, int], list[int]] = {}
+    for rank, cell in cells.items():
+        places.setdefault(cell, []).append(rank)
+    return "".join(
+        _box(cell, grid, "" if inset else ", ".join(map(str, ranks)), inset)
+        for cell, ranks in places.items()
+        for inset in look.insets(len(ranks))
+    )
+
+
+def _box(cell: tuple[int, int], grid: tuple[int, int], text: str, inset: float = 0.0) -> str:
     (row, column), (height, width) = cell, grid
-    place = f"left:{100 * column / width:.2f}%;top:{100 * row / height:.2f}%"
-    size = f"width:{100 / width:.2f}%;height:{100 / height:.2f}%"
-    return f'<span class="box" style="{place};{size}">{f"<b>{text}</b>" if text else ""}</span>'
+    place = f"left:{100 * (column + inset) / width:.2f}%;top:{100 * (row + inset) / height:.2f}%"
+    size = f"width:{100 * (1 - 2 * inset) / width:.2f}%;height:{100 * (1 - 2 * inset) / height:.2f}%"
+    side = f"{'above' if row else 'below'}{' left' if 2 * column >= width else ''}" if "," in text else ""
+    label = f'<b class="{side}">{text}</b>' if side else f"<b>{text}</b>" if text else ""
+    return f'<span class="box" style="{place};{size}">{label}</span>'
 
 
 def _uri(image: Pixels) -> str:

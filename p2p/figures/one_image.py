@@ -58,8 +58,9 @@ def one_image(explanations: Sequence[Explanation], compact: bool, label: int | N
             figure.text(*at, text, color=INK, weight=weight, fontsize=10 if weight == "bold" else 9.5, va="center")
         whole = axes(left, 0, big)
         look.strip(whole, [look.heat(look.array(one.image), _heat(one, count))])
-        for rank, each in enumerate(one.evidence[:count], 1):
-            look.box(whole, cell_box(each.cell, one.grid, size), colour, str(rank))
+        told = dict(enumerate(one.evidence[:count], 1))
+        look.numbered(whole, {rank: cell_box(each.cell, one.grid, size) for rank, each in told.items()}, colour)
+        for rank, each in told.items():
             patch = axes(left + big + 2 * GAP + (rank - 1) * (small + GAP), big - small, small)
             picture, box = around(each.source, each.source_cell, one.grid)
             look.strip(patch, [picture])

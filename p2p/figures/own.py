@@ -95,8 +95,9 @@ def mistakes(explanations: Sequence[Explanation], truths: Sequence[str]) -> Figu
         title = f"{look.short(class_text(truth), letters)}\ntaken for\n{look.short(name, letters)}"
         title += f", {100 * probability:.0f} %"
         look.strip(whole, [look.array(one.image)], title)
+        cells = {rank: cell_box(each.cell, one.grid, size) for rank, each in enumerate(one.evidence, 1)}
+        look.numbered(whole, cells, look.role(one.role))
         for rank, (ax, each) in enumerate(zip(parts, one.evidence, strict=False), 1):
-            look.box(whole, cell_box(each.cell, one.grid, size), look.role(one.role), str(rank))
             share = one.share(each.contribution)
             title = f"{rank}: no. {each.prototype}\n{look.short(one.owner(each, True), letters)}"
             title += f"\n{share} of the decision" if share else f"\nadds {number(each.contribution)}"

@@ -10,8 +10,7 @@ import base64
 import io
 import re
 import textwrap
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from math import ceil
 from pathlib import Path
@@ -29,6 +28,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from p2p.figures import glyphs
 from p2p.files import write_atomic
 from p2p.study.pages import class_text
 
@@ -114,11 +114,10 @@ def svg(figure: Figure) -> str:
         flat.save(out, "JPEG", quality=88)
         return "data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode()
 
-    text = ""
+    text, figure = "", glyphs.lend_fonts(figure)
     for dpi in (160, 110, 75):
         stream = io.StringIO()
-        with mpl.rc_context(style()), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Glyph .* missing from font")  # emoji: text stays text
+        with mpl.rc_context(style()):
             figure.savefig(stream, format="svg", dpi=dpi, metadata={"Date": None})
         text = re.sub(r"data:image/png;base64,\s*([A-Za-z0-9+/=\s]+)", jpeg, stream.getvalue())
         if len(text) < LIMIT:
@@ -141,9 +140,15 @@ def legend(figure: Figure, handles: Sequence[Artist]) -> None:
 
 
 def short(name: str, most: int, lines: int = 1) -> str:
-    """A class or file name fit to print: no number in front, no underscores, in lines of `most` letters."""
-    lines_of = textwrap.wrap(class_text(name), most, max_lines=lines, placeholder="…")
-    return "\n".join(lines_of).replace("$", r"\$")  # matplotlib would read what stands between two as mathematics
+    """A class or file name fit to draw: no number in front, no underscores, in lines of `most` letters, each of which a
+    font here has (see `p2p.figures.glyphs`)."""
+    wrapped = clip(glyphs.readable(class_text(name)), most, lines)
+    return wrapped.replace("$", r"\$")  # matplotlib would read what stands between two as mathematics
+
+
+def clip(text: str, most: int, lines: int = 1) -> str:
+    """A text in lines of `most` letters, what is too long cut off."""
+    return "\n".join(textwrap.wrap(text, most, max_lines=lines, placeholder="…"))
 
 
 def array(image: Tensor) -> Pixels:
@@ -202,7 +207,34 @@ def box(ax: Axes, box: Tensor, colour: str = "#56B4E9", text: str = "", shift: f
         size = ax.get_ylim()[0]
         label = {"boxstyle": "square,pad=0.15", "facecolor": colour, "edgecolor": "none"}
         x, y = (min(max(at, 0.035 * size), 0.965 * size) for at in (x0 + shift, y0))  # inside the image
-        ax.text(x, y, text, color="white", weight="bold", fontsize=9, va="center", ha="center", bbox=label)
+        side = "center" if "," not in text else "left" if x0 < size / 2 else "right"
+        if side != "center":  # several numbers: below the frames where there is no room above
+            x, y = {"left": x0, "right": x1}[side] + shift, y1 if y0 < 0.035 * size else y
+        ax.text(x, y, text, color="white", weight="bold", fontsize=9, va="center", ha=side, bbox=label)
+
+
+def numbered(ax: Axes, boxes: Mapping[int, Tensor], colour: str) -> None:
+    """Numbered frames on one image; those of one place stand inside each other, their numbers together: "1, 3".
+
+    Args:
+        ax: Of the image, see `strip`.
+        boxes: By number, (4,) each, see `box`.
+        colour: Of all frames.
+    """
+    places: dict[tuple[float, ...], list[int]] = {}
+    for number, one in boxes.items():
+        places.setdefault(tuple(one.tolist()), []).append(number)
+    for place, numbers in places.items():
+        whole = torch.tensor(place)
+        box(ax, whole, colour, ", ".join(map(str, numbers)))
+        for inset in insets(len(numbers))[1:]:
+            by = inset * (whole[2:] - whole[:2])
+            box(ax, torch.cat([whole[:2] + by, whole[2:] - by]), colour)
+
+
+def insets(count: int) -> list[float]:
+    """How far inside its cell each of several frames stands, as a share of the cell's side; the first not at all."""
+    return [level * min(0.13, 0.4 / count) for level in range(count)]
 
 
 def frame(ax: Axes, colour: str) -> None:

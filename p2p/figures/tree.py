@@ -13,7 +13,7 @@ from torch import Tensor
 
 from p2p.evaluation.explanation import Explanation, Path, Tree
 from p2p.figures import style as look
-from p2p.figures.evidence import cell_box
+from p2p.figures.evidence import cell_box, on_one_cell
 from p2p.figures.style import WIDTH, styled
 from p2p.study.pages import class_text
 
@@ -111,7 +111,7 @@ def tree_svg(tree: Tree, classes: Sequence[str], role: str = "", way: Path | Non
     for row, leaf in enumerate(alive):
         depth, chosen = len(decision.steps(leaf)), leaf + nodes in on
         share, k = leaves[:, leaf].max(0)
-        said = f"{look.short(class_text(classes[int(k)]), LETTERS)}, {100 * float(share):.0f} %"
+        said = f"{look.clip(class_text(classes[int(k)]), LETTERS)}, {100 * float(share):.0f} %"
         if reach is not None:
             said += f" (reached: {100 * reach[leaf + nodes]:.0f} %)" if reach[leaf + nodes] >= 0.005 else ""
         room = max(room, COLUMN * depth + LETTER * len(said))
@@ -156,11 +156,11 @@ def way_figure(explanations: Sequence[Explanation]) -> Figure:
         name, _, probability = one.best(1)[0]
         title = f"{one.role}\n{look.short(name, int(25 * side))}, {100 * probability:.0f} %"
         whole.set_title(title, color=colour, weight="bold", loc="left")
-        whole.set_xlabel("questions numbered\nfrom the root")
+        whole.set_xlabel("\n".join(["questions numbered\nfrom the root", *on_one_cell(one)]))
+        yes = [rank for rank, there in enumerate(way.there, 1) if there]
+        look.numbered(whole, {rank: cell_box(way.asked[rank - 1].cell, one.grid, size) for rank in yes}, colour)
         for rank, (each, there) in enumerate(zip(way.asked, way.there, strict=True), 1):
             here = cell_box(each.cell, one.grid, size)
-            if there:
-                look.box(whole, here, colour, str(rank))
             above, below = part.add_subplot(grid[0, rank + 1]), part.add_subplot(grid[1, rank + 1])
             look.strip(above, [look.array(each.source)], f"{rank}: no. {each.prototype}\nlike this?")
             look.box(above, cell_box(each.source_cell, one.grid, size), colour)

@@ -16,6 +16,9 @@ import torch
 from p2p.files import write_atomic
 from p2p.study.params import Strict, parameter_hash
 
+HERE = Path(__file__).resolve().parent
+# What a number depends on besides parameters and images, of which each record has a hash of its own.
+CODE = ("p2p/*.py", "notebooks/*.py", "book/*.py", "Snakefile", "pyproject.toml", "requirements.lock")
 LIBRARIES = ("torch", "torchvision", "timm", "numpy", "scipy", "pandas")
 
 
@@ -59,8 +62,12 @@ def write_json(path: Path | str, value: Any) -> None:
     write_atomic(path, json.dumps(value, indent=1, sort_keys=True) + "\n")
 
 
-def _git(*arguments: str) -> str:
-    here = Path(__file__).resolve().parent
+def changed(folder: Path) -> bool:
+    """Whether a checkout has changes of code that no commit has; a study file, images and results are no code."""
+    return bool(_git("status", "--porcelain", "--untracked-files=all", "--", *(f":/{p}" for p in CODE), here=folder))
+
+
+def _git(*arguments: str, here: Path = HERE) -> str:
     try:
         done = subprocess.run(["git", "-C", here, *arguments], capture_output=True, text=True, timeout=20, check=False)
     except (OSError, subprocess.TimeoutExpired):
@@ -70,4 +77,4 @@ def _git(*arguments: str) -> str:
 
 # Read when the program starts: a checkout that moves on during a run does not change the code that runs.
 COMMIT = _git("rev-parse", "--short=12", "HEAD") or "unknown"
-DIRTY = bool(_git("status", "--porcelain", "--", ":/", ":!/results"))
+DIRTY = changed(HERE)
