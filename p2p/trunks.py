@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from p2p.errors import UserError, reason
 from p2p.weights import load_weights, timm_file, torchvision_state
 
-OWN = {"small": 24, "small_half": 12, "small_sixth": 4, "small_eighth": 3}  # of 64 px images, by the width of the first stage
+OWN = {"small": 24, "small_half": 12, "small_sixth": 4, "small_eighth": 3}  # of 64 px images: width of the first stage
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 TRUNKS = (
     *("resnet18", "resnet34", "resnet50", "resnet101"),
