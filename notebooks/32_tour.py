@@ -43,8 +43,8 @@ from p2p.files import project_path
 place = project_path("networks") / "birds"
 runs = {
     "teacher": load_run(place / "teacher-small"),
-    "student": load_run(place / "student-small_sixth"),
-    "baseline": load_run(place / "baseline-small_sixth"),
+    "student": load_run(place / "student-small_eighth"),
+    "baseline": load_run(place / "baseline-small_eighth"),
 }
 pixels, labels = draw_birds(runs["teacher"].params, range(BIRD_TEST_INDEX, BIRD_TEST_INDEX + 64))
 for name, run in runs.items():
@@ -61,7 +61,7 @@ for name, run in runs.items():
 # %% tags=["show-input"]
 import p2p
 
-said = p2p.explain(pixels[1], place / "student-small_sixth", k=3)
+said = p2p.explain(pixels[1], place / "student-small_eighth", k=3)
 print(said.text())
 
 # %% mystnb={"figure": {"caption": "The bird with the cells of the three prototypes that count most, the training patches that these are, where the bird resembles them (bright), and their share of the logit.", "name": "fig-tour"}, "image": {"alt": "A drawn bird, three training patches, where it resembles them, and bars that add up to the logit."}} tags=["show-input"]

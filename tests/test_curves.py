@@ -174,7 +174,7 @@ def test_places_are_zero_over_all_orders_and_highest_for_the_true_one() -> None:
 @pytest.fixture(scope="module")
 def student():
     """A trained network of the repository, with 16 birds that it knows how to tell apart."""
-    trained = load_run(PACKED / "student-small_sixth")
+    trained = load_run(PACKED / "student-small_eighth")
     few = trained.params.model_copy(update={"bird_train_per_class": 4, "bird_test_per_class": 2})
     return trained.network, load_images(few).subset("test").pixels
 
@@ -190,7 +190,7 @@ def test_places_fall_when_prototypes_are_permuted_or_maps_are_shifted(student) -
 
     whole = value(speaks)
     assert whole > 0.15
-    swapped = load_run(PACKED / "student-small_sixth").network
+    swapped = load_run(PACKED / "student-small_eighth").network
     order = torch.randperm(len(swapped.prototypes), generator=generator)
     swapped.decision.weight.data = swapped.decision.weight[:, order]  # other prototypes are named, with the same maps
     assert value(curves.explain(swapped, pixels)[1]) < 0.6 * whole

@@ -145,7 +145,7 @@ def test_who_is_missing_is_named(tmp_path: Path, folders) -> None:
     with pytest.raises(UserError, match="has no teacher to explore"):
         explorer.find_networks(tmp_path, {})
     found = explorer.find_networks(ROOT / "networks" / "birds", {})
-    assert list(found) == ["teacher", "student", "baseline"] and found["student"].name == "student-small_sixth"
+    assert list(found) == ["teacher", "student", "baseline"] and found["student"].name == "student-small_eighth"
 
 
 def test_a_study_says_whether_its_images_may_be_shown() -> None:

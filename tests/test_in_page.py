@@ -19,7 +19,7 @@ from p2p.evaluation.explainer import Explainer
 from p2p.evaluation.explanation import Explanation
 
 ROOT = Path(__file__).resolve().parents[1]
-NETWORK = ROOT / "networks" / "birds" / "student-small_sixth"
+NETWORK = ROOT / "networks" / "birds" / "student-small_eighth"
 sys.path.insert(0, str(ROOT / "book"))
 import in_page  # noqa: E402
 import runtime  # noqa: E402
@@ -81,7 +81,7 @@ def test_what_the_page_needs_gives_what_python_says(written: Path) -> None:
 
 
 def test_only_students_that_are_sums_are_tried(networks: Path, tmp_path: Path) -> None:
-    student = networks / "birds" / "student-small_sixth"
+    student = networks / "birds" / "student-small_eighth"
     assert browser.packed_students(networks) == [student]
     record = json.loads((student / "run.json").read_text())
     record["parameters"]["decision"] = "tree"
@@ -95,8 +95,8 @@ def test_the_frame_names_the_networks_and_brings_their_files(made: Path, network
     assert frame.count("<option") == 1 and "<label hidden>Network" in frame  # nothing to choose
     files = tmp_path / "extra" / in_page.FILES
     there = {path.name for path in files.iterdir()}
-    assert there == {*runtime.FILES, *runtime.LICENCES, "birds-student-small_sixth"}
-    assert (files / "birds-student-small_sixth" / "network.onnx").is_file()
+    assert there == {*runtime.FILES, *runtime.LICENCES, "birds-student-small_eighth"}
+    assert (files / "birds-student-small_eighth" / "network.onnx").is_file()
     shutil.copytree(networks / "birds", networks / "others")
     frame = in_page.in_page(networks, [], tmp_path / "more")
     assert frame.count("<option") == 2 and "<label>Network" in frame
@@ -111,7 +111,7 @@ def test_without_its_files_the_page_says_so_and_the_log_why(made, networks, tmp_
     assert not (tmp_path / "extra" / in_page.FILES).exists()
     said = capsys.readouterr().out
     assert said.count("\n") == 1 and "left out: There is no connection." in said
-    (networks / "birds" / "student-small_sixth" / "run.json").write_text("{")
+    (networks / "birds" / "student-small_eighth" / "run.json").write_text("{")
     assert in_page.in_page(networks, [], tmp_path / "extra") == in_page.LEFT_OUT
 
 

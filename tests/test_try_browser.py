@@ -24,8 +24,8 @@ from p2p.evaluation.explainer import Explainer
 from p2p.evaluation.explanation import Explanation
 
 FILES = BOOK / "_static" / "try"
-NETWORK = Path(__file__).parents[1] / "networks" / "birds" / "student-small_sixth"
-HERE = FILES / "birds-student-small_sixth"
+NETWORK = Path(__file__).parents[1] / "networks" / "birds" / "student-small_eighth"
+HERE = FILES / "birds-student-small_eighth"
 pytestmark = [
     pytest.mark.skipif(not CHROMIUM, reason="needs Chromium (Debian: apt-get install chromium)"),
     pytest.mark.skipif(not HERE.is_dir(), reason="needs the drawn book with ONNX Runtime Web: make book"),

@@ -205,7 +205,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--out", help="folder for the files (default: export in the run's folder)")
     given = parser.parse_args(arguments)
     if not given.run:
-        raise UserError("Name the run to export: RUN=networks/birds/student-small_sixth, or runs/<study>/<run>.")
+        raise UserError("Name the run to export: RUN=networks/birds/student-small_eighth, or runs/<study>/<run>.")
     out = Path(given.out or Path(given.run) / "export")
     export(given.run, out)
     print(f"Written to {out.resolve()}: network.onnx, network.pt2, use.py and what they need; see its README.md")

@@ -15,7 +15,7 @@ from p2p.evaluation.explainer import Explainer
 from p2p.evaluation.explanation import Explanation
 from p2p.study.params import DataParams
 
-ROLES = {"teacher": "teacher-small", "student": "student-small_sixth", "baseline": "baseline-small_sixth"}
+ROLES = {"teacher": "teacher-small", "student": "student-small_eighth", "baseline": "baseline-small_eighth"}
 SEEN = 32  # test birds looked at, the first ones
 
 
