@@ -119,7 +119,7 @@ def search_tables(results: Path) -> str:
             for head in shown:
                 values = [float(row[head]) for row in mine if row.get(head)]
                 lines.append(f"  - {sum(values) / len(values):.3f}" if values else "  - –")
-        parts.append(fence(lines, "list-table", f"Search `{file.stem}`: validation images, means over seeds."))
+        parts.append(fence(lines, "list-table", f"Search *{file.stem}*: validation images, means over seeds."))
     return "\n".join(parts) or "No search in this copy has been run.\n"
 
 

@@ -40,7 +40,8 @@ settings = read_settings(project_path(params.results))
 # %%
 if settings:
     display(Markdown(questions.more_accurate(settings)))
-    display(Markdown("\n".join(f"- {questions.flatness(setting)}" for setting in settings)))
+    told = [said for setting in settings for said in (questions.flatness(setting), questions.lead(setting)) if said]
+    display(Markdown("\n".join(f"- {said}" for said in told)))
 else:
     display(Markdown("No study of networks has been run in this copy yet: `make study` runs the quick one."))
 

@@ -211,7 +211,9 @@ def test_searches_are_told_by_role_and_change(tmp_path: Path) -> None:
     change = '"{""lr_trunk"": 0.01, ""distillation"": {""ppc"": 3.0}}"'
     rows = [f"1,student,{change},0.5,0.6,1.0,0.8,0.4", "1,baseline,,0.2,0.3,2.0,,0.1", "2,baseline,,0.4,0.5,1.0,,0.2"]
     (tmp_path / "search" / "birds.csv").write_text(head + "\n".join(rows) + "\n")
-    cells = re.findall(r"^(?:\* -|  -) (.+)$", pages.search_tables(tmp_path), re.M)
+    text = pages.search_tables(tmp_path)
+    assert "`" not in text.splitlines()[0][3:]  # else it would open no table
+    cells = re.findall(r"^(?:\* -|  -) (.+)$", text, re.M)
     assert cells[8:16] == ["baseline", "–", "2", "0.300", "0.400", "1.500", "–", "0.150"]
     assert cells[16:19] == ["student", "`lr_trunk: 0.01, distillation: {ppc: 3}`", "1"]
 

@@ -40,7 +40,8 @@ def test_every_trunk_has_its_usual_grid(name):
             assert channels == expected.get(name, channels)
             assert build_trunk(name, 192, 6)[1] == channels
         else:
-            assert build_trunk(name, 64, 8)[1] == {"small": 192, "small_half": 96, "small_sixth": 32, "small_eighth": 24}[name]
+            widths = {"small": 192, "small_half": 96, "small_sixth": 32, "small_eighth": 24}
+            assert build_trunk(name, 64, 8)[1] == widths[name]
 
 
 @pytest.mark.parametrize(

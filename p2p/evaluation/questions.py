@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 
+import pandas as pd
+
 from p2p.evaluation.claims import UNDECIDED, control_effects, flat_budget
 from p2p.evaluation.explanation import number
 from p2p.evaluation.findings import ordinary_classifiers, price_of_prototypes
@@ -122,6 +124,24 @@ def flatness(setting: Setting) -> str:
         f"{escape(setting.title)}: twice the passes, run with {doubled['seed'].nunique()} seeds, still move the "
         "validation accuracy of a network by a point or more."
     )
+
+
+def lead(setting: Setting) -> str:
+    """The accuracies of student and baseline where they differ most and with most passes, in a sentence; "" where fewer
+    than three numbers of passes have been run."""
+    if setting.budget.empty:
+        return ""
+    table = setting.budget.pivot_table(index="passes", columns=["role", "seed"], values="top-1").dropna(axis="columns")
+    if len(table) < 3 or not {"student", "baseline"} <= set(table.columns.get_level_values("role")):
+        return ""
+    seeds = table["student"].columns.intersection(table["baseline"].columns)
+    means = pd.DataFrame({role: table[role][seeds].mean(axis="columns") for role in ("student", "baseline")})
+    gap = {int(passes): abs(row["student"] - row["baseline"]) for passes, row in means.to_dict("index").items()}
+    most, last = max(gap, key=lambda passes: gap[passes]), max(gap)
+    student, baseline = ({passes: number(means.at[passes, role]) for passes in gap} for role in means)
+    told = f"with {most} joint passes the student is right in {student[most]} of the test images and the baseline in "
+    told += baseline[most] + ("" if last == most else f"; with {last} in {student[last]} and {baseline[last]}")
+    return f"{escape(setting.title)}: {told} ({len(seeds)} seeds)."
 
 
 def ends(row: Mapping[Hashable, float]) -> str:
