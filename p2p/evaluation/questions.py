@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-import pandas as pd
-
 from p2p.evaluation.claims import UNDECIDED, control_effects, flat_budget
 from p2p.evaluation.explanation import number
 from p2p.evaluation.findings import ordinary_classifiers, price_of_prototypes
@@ -135,12 +133,12 @@ def lead(setting: Setting) -> str:
     if len(table) < 3 or not {"student", "baseline"} <= set(table.columns.get_level_values("role")):
         return ""
     seeds = table["student"].columns.intersection(table["baseline"].columns)
-    means = pd.DataFrame({role: table[role][seeds].mean(axis="columns") for role in ("student", "baseline")})
-    gap = {int(passes): abs(row["student"] - row["baseline"]) for passes, row in means.to_dict("index").items()}
-    most, last = max(gap, key=lambda passes: gap[passes]), max(gap)
-    student, baseline = ({passes: number(means.at[passes, role]) for passes in gap} for role in means)
-    told = f"with {most} joint passes the student is right in {student[most]} of the test images and the baseline in "
-    told += baseline[most] + ("" if last == most else f"; with {last} in {student[last]} and {baseline[last]}")
+    passes: list[int] = table.index.tolist()
+    student, baseline = (dict(zip(passes, table[r][seeds].mean(axis=1), strict=True)) for r in ("student", "baseline"))
+    most, last = max(passes, key=lambda one: abs(student[one] - baseline[one])), max(passes)
+    told = f"with {most} joint passes the student is right in {number(student[most])} of the test images and the "
+    told += f"baseline in {number(baseline[most])}"
+    told += "" if last == most else f"; with {last} in {number(student[last])} and {number(baseline[last])}"
     return f"{escape(setting.title)}: {told} ({len(seeds)} seeds)."
 
 
