@@ -173,9 +173,9 @@ def test_places_are_zero_over_all_orders_and_highest_for_the_true_one() -> None:
 
 @pytest.fixture(scope="module")
 def student():
-    """A trained network of the repository, with 16 birds that it knows how to tell apart."""
+    """A trained network of the repository, with 64 birds that it knows how to tell apart."""
     trained = load_run(PACKED / "student-small_eighth")
-    few = trained.params.model_copy(update={"bird_train_per_class": 4, "bird_test_per_class": 2})
+    few = trained.params.model_copy(update={"bird_train_per_class": 4, "bird_test_per_class": 8})
     return trained.network, load_images(few).subset("test").pixels
 
 
@@ -194,14 +194,14 @@ def test_places_fall_when_prototypes_are_permuted_or_maps_are_shifted(student) -
     order = torch.randperm(len(swapped.prototypes), generator=generator)
     swapped.decision.weight.data = swapped.decision.weight[:, order]  # other prototypes are named, with the same maps
     assert value(curves.explain(swapped, pixels)[1]) < 0.6 * whole
-    shifted = [value(speaks.view(-1, 8, 8).roll((s, s), (1, 2)).flatten(1)) for s in (0, 2, 4)]
-    assert shifted[0] > shifted[1] > shifted[2] and shifted[2] < 0.3 * whole
+    shifted = [value(speaks.view(-1, 8, 8).roll((s, s), (1, 2)).flatten(1)) for s in (0, 3, 4)]
+    assert shifted[0] > shifted[1] > shifted[2] and shifted[2] < 0.3 * whole  # a part is some two cells wide
     noisy = []
     for share in (0.0, 0.5, 1.0):
         wrong = torch.rand(speaks.shape, generator=generator) < share
         noisy.append(value(torch.where(wrong, speaks[:, torch.randperm(64, generator=generator)], speaks)))
     assert noisy[0] > noisy[1] > noisy[2]
-    other = speaks[torch.arange(16).roll(5)]
+    other = speaks[torch.arange(64).roll(5)]
     assert value(other) < whole  # the explanation of another image
     assert classes.unique().numel() > 4
 

@@ -99,7 +99,7 @@ def test_the_defaults_are_the_recipe_of_cub_20() -> None:
 MOVED = ("prototypes_per_class", "prototype_depth", "prototype_init", "feature_init", "warm_epochs", "warm_copies")
 MOVED += ("joint_epochs", "joint_copies", "lr_trunk", "lr_prototypes", "joint_factor", "trunk_batchnorm")
 BEFORE = {  # what the baseline of each study's first triple had when the defaults were others, in the order of MOVED
-    "birds": (5, 64, "uniform", "kaiming", 0, 10, 400, 50, 3e-3, 3e-3, 1.0, "train"),
+    "birds": (5, 64, "uniform", "kaiming", 0, 10, 800, 50, 1e-2, 3e-3, 1.0, "train"),
     "quick": (5, 64, "uniform", "kaiming", 0, 10, 50, 20, 3e-3, 3e-3, 1.0, "train"),
     "cub-20": (10, 128, "patches", "data", 10, 5, 80, 10, 1e-3, 0.01, 0.3, "frozen"),
     "cub-200": (10, 128, "patches", "data", 10, 5, 40, 10, 3e-4, 0.01, 0.3, "frozen"),

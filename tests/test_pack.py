@@ -127,7 +127,8 @@ def test_answers_are_those_of_the_run(root: Path, images: ImageSet) -> None:
             assert right[-1] / len(test) == pytest.approx(accuracy(network, test.pixels, test.labels))
         assert right == [said["right_unpacked"], said["right_packed"]] and abs(right[0] - right[1]) <= 1
         assert said["precision"] == "half" and said["test_images"] == 16
-        assert 0 < said["projection_error"] < 0.01 and said["projection_error_unpacked"] < 1e-5
+        longest = float(networks[1].prototypes.flatten(1).norm(dim=1).max())  # a saturated map moves by more than 2⁻¹¹
+        assert 0 < said["projection_error"] < 0.1 * longest and said["projection_error_unpacked"] < 1e-5
 
 
 def test_single_precision_where_half_changes_the_accuracy(
