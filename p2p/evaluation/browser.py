@@ -29,7 +29,7 @@ from p2p.networks import ProtoNet, distance_map
 
 OUTPUTS = ("logits", "distances", "maps")
 EXAMPLE_SIZE = 256  # pixels, side of an example: larger than the network's input, as a photograph is
-SQUARES = 4  # of a side of the chequered example, in which nothing is like a bird
+SQUARES = 8  # of a side of the chequered example, in which nothing is like a bird
 
 
 class Mapped(nn.Module):
