@@ -194,8 +194,8 @@ def test_places_fall_when_prototypes_are_permuted_or_maps_are_shifted(student) -
     order = torch.randperm(len(swapped.prototypes), generator=generator)
     swapped.decision.weight.data = swapped.decision.weight[:, order]  # other prototypes are named, with the same maps
     assert value(curves.explain(swapped, pixels)[1]) < 0.6 * whole
-    shifted = [value(speaks.view(-1, 8, 8).roll((s, s), (1, 2)).flatten(1)) for s in (0, 3, 4)]
-    assert shifted[0] > shifted[1] > shifted[2] and shifted[2] < 0.3 * whole  # a part is some two cells wide
+    shifted = [value(speaks.view(-1, 8, 8).roll((s, s), (1, 2)).flatten(1)) for s in (0, 2, 4)]
+    assert shifted[0] > shifted[1] > shifted[2] and shifted[2] < 0.3 * whole
     noisy = []
     for share in (0.0, 0.5, 1.0):
         wrong = torch.rand(speaks.shape, generator=generator) < share

@@ -39,7 +39,8 @@ STUDY = Study.model_validate(
         "data": {"size": 32, "class_count": 4, "bird_train_per_class": 10, "bird_hardness": 0.0}
         | {"bird_test_per_class": 4, "validation_fraction": 0.2, "device": "cpu"},
         "recipe": {"grid": 4, "prototypes_per_class": 2, "prototype_depth": 8, "batch_size": 12}
-        | {"joint_epochs": 12, "lr_trunk": 3e-3},
+        # A faster trunk's map saturates on some processors, where rounding moves it by much more.
+        | {"joint_epochs": 12, "lr_trunk": 1e-3},
         "triples": [{"name": "pair", "teacher": {"network": "small_half"}, "student": {"network": "small_sixth"}}],
     }
 )
@@ -127,8 +128,7 @@ def test_answers_are_those_of_the_run(root: Path, images: ImageSet) -> None:
             assert right[-1] / len(test) == pytest.approx(accuracy(network, test.pixels, test.labels))
         assert right == [said["right_unpacked"], said["right_packed"]] and abs(right[0] - right[1]) <= 1
         assert said["precision"] == "half" and said["test_images"] == 16
-        longest = float(networks[1].prototypes.flatten(1).norm(dim=1).max())  # a saturated map moves by more than 2⁻¹¹
-        assert 0 < said["projection_error"] < 0.1 * longest and said["projection_error_unpacked"] < 1e-5
+        assert 0 < said["projection_error"] < 0.01 and said["projection_error_unpacked"] < 1e-5
 
 
 def test_single_precision_where_half_changes_the_accuracy(

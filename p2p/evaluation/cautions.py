@@ -8,6 +8,8 @@ from typing import NamedTuple
 from scipy.stats import binomtest
 from torch import Tensor
 
+from p2p.study.pages import listed
+
 SURE = 0.01  # a border as crowded as this would come about by chance less often
 LITTLE = 0.1  # of R²: a student below it has taken over next to nothing
 
@@ -43,7 +45,7 @@ def at_chance(scores: Mapping[str, Score], chance: float) -> str:
     found = [role for role, score in scores.items() if score.interval()[0] <= chance]
     if not found:
         return ""
-    told = _and([f"{role} ({scores[role].right} of {scores[role].total} right)" for role in found])
+    told = listed([f"{role} ({scores[role].right} of {scores[role].total} right)" for role in found])
     are = "is" if len(found) == 1 else "are"
     return (
         f"The {told} {are} not shown to be better than guessing ({100 * chance:.0f} %), so what "
@@ -68,7 +70,7 @@ def at_border(cells: Mapping[str, Tensor], grid: tuple[int, int]) -> str:
     if not found:
         return ""
     return (
-        f"Prototypes of the {_and([told for _, told in found])} crowd at the border of the images, where "
+        f"Prototypes of the {listed([told for _, told in found])} crowd at the border of the images, where "
         f"{100 * outer:.0f} % of the cells lie: they may show background instead of the object."
     )
 
@@ -83,7 +85,3 @@ def not_followed(r2: float | None) -> str:
         f"The student has hardly followed its teacher: of the teacher's features it reproduces {told} (R² {value}), so "
         "next to nothing was handed over."
     )
-
-
-def _and(names: list[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

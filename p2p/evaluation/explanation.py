@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from p2p.study.pages import class_text
+from p2p.study.pages import class_text, listed
 
 if TYPE_CHECKING:
     from p2p.evaluation.packed import SourcePatch
@@ -191,7 +191,7 @@ class Explanation:
             )
         for numbers in _alike({rank: (one.source_name, one.source_cell) for rank, one in enumerate(told, 1)}):
             first = told[numbers[0] - 1]
-            same = _and([str(number) for number in numbers])
+            same = listed([str(number) for number in numbers])
             said.append(
                 f"Numbers {same} are the same patch, {place(first.source_cell)} of training image "
                 f"{first.source_name}: one reason, counted {_times(len(numbers))}."
@@ -203,7 +203,7 @@ class Explanation:
         """A sentence for each cell on which several of them are found."""
         told = self.path.asked if self.path else self.evidence
         return [
-            f"Numbers {_and([str(number) for number in numbers])} lie on the same cell of the image, "
+            f"Numbers {listed([str(number) for number in numbers])} lie on the same cell of the image, "
             f"{place(told[numbers[0] - 1].cell)}; in the picture their frames stand one inside the other."
             for numbers in self.on_one_cell()
         ]
@@ -274,10 +274,6 @@ def _alike(values: Mapping[int, object]) -> list[list[int]]:
     for rank, value in values.items():
         groups.setdefault(value, []).append(rank)
     return [group for group in groups.values() if len(group) > 1]
-
-
-def _and(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def _times(count: int) -> str:

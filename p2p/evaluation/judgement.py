@@ -10,9 +10,8 @@ from p2p import metrics
 from p2p.errors import UserError
 from p2p.evaluation.claims import paired
 from p2p.evaluation.judged import COLUMNS, PLACE, seeds_needed
-from p2p.evaluation.questions import listed
 from p2p.evaluation.results import read_csv
-from p2p.study.pages import escape
+from p2p.study.pages import escape, listed
 
 ORDER = ("PMS", "same number", "same cell", "AJS, quarter", "AJS, τ = ∞")
 KINDS = {

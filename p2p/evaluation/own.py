@@ -19,7 +19,7 @@ from p2p.evaluation.measure import Answer
 from p2p.evaluation.pairs import matched_pairs
 from p2p.evaluation.runs import Trained
 from p2p.networks import ProtoNet
-from p2p.study.pages import class_text, escape
+from p2p.study.pages import class_text, escape, listed
 
 WIDE = 0.2  # of an interval: from here on the test images say little
 FEW = 20  # training images of a class
@@ -124,18 +124,15 @@ def same_patches(trained: Trained, classes: Sequence[str]) -> str:
     for j, (image, cell) in enumerate(zip(found.images.tolist(), found.cells.tolist(), strict=True)):
         for label in network.own[:, j].nonzero()[:, 0].tolist():
             groups.setdefault((label, image, cell), []).append(j)
-    told = [f"{_and(js)} of {class_text(classes[key[0]])}" for key, js in groups.items() if len(js) > 1]
+    told = [
+        f"{listed([str(j) for j in js])} of {class_text(classes[key[0]])}" for key, js in groups.items() if len(js) > 1
+    ]
     if not told:
         return ""
     return (
         f"Some prototypes are the same patch, and so one reason that is counted several times: no. "
         f"{escape(some(told, 5))}. Fewer `prototypes_per_class`, or `push: distinct` in the recipe, avoids it."
     )
-
-
-def _and(numbers: Sequence[int]) -> str:
-    *first, last = map(str, numbers)
-    return f"{', '.join(first)} and {last}"
 
 
 @torch.inference_mode()

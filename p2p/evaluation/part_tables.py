@@ -8,13 +8,12 @@ from pathlib import Path
 import pandas as pd
 
 from p2p.evaluation.claims import DELTAS, Paired, paired, verdict
-from p2p.evaluation.questions import listed
 from p2p.evaluation.rows import network_names, without_threshold
 from p2p.evaluation.same_parts import OWN_HEADS as OWN
 from p2p.evaluation.same_parts import SHARED_HEADS as TEACHERS
 from p2p.evaluation.settings import Setting
 from p2p.evaluation.tables import NONE, of_seeds
-from p2p.study.pages import escape, option, signed
+from p2p.study.pages import escape, listed, option, signed
 
 PAPER = {"pms": "PMS", "ajs_quarter": "AJS, quarter", "same_index": "same number", "top1": "top-1"}
 LEVELS = {"random network": "_floor", "second teacher": "_second_teacher"}

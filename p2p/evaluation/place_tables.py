@@ -8,11 +8,10 @@ import pandas as pd
 
 from p2p.evaluation.claims import DELTAS, Paired, paired, verdict
 from p2p.evaluation.part_tables import networks, told
-from p2p.evaluation.questions import listed
 from p2p.evaluation.rows import corrected
 from p2p.evaluation.settings import Setting, mean
 from p2p.evaluation.tables import NONE, of_seeds
-from p2p.study.pages import escape, signed
+from p2p.study.pages import escape, listed, signed
 
 LEVELS = {"random order": "_chance", "other images": "_permuted"}
 

@@ -10,18 +10,13 @@ from p2p.evaluation.explanation import number
 from p2p.evaluation.findings import ordinary_classifiers, price_of_prototypes
 from p2p.evaluation.settings import Setting, mean
 from p2p.evaluation.tables import HEADS
-from p2p.study.pages import escape, option, signed
+from p2p.study.pages import escape, listed, option, signed
 
 NO_CLASSIFIER = (
     "What prototypes cost in accuracy is not known: no study here has an ordinary classifier on the same trunk; the "
     "line `{name: linear, of: baseline, change: {model: linear}}` under `controls` of a study file trains one, and "
     "this page then has a column for it."
 )
-
-
-def listed(parts: Sequence[str]) -> str:
-    """ "a", "a and b", "a, b and c"."""
-    return " and ".join(filter(None, [", ".join(parts[:-1]), *parts[-1:]]))
 
 
 def told(settings: Iterable[Setting], metric: str, brief: bool = False) -> str:

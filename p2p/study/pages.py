@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from html import escape as html_escape
 from typing import Any
 from urllib.parse import urlencode
@@ -91,6 +91,11 @@ def provenance_box(record: dict[str, Any], more: str = "") -> str:
         f"{record['hours']:.3f} h · {passes}peak memory {record['peak_memory_gb']} GB · "
         f"Python {record['python']}, {versions} · {record['date']}\n{more and chr(10) + more + chr(10)}:::\n"
     )
+
+
+def listed(parts: Sequence[str]) -> str:
+    """ "a", "a and b", "a, b and c"."""
+    return " and ".join(filter(None, [", ".join(parts[:-1]), *parts[-1:]]))
 
 
 def signed(value: float, digits: int = 3) -> str:
