@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import sys
 from pathlib import Path
 
 import nbformat
@@ -292,6 +293,38 @@ def test_a_full_folder_of_failed_notebooks(small_disk: Path, tmp_path: Path, mon
         with refuses("runs/failed/out", "Cannot write", "free space"):
             runner.execute(source, tmp_path / "out" / "00_x.ipynb", {"fill": str(tmp_path)}, 1)
     assert not (tmp_path / "out" / "00_x.ipynb").exists()
+
+
+KERNEL = """#!/bin/sh
+echo x >> "$STARTED"
+[ $(wc -l < "$STARTED") -ge "$LIVES_AT" ] || { echo "Address already in use" >&2; exit 1; }
+exec "$PYTHON" -m ipykernel_launcher -f "$1"
+"""
+
+
+@pytest.mark.parametrize("lives_at", (2, runner.STARTS, runner.STARTS + 1))
+def test_a_kernel_whose_port_was_taken_is_started_again(tmp_path: Path, monkeypatch, lives_at: int) -> None:
+    """Two kernels that start together may want one port: the one that is too late dies, and nothing of it has run."""
+    source, kernel, started = tmp_path / "00_x.py", tmp_path / "jupyter" / "kernels" / "python3", tmp_path / "started"
+    source.write_text(NOTEBOOK)
+    kernel.mkdir(parents=True)
+    (kernel / "start").write_text(KERNEL)
+    (kernel / "start").chmod(0o755)
+    spec = {"argv": [str(kernel / "start"), "{connection_file}"], "display_name": "Python 3", "language": "python"}
+    (kernel / "kernel.json").write_text(json.dumps(spec))
+    own = {"STARTED": started, "LIVES_AT": lives_at, "PYTHON": sys.executable, "JUPYTER_PATH": tmp_path / "jupyter"}
+    for name, value in (own | {"PYTHONPATH": ROOT}).items():
+        monkeypatch.setenv(name, str(value))
+    monkeypatch.setattr(runner, "ROOT", tmp_path)
+    out = tmp_path / "out" / "00_x.ipynb"
+    if lives_at > runner.STARTS:
+        with pytest.raises(RuntimeError, match="Kernel died before replying"):
+            runner.execute(source, out, {"fill": str(tmp_path)}, 1)
+    else:
+        runner.execute(source, out, {"fill": str(tmp_path)}, 1)
+    assert len(started.read_text().split()) == min(lives_at, runner.STARTS) and out.exists() == (
+        lives_at <= runner.STARTS
+    )
 
 
 def test_what_a_step_said_is_found_under_what_papermill_could_not_write(refuses) -> None:
