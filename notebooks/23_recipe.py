@@ -39,8 +39,11 @@ settings = [s for s in read_settings(project_path(params.results), every=True) i
 effects = across.recipe_effects(settings)
 several = [setting for setting in settings if variants.by_losses(setting)[1:]]
 others = [setting for setting in settings if variants.by_others(setting)]
-waiting = variants.not_run(project_path(params.results), project_path("params"))
-waiting = variants.not_run_sentence([n for n in waiting if not audited(n)])
+missing = variants.not_run(project_path(params.results), project_path("params"))
+missing = {name: more for name, more in missing.items() if not audited(name)}
+waiting = {
+    more: variants.not_run_sentence(n for n, more_too in missing.items() if more_too is more) for more in (False, True)
+}
 
 # %% [markdown]
 # ## Answer
@@ -48,7 +51,7 @@ waiting = variants.not_run_sentence([n for n in waiting if not audited(n)])
 # %%
 said = [sentence for setting in several for sentence in variants.loss_sentences(setting)]
 said += [sentence for setting in others for sentence in variants.other_sentences(setting)]
-said += [*questions.recipe_sentences(settings), *([waiting] if waiting else [])]
+said += [*questions.recipe_sentences(settings), *filter(None, [variants.not_run_sentence(missing)])]
 nothing = "No study in this copy has variants or controls; `variants:` and `controls:` in a study file add them."
 display(Markdown("\n".join(f"- {sentence}" for sentence in said) or nothing))
 
@@ -62,8 +65,8 @@ display(Markdown("\n".join(f"- {sentence}" for sentence in said) or nothing))
 # in its place. One column is not ours: top-1 as Bikker et al. report it of [their students](reproductions.md) on Cars.
 
 # %%
-if not several:
-    display(Markdown(waiting or "No study in this copy has students that differ in their losses."))
+if waiting[False] or not several:
+    display(Markdown(waiting[False] or "No study in this copy has students that differ in their losses."))
 for i, setting in enumerate(several):
     names = variants.by_losses(setting)
     caption = f"{escape(setting.title)}: students by their losses; mean over {setting.seeds} seeds (lowest to highest)."
@@ -87,8 +90,8 @@ if curves:
 # Global Explanation loss stands beside them; PMS matches prototypes whatever their number.
 
 # %%
-if not others:
-    display(Markdown(waiting or "No study in this copy has students with other losses."))
+if waiting[True] or not others:
+    display(Markdown(waiting[True] or "No study in this copy has students with other losses."))
 for i, setting in enumerate(others):
     caption = f"{escape(setting.title)}: mean over {setting.seeds} seeds (lowest to highest). Time: of training, as a multiple of the baseline's, on machines that may have done other things as well."
     display(Markdown(table(variants.others_table(setting), caption, f"tab-others-{i}")))

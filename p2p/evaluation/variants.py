@@ -6,7 +6,7 @@ ways to distil where it has a loss that the study's first student, the paper's, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -258,27 +258,30 @@ def _difference(row: Mapping[Any, Any]) -> str:
     return f"{signed(row['difference'])}{ends}"
 
 
-def not_run(results: Path, studies: Path) -> list[str]:
-    """Names of the study files that compare their variants (`compares`) and have no results.
+def not_run(results: Path, studies: Path) -> dict[str, bool]:
+    """The study files that compare their variants (`compares`) and have no results.
 
     Args:
         results: Folder of the results.
         studies: Folder of the study files.
+
+    Returns:
+        name: whether its students have losses beyond the paper's.
     """
-    names = []
+    names = {}
     for file in sorted(studies.glob("*.yaml")):
         try:
-            compares = read_keys(file).get("compares")
+            keys = read_keys(file)
         except UserError:
             continue  # `make study` says what is wrong with it
-        if compares is True and not (results / file.stem / "claims.csv").is_file():
-            names.append(file.stem)
+        if keys.get("compares") is True and not (results / file.stem / "claims.csv").is_file():
+            changes = (keys.get("variants") or {}).values()
+            losses = {loss for change in changes for loss in (change or {}).get("distillation", {})}
+            names[file.stem] = bool(losses - PUBLISHED.keys())
     return names
 
 
-def not_run_sentence(names: Sequence[str]) -> str:
+def not_run_sentence(names: Iterable[str]) -> str:
     """Which comparisons have not been run, with the command; empty where all have."""
-    if not names:
-        return ""
     commands = ", ".join(f"`make study STUDY={name}`" for name in names)
-    return f"Not yet run in this copy: {commands}."
+    return f"Not yet run in this copy: {commands}." if commands else ""
