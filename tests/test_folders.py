@@ -23,6 +23,7 @@ from p2p.data.ahead import look_ahead, unread
 from p2p.data.images import ImageSet, load_images
 from p2p.data.listing import formats, suffixes
 from p2p.study.params import DataParams
+from p2p.training.preflight import count_images
 
 RED, BLUE, WHITE = (250, 10, 20), (5, 30, 240), (255, 255, 255)
 SPLITS, CLASSES = ("train", "test"), ("auk", "wren")
@@ -658,6 +659,8 @@ def test_a_look_ahead_says_what_was_found_and_what_to_do(tmp_path: Path, case: s
     change(tmp_path / "mine")
     with refuses(str(tmp_path / "mine"), *words):
         look_ahead(tmp_path / "mine")
+    with refuses(str(tmp_path / "mine"), *words):  # `make study`, before anything runs
+        count_images(DataParams(reader="folder", root=str(tmp_path / "mine")))
 
 
 LEFT_TO_THE_READER: dict[str, Callable[[Path], object]] = {

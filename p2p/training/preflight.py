@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from p2p.data.ahead import look_ahead
 from p2p.data.images import bird_counts, bird_table, load_images
 from p2p.data.listing import choose, seeded_cut
 from p2p.data.readers import READERS, find_root
@@ -99,6 +100,8 @@ def count_images(data: DataParams, rehearsed: bool = False) -> Images:
         bird_table(data, classes)
         held_out = min(max(1, round(data.validation_fraction * train)), train - 1)
         return Images(classes, train * classes, test * classes, train - held_out)
+    if READERS[data.reader].own:
+        look_ahead(find_root(data.root, data.reader))
     listing = whole_listing(data)
     there = len(range(0, len(listing.classes), data.class_step))
     if data.class_count is not None and data.class_count > there and not rehearsed:
