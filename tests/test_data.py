@@ -18,6 +18,7 @@ from p2p.data import birds, decode
 from p2p.data.images import BIRD_TEST_INDEX, ImageSet, bird_indices, load_images
 from p2p.data.listing import seeded_cut
 from p2p.data.readers import CARS_META, load_mat
+from p2p.data.source import images_digest
 from p2p.data.species import PARTS, class_table
 from p2p.errors import UserError
 
@@ -30,6 +31,7 @@ def parameters(reader: str, root: Path | str = "", **changed: object) -> SimpleN
         "root": str(root),
         "size": 32,
         "class_step": 1,
+        "class_first": 0,
         "class_count": None,
         "images_per_class": None,
         "validation_fraction": 0.25,
@@ -134,6 +136,10 @@ def test_choosing_classes_and_images(cub: Path) -> None:
     assert images.labels.tolist() == [0] * 4 + [1] * 4
     assert [n for n in images.names if n.startswith("003")] == [f"003.Bird/{i}.png" for i in (0, 1, 4, 5)]
     assert load_images(parameters("cub", cub, class_count=2)).classes == ("001.Bird", "002.Bird")
+    others = load_images(parameters("cub", cub, class_first=1, class_count=2))
+    assert others.classes == ("002.Bird", "003.Bird") and sorted(set(others.labels.tolist())) == [0, 1]
+    shifted = parameters("cub", cub, class_first=1)
+    assert images_digest(shifted) != images_digest(parameters("cub", cub)), "other classes are another study's images"
 
 
 def test_classes_left_out_are_never_opened(cub: Path) -> None:
@@ -376,8 +382,9 @@ def test_birds() -> None:
     assert torch.equal(more.pixels[kept], images.pixels)
     few = load_images(parameters("birds", class_count=3, images_per_class=2))
     assert len(few) == 12
-    with pytest.raises(UserError, match="class_step"):
-        load_images(parameters("birds", class_step=2))
+    for key in ("class_step", "class_first"):
+        with pytest.raises(UserError, match=key):
+            load_images(parameters("birds", **{key: 2}))
 
 
 def test_image_set_selects_every_field_alike() -> None:

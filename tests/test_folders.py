@@ -531,6 +531,8 @@ def test_a_data_folder_whose_own_name_is_not_utf8(plain: Path, refuses, monkeypa
 def test_a_class_step_that_leaves_one_class(plain: Path, refuses) -> None:  # type: ignore[no-untyped-def]
     with refuses("'class_step' 2", "2 classes", str(plain)):
         load(plain, class_step=2)
+    with refuses("'class_step' 1 from 'class_first' 1 on leaves 1", "2 classes", str(plain)):
+        load(plain, class_first=1)
 
 
 def test_a_folder_that_may_not_be_read(plain: Path, refuses, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]

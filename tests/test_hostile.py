@@ -90,6 +90,7 @@ REFUSED = {
     "control's seed": ("", "controls: [{name: x, of: student, change: {push: distinct}, seeds: [7]}]", "'x'", "[7]"),
     "one of its seeds": ("", "controls: [{name: x, of: student, change: {push: distinct}, seeds: [0, 7]}]", "seed 7"),
     "seed twice": ("{name: a-b", "{name: a-b, seeds: [0, 0]", "twice"),
+    "class_first of birds": ("class_count: 4", "class_first: 2", "'class_first'", "without effect"),
     "class_step of birds": ("class_count: 4", "class_step: 2", "'class_step'", "without effect"),
     "root of birds": ("{reader", "{root: /tmp, reader", "'root'", "without effect"),
     "birds of a folder": ("reader: birds", "reader: folder", "'bird_train_per_class'", "'folder'"),

@@ -98,8 +98,8 @@ def load_images(params: DataParams, device: str | torch.device = "cpu") -> Image
     """Images of a study, with a validation split cut from the training images of each class.
 
     Args:
-        params: reader, root, size, class_step, class_count, images_per_class, validation_fraction, data_seed
-            streaming, allow_duplicates, and the numbers of birds.
+        params: reader, root, size, class_step, class_first, class_count, images_per_class, validation_fraction,
+            data_seed, streaming, allow_duplicates, and the numbers of birds.
         device: Where the tensors go.
 
     Returns:
@@ -136,8 +136,9 @@ def bird_counts(params: DataParams) -> tuple[int, int, int]:
     Raises:
         UserError: More than can be told apart.
     """
-    if params.class_step != 1:
-        raise UserError("Parameter class_step chooses among classes on disk; for reader 'birds' set class_count only.")
+    if params.class_step != 1 or params.class_first:
+        key = "class_first" if params.class_first else "class_step"
+        raise UserError(f"Parameter {key} chooses among classes on disk; for reader 'birds' set class_count only.")
     classes = params.class_count or BIRD_CLASSES
     train, test = (
         min(count, params.images_per_class or count)

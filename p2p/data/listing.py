@@ -94,17 +94,22 @@ def seeded_cut(
 
 
 def choose(
-    listing: Listing, class_step: int = 1, class_count: int | None = None, images_per_class: int | None = None
+    listing: Listing,
+    class_step: int = 1,
+    class_count: int | None = None,
+    images_per_class: int | None = None,
+    class_first: int = 0,
 ) -> Listing:
-    """Keep classes 0, k, 2k, ... (at most `class_count`) and the first images of each class and split.
+    """Keep classes f, f + k, f + 2k, ... (at most `class_count`) and the first images of each class and split.
 
     Raises:
         UserError: Fewer than two classes are left, or one of them has no training or no test image.
     """
-    kept = list(range(0, len(listing.classes), class_step))[:class_count]
+    kept = list(range(class_first, len(listing.classes), class_step))[:class_count]
     if len(kept) < 2:
+        first = f" from 'class_first' {class_first} on" if class_first else ""
         raise UserError(
-            f"{listing.folder} has {len(listing.classes)} classes, of which 'class_step' {class_step} leaves "
+            f"{listing.folder} has {len(listing.classes)} classes, of which 'class_step' {class_step}{first} leaves "
             f"{len(kept)}; a study needs two or more: lower it, or add classes."
         )
     indices: list[int] = []

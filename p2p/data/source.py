@@ -46,7 +46,7 @@ def chosen_listing(params: DataParams) -> Listing:
         UserError: As `whole_listing`, or too few are left.
     """
     listing = whole_listing(params)
-    return choose(listing, params.class_step, params.class_count, params.images_per_class)
+    return choose(listing, params.class_step, params.class_count, params.images_per_class, params.class_first)
 
 
 def source_digest(params: DataParams, listing: Listing | None) -> str:

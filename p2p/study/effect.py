@@ -98,7 +98,7 @@ def _refuse_idle_data(data: dict[str, Any]) -> None:
     params = check(DataParams, data, "data")
     birds = params.reader == "birds"
     for key in data:
-        if birds and (key == "root" or (key == "class_step" and params.class_step > 1)):
+        if birds and (key == "root" or (key == "class_step" and params.class_step > 1) or key == "class_first"):
             raise UserError(
                 f"'{key}' is without effect on reader 'birds', which draws its images; remove it from 'data'."
             )

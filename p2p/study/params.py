@@ -41,6 +41,12 @@ class DataParams(Strict):
     root: str = Field("", description="Folder of the data; empty: the environment variable P2P_DATA.")
     size: int = Field(64, ge=32, le=1024, description="Side of the square images, pixels.")
     class_step: int = Field(1, ge=1, description="Take every so many-th class.")
+    class_first: int = Field(
+        0,
+        ge=0,
+        description="Number of the first class to take, from 0; others than another study's, with the same step.",
+        exclude_if=operator.not_,  # at 0 no part of a run's identity
+    )
     class_count: int | None = Field(None, ge=2, description="At most so many classes.")
     images_per_class: int | None = Field(None, ge=2, description="The first so many of each class and split.")
     validation_fraction: float = Field(0.15, gt=0, lt=1, description="Cut from each class's training images.")

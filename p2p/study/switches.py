@@ -1,4 +1,4 @@
-"""Switches of the audit: what the released code does and the paper does not say, and what controls put in its place.
+"""Switches that the paper does not have: what the released code does, what controls put in its place, averaged weights.
 
 Each stands at what this study takes for the paper's statement, and is then no part of a run's identity: runs that were
 finished before there was a switch stay known. A1 to A7 and A14 are as old as `p2p.study.params`.
@@ -18,6 +18,9 @@ def _switch(default: Any, description: str, **bounds: Any) -> Any:
 class Switches(BaseModel):
     """A part of `p2p.study.params.TrainParams`."""
 
+    average_share: float = _switch(
+        0.0, "The last joint passes, so large a share of them: their weights are averaged before the push.", ge=0, le=1
+    )
     tau_share: float = _switch(
         1.0, "A3: of a batch's nearest distances so large a share, the smallest, makes patches active.", gt=0, le=1
     )

@@ -13,9 +13,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from p2p.data.images import ImageSet
+from p2p.digests import weights_digest
 from p2p.errors import UserError
 from p2p.files import atomic_path
 from p2p.study.modules import ROOT, modules_of
+from p2p.study.params import TrainParams
 
 TRAINER = "p2p/training/trainer.py"
 
@@ -53,6 +55,26 @@ def readable(path: Path) -> bool:
             return True
     except (OSError, SafetensorError):
         return False
+
+
+def identity(params: TrainParams, images: ImageSet, network: nn.Module, teacher: nn.Module | None) -> dict[str, Any]:
+    """What must be the same for a run to go on, else it is another run; where numbers lie and what is allowed do not
+    change them.
+
+    Args:
+        params: Of the run.
+        images: All splits.
+        network: As it starts.
+        teacher: The student's.
+    """
+    return {
+        "params": params.model_dump(exclude={"streaming", "warm_cache_gb", "allow_duplicates"}),
+        "images": [images.source, digest_images(images)],
+        "weights": weights_digest(params.weights, params.network),
+        "start": digest(network),
+        "teacher": digest(teacher) if teacher is not None else "",
+        "code": code_digest(),
+    }
 
 
 def prefixed(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -68,5 +68,12 @@ def timeline(params: TrainParams) -> list[Phase]:
     return phases
 
 
+def batchnorm(phase: Phase, params: TrainParams) -> str:
+    """ "train" where the trunk's batch normalisation takes the statistics of each batch in a phase, else "frozen"."""
+    if phase.name == "decision":
+        return "train" if params.tuning == "train" else "frozen"
+    return params.warm_batchnorm if phase.name == "warm" else params.trunk_batchnorm
+
+
 def _cosine(epochs: int, floor: float = 0.02) -> tuple[float, ...]:
     return tuple(floor + (1 - floor) * (1 + math.cos(math.pi * e / epochs)) / 2 for e in range(epochs))

@@ -103,14 +103,14 @@ def count_images(data: DataParams, rehearsed: bool = False) -> Images:
     if READERS[data.reader].own:
         look_ahead(find_root(data.root, data.reader))
     listing = whole_listing(data)
-    there = len(range(0, len(listing.classes), data.class_step))
+    there = len(range(data.class_first, len(listing.classes), data.class_step))
     if data.class_count is not None and data.class_count > there and not rehearsed:
         by = f" with 'class_step' {data.class_step}" if data.class_step > 1 else ""
         raise UserError(
             f"'class_count' is {data.class_count}, and {find_root(data.root, data.reader)} has {there} classes{by}: it "
             "would be without effect; remove or lower it."
         )
-    listing = choose(listing, data.class_step, data.class_count, data.images_per_class)
+    listing = choose(listing, data.class_step, data.class_count, data.images_per_class, data.class_first)
     names = [name for name, test in zip(listing.names, listing.test, strict=True) if not test]
     labels = listing.labels[~listing.test]
     cut = seeded_cut(names, labels, listing.classes, data.validation_fraction, data.data_seed, "validation")

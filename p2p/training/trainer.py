@@ -18,19 +18,17 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from p2p.data.images import ImageSet
-from p2p.digests import weights_digest
 from p2p.errors import UserError
 from p2p.mimicry import MapR2
 from p2p.networks import ProtoNet
 from p2p.projection import Projection, push
 from p2p.prototypes import class_patches, normalise_features
 from p2p.study.params import TrainParams
+from p2p.training.averaging import Average
 from p2p.training.batches import Batches, autocast, refuse_precision
 from p2p.training.build import Network, build_network
 from p2p.training.checkpoints import (
-    code_digest,
-    digest,
-    digest_images,
+    identity,
     load_tensors,
     prefixed,
     readable,
@@ -47,7 +45,7 @@ from p2p.training.optimisers import (
     restore_optimizer,
     set_rates,
 )
-from p2p.training.phases import Phase, timeline
+from p2p.training.phases import Phase, batchnorm, timeline
 from p2p.training.progress import Progress, memory_advice
 
 LOOKS = 50  # at the validation images in a phase, about; short phases look after every pass
@@ -82,21 +80,13 @@ class Trainer:
         self.phases, self.kept = timeline(params), False
         self.history: list[dict[str, Any]] = []
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
+        self.average = Average()
         self.projection: Projection | None = None
         self.seconds = 0.0
         self.taken_from = ""  # <study>/<run> of the same training, where that was finished before
         self._held_features: list[Tensor] = []
         self._held_answers: list[Tensor] = []
-        # what must be the same for a run to go on, else it is another run; where numbers lie and what is allowed
-        # do not change them
-        self.identity = {
-            "params": params.model_dump(exclude={"streaming", "warm_cache_gb", "allow_duplicates"}),
-            "images": [images.source, digest_images(images)],
-            "weights": weights_digest(params.weights, params.network),
-            "start": digest(self.network),
-            "teacher": digest(teacher) if teacher is not None else "",
-            "code": code_digest(),
-        }
+        self.identity = identity(params, images, self.network, teacher)
         self.batches = Batches(params, self.fit, self.network.trunk, teacher, folder)
         if params.compile_trunk:
             self.network.trunk.compile()
@@ -162,8 +152,15 @@ class Trainer:
         tensors = prefixed("network", self.network.state_dict())
         for name, optimizer in self.optimizers.items():
             tensors |= optimizer_tensors(optimizer, f"optimizer.{name}")
+        tensors |= prefixed("average", self.average.tensors)
         passes = [self.batches.passes, self.batches.teacher_passes]
-        meta = {"upcoming": upcoming, "history": self.history, "kept": self.kept, "passes": passes}
+        meta = {
+            "upcoming": upcoming,
+            "averaged": self.average.passes,
+            "history": self.history,
+            "kept": self.kept,
+            "passes": passes,
+        }
         return tensors, {**meta, "seconds": self.seconds, **self.identity}
 
     def _resume(self, checkpoint: Path) -> tuple[int, int]:
@@ -190,6 +187,7 @@ class Trainer:
                 restore_optimizer(self.optimizers[phase.name], tensors, f"optimizer.{phase.name}")
         self.history, self.kept, self.seconds = meta["history"], meta["kept"], meta["seconds"]
         self.batches.passes, self.batches.teacher_passes = meta["passes"]
+        self.average = Average(without("average", tensors), meta["averaged"])
         return tuple(meta["upcoming"])
 
     def _initialise(self) -> None:
@@ -209,8 +207,14 @@ class Trainer:
             return self._decide(phase) if self.params.tuning == "solver" else self._tune(phase, index)
         row = self._epoch(phase, index, epoch)
         last = epoch + 1 == phase.epochs
+        if phase.name == "joint" and epoch + 1 > phase.epochs * (1 - self.params.average_share):
+            self.average.add(self.network)
+            if last:
+                drifts = batchnorm(phase, self.params) == "train"
+                self.average.put(self.network, self.fit.pixels.split(self.params.batch_size) if drifts else ())
+                self.batches.passes += len(self.fit) if drifts else 0
         if last or (epoch + 1) % max(1, phase.epochs // LOOKS) == 0:
-            row |= self._validate(frozen=phase.name == "warm" and _batchnorm(phase, self.params) == "frozen")
+            row |= self._validate(frozen=phase.name == "warm" and batchnorm(phase, self.params) == "frozen")
         if last and phase is self.phases[-1]:  # a linear network; others end with a decision
             self._keep()
         return row
@@ -224,7 +228,7 @@ class Trainer:
             self.optimizers[phase.name] = new_optimizer(network, phase, params)
         optimizer = self.optimizers[phase.name]
         set_rates(optimizer, phase, epoch, params)
-        drifts = _batchnorm(phase, params) == "train"
+        drifts = batchnorm(phase, params) == "train"
         frozen = phase.name == "warm" and not drifts  # the trunk's answers to a copy stay the same
         network.train()
         network.trunk.train(drifts)
@@ -336,10 +340,3 @@ class Trainer:
         self.batches.passes += 0 if frozen else len(held)
         found = {"validation": right.item() / len(held), "validation_ce": loss.item() / len(held)}
         return found | ({"r2_validation": followed.value()} if self.teacher is not None else {})
-
-
-def _batchnorm(phase: Phase, params: TrainParams) -> str:
-    """ "train" where the trunk's batch normalisation takes the statistics of each batch in a phase, else "frozen"."""
-    if phase.name == "decision":
-        return "train" if params.tuning == "train" else "frozen"
-    return params.warm_batchnorm if phase.name == "warm" else params.trunk_batchnorm
