@@ -45,6 +45,7 @@ PARTS = {  # of the book, and their pages in reading order: files of book/, or n
 }
 BELOW = {
     "accuracy": ("schedule", "searches"),
+    "recipe": ("today",),
     "change": ("built",),
     "data": ("files",),
     "reproductions": ("bibliography",),

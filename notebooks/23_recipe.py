@@ -23,7 +23,6 @@ from IPython.display import SVG, Markdown, display
 
 from p2p import figures
 from p2p.evaluation import across, questions, variants
-from p2p.evaluation.audit import audited
 from p2p.evaluation.settings import read_settings
 from p2p.figures import questions as drawn
 from p2p.figures.variants import weight_curves
@@ -35,12 +34,11 @@ from p2p.study.provenance import provenance
 
 params = from_namespace(QuestionParams, globals())
 began = time.perf_counter()
-settings = [s for s in read_settings(project_path(params.results), every=True) if not audited(s.study)]
+settings = [s for s in read_settings(project_path(params.results), every=True) if variants.topic(s.study) == "recipe"]
 effects = across.recipe_effects(settings)
 several = [setting for setting in settings if variants.by_losses(setting)[1:]]
 others = [setting for setting in settings if variants.by_others(setting)]
-missing = variants.not_run(project_path(params.results), project_path("params"))
-missing = {name: more for name, more in missing.items() if not audited(name)}
+missing = variants.not_run(project_path(params.results), project_path("params"), "recipe")
 waiting = {
     more: variants.not_run_sentence(n for n, more_too in missing.items() if more_too is more) for more in (False, True)
 }

@@ -41,7 +41,7 @@ effects = audit.effects(found)
 if len(effects):
     write_table(effects, place / "audit" / "effects.csv", 6)
 decimals = partial(numbers, digits=4)
-waiting = not_run_sentence([name for name in not_run(place, project_path("params")) if audit.audited(name)])
+waiting = not_run_sentence(not_run(place, project_path("params"), "audit"))
 
 # %% [markdown]
 # ## Answer

@@ -35,7 +35,7 @@ began = time.perf_counter()
 place = project_path(params.results)
 found = audit.audit_settings(place)
 effects = audit.effects(found)
-waiting = not_run_sentence([name for name in not_run(place, project_path("params")) if audit.audited(name)])
+waiting = not_run_sentence(not_run(place, project_path("params"), "audit"))
 
 # %% [markdown]
 # ## Answer

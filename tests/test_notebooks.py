@@ -62,6 +62,7 @@ MODELS: dict[str, type[Strict]] = {
     "30_audit": QuestionParams,
     "31_controls": QuestionParams,
     "32_tour": QuestionParams,
+    "33_today": QuestionParams,
 }
 TINY = Study.model_validate(
     {

@@ -151,12 +151,13 @@ def test_what_has_not_been_run_is_said_with_its_command(tmp_path: Path) -> None:
         ("many", "compares: true"),
         ("other", "compares: true\nvariants:\n  paper: {}\n  both: {distillation: {global: 1, rkd: 2}}"),
         ("losses", "compares: true\nvariants: {paper:, ppc-only: {distillation: {ppc: 10}}}"),
+        ("audit-x", "compares: true"),
         ("broken", "compares: ["),
     ):
         (tmp_path / f"{name}.yaml").write_text(f"study: {name}\n{more}\n")
     write(tmp_path / "results", "many", compares=True)
-    names = variants.not_run(tmp_path / "results", tmp_path)
-    assert names == {"losses": False, "other": True}
+    assert variants.not_run(tmp_path / "results", tmp_path, "recipe") == {"losses": False, "other": True}
+    assert variants.not_run(tmp_path / "results", tmp_path, "audit") == {"audit-x": False}
     assert variants.not_run_sentence(["other"]).endswith("`make study STUDY=other`.")
     assert variants.not_run_sentence([]) == ""
 

@@ -12,7 +12,7 @@ from p2p.evaluation.claims import Paired, claimed, holm, paired
 from p2p.evaluation.departures import CONTROLS, DEPARTURES, Departure
 from p2p.evaluation.settings import Setting, read_settings
 from p2p.evaluation.tables import NONE, interval
-from p2p.evaluation.variants import METRICS
+from p2p.evaluation.variants import METRICS, topic
 from p2p.study.pages import escape, mean_range, signed
 
 MEASURES = {"top1": "top1", "r2": "r2", "pms": "pms", "ajs": "ajs_quarter"}  # in effects.csv: of the claims
@@ -21,16 +21,11 @@ COLUMNS = ["switch", "study", "metric", "n_seeds", "difference", "low", "high", 
 OWN = "official"  # the triple that has its own teacher and baseline
 
 
-def audited(name: str) -> bool:
-    """Whether a study of this name is one of the audit's."""
-    return name.startswith("audit-")
-
-
 def audit_settings(results: Path) -> dict[str, list[Setting]]:
     """The settings of the audit's studies that have results, by study."""
     found: dict[str, list[Setting]] = {}
     for setting in read_settings(results, every=True):
-        if audited(setting.study):
+        if topic(setting.study) == "audit":
             found.setdefault(setting.study, []).append(setting)
     return found
 

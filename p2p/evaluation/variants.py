@@ -30,6 +30,13 @@ RESPONSES = ("r2", "pms", "top1")  # of the figure over weights
 REPRODUCED: dict[frozenset[str], float] = {frozenset(): 70.39, frozenset({"global", "ppc"}): 72.94}
 REPRODUCED |= {frozenset({"global"}): 51.22, frozenset({"ppc"}): 13.44}
 PUBLISHED = {"global": 10.0, "ppc": 10.0}
+TOPICS = ("audit", "today")  # names of studies that compare begin with one; else their page is that of the recipe
+
+
+def topic(study: str) -> str:
+    """Which page sets the students of a study of this name beside each other: "audit", "today" or "recipe"."""
+    first = study.partition("-")[0]
+    return first if first in TOPICS else "recipe"
 
 
 def losses_of(change: Mapping[str, Any]) -> dict[str, float]:
@@ -258,12 +265,13 @@ def _difference(row: Mapping[Any, Any]) -> str:
     return f"{signed(row['difference'])}{ends}"
 
 
-def not_run(results: Path, studies: Path) -> dict[str, bool]:
+def not_run(results: Path, studies: Path, about: str) -> dict[str, bool]:
     """The study files that compare their variants (`compares`) and have no results.
 
     Args:
         results: Folder of the results.
         studies: Folder of the study files.
+        about: Their `topic`.
 
     Returns:
         name: whether its students have losses beyond the paper's.
@@ -274,7 +282,8 @@ def not_run(results: Path, studies: Path) -> dict[str, bool]:
             keys = read_keys(file)
         except UserError:
             continue  # `make study` says what is wrong with it
-        if keys.get("compares") is True and not (results / file.stem / "claims.csv").is_file():
+        wanted = keys.get("compares") is True and topic(file.stem) == about
+        if wanted and not (results / file.stem / "claims.csv").is_file():
             changes = (keys.get("variants") or {}).values()
             losses = {loss for change in changes for loss in (change or {}).get("distillation", {})}
             names[file.stem] = bool(losses - PUBLISHED.keys())
