@@ -68,7 +68,7 @@ def test_the_last_student_is_the_chosen_one_and_is_judged_within_seeds(setting: 
 
 def test_the_sentences_say_what_the_intervals_say(tmp_path: Path, setting: Setting) -> None:
     first, gap, moved = today.sentences(setting)
-    assert "*shared*, is right in 0.828" in first or "*shared*, is right in 0.831" in first
+    assert "*shared*, is right in 0.831 of" in first
     assert "trained alone in 0.701" in first and "4 seeds" in first
     assert "+0.010" in gap and gap.endswith("above it.")
     assert "R² −0.100 (−0.100 to −0.100), *worse*" in moved and "PMS +0.000" in moved and "*no worse*" in moved
@@ -98,7 +98,5 @@ def test_table_and_figure_name_all_networks(setting: Setting) -> None:
     ]
     assert "push shared" in table["network"][3] and table["R²"].tolist()[:2] == ["–", "–"]
     rows = today.drawn([setting])
-    assert (
-        set(rows["control"]) >= {"top-1", "R²", "same source image"}
-        and len(effects(rows, tuple(set(rows["metric"]))).axes) == 1
-    )
+    assert set(rows["control"]) >= {"top-1", "R²", "same source image"}
+    assert len(effects(rows, tuple(set(rows["metric"]))).axes) == 1
