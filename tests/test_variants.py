@@ -183,8 +183,19 @@ def test_the_study_files_hold_both_tables(main: str, names: list[str]) -> None:
     assert {loss for each in weights for loss in each} == {"global", "ppc", "rkd", "logits", "features", "attention"}
 
 
+def test_a_search_may_try_alternatives_whose_teachers_differ() -> None:
+    search, found = load_search(ROOT / "params" / "search" / "today-birds.yaml")
+    assert list(found) == ["", "cosine", "ten-prototypes"]
+    layers = {use: {run.prototype_layer for run in runs.values()} for use, runs in found.items()}
+    assert layers == {"": {"distance"}, "cosine": {"cosine"}, "ten-prototypes": {"distance"}}
+    assert {run.role for run in found["cosine"].values()} == {"teacher", "baseline", "student"}  # no trials
+    assert all(run.study == "today-birds-cosine-search" for run in found["cosine"].values())
+    assert {run.seed for runs in found.values() for run in runs.values()} == set(search.seeds)
+
+
 def test_a_search_may_have_several_seeds_and_none_of_the_study(tmp_path: Path) -> None:
-    search, runs = load_search(ROOT / "params" / "search" / "birds.yaml")
+    search, found = load_search(ROOT / "params" / "search" / "birds.yaml")
+    (runs,) = found.values()
     assert {run.seed for run in runs.values()} == {100, 101}
     slower = [run.seed for run in runs.values() if run.variant == "baseline-400-slower"]
     assert slower == [100, 101] and [r.seed for r in runs.values() if r.variant == "student-400-faster"] == [100]
@@ -199,7 +210,8 @@ def test_a_search_may_have_several_seeds_and_none_of_the_study(tmp_path: Path) -
 
 @pytest.mark.parametrize("name", ["others-birds", "losses-cub-20"])
 def test_a_search_trains_the_first_student_and_its_trials_alone(name: str) -> None:
-    search, runs = load_search(ROOT / "params" / "search" / f"{name}.yaml")
+    search, found = load_search(ROOT / "params" / "search" / f"{name}.yaml")
+    runs = found[""]
     assert len(runs) == 3 + len(search.trials)
     chosen = load_study(ROOT / "params" / f"{name}.yaml").variants.values()
     tried = [one.change for one in search.trials]

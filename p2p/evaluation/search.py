@@ -34,18 +34,22 @@ from p2p.training.trainer import Trainer
 
 class Search(Strict):
     """A file of `params/search/`: trials, each a change of a role's recipe in the study of the same name; one may have
-    some of the seeds alone."""
+    some of the seeds alone. Of the study's `alternatives` those named are tried as they are, teacher and all."""
 
     seeds: list[Seed] = Field(min_length=1)
     triple: str
     trials: list[Control]
+    alternatives: list[str] = []
 
 
-def load_search(path: Path) -> tuple[Search, dict[str, TrainParams]]:
+def load_search(path: Path) -> tuple[Search, dict[str, dict[str, TrainParams]]]:
     """The search, and its runs: teacher, baseline and student of the study with the search's seeds, then the trials.
 
     Args:
         path: Of the search; the study's file lies in the folder above.
+
+    Returns:
+        The search; under "" these runs by name, then under each alternative its own, without trials.
 
     Raises:
         UserError: No such file, or a wrong key, in one sentence; a seed is one of the study's own.
@@ -58,16 +62,18 @@ def load_search(path: Path) -> tuple[Search, dict[str, TrainParams]]:
             refuse_in_change(one.name, one.change)
         except UserError as error:
             raise UserError(f"{path}: {error}") from None
-    study = load_study(path.parents[1] / path.name, only=search.triple)
-    taken = sorted(set(search.seeds) & set(study.seeds))
-    if taken:
-        raise UserError(f"{path}: seed {taken[0]} is one of the study's own; search with another.")
-    triples = [triple.model_copy(update={"budget": {}, "seeds": []}) for triple in study.triples]
-    first = dict([next(iter(study.variants.items()))])  # the student that trials change
-    change: dict[str, Any] = {"study": f"{study.study}-search", "seeds": search.seeds, "controls": search.trials}
-    change |= {"triples": triples, "variants": first}
-    searched = study.model_copy(update=change)
-    return search, searched.runs()
+    found = {}
+    for use in ("", *search.alternatives):
+        study = load_study(path.parents[1] / path.name, use, only="" if use else search.triple)
+        taken = sorted(set(search.seeds) & set(study.seeds))
+        if taken:
+            raise UserError(f"{path}: seed {taken[0]} is one of the study's own; search with another.")
+        triples = [triple.model_copy(update={"budget": {}, "seeds": []}) for triple in study.triples]
+        first = dict([next(iter(study.variants.items()))])  # the student that trials change
+        change: dict[str, Any] = {"study": f"{study.study}-search", "seeds": search.seeds}
+        change |= {"triples": triples, "variants": first, "controls": [] if use else search.trials}
+        found[use] = study.model_copy(update=change).runs()
+    return search, found
 
 
 def trial(params: TrainParams, images: ImageSet, place: Path, teacher: str) -> dict[str, Any]:
@@ -121,17 +127,19 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("study", help="a file of params/search, without its ending")
     name = parser.parse_args(arguments).study
     search, runs = load_search(project_path("params") / "search" / f"{name}.yaml")
-    first = next(iter(runs.values()))
+    first = next(iter(runs[""].values()))
     images = load_images(first, choose_device(first.device))
-    trials = {one.name: one for one in search.trials}
-    place, rows = project_path(first.runs) / first.study, []
-    teachers = {params.seed: params.run for params in reversed(runs.values()) if params.role == "teacher"}
-    for params in runs.values():
-        one = trials.get(params.variant) if params.role == "control" else None
-        what = {"role": one.of, "changed": json.dumps(one.change)} if one else {"role": params.role, "changed": ""}
-        rows.append({"seed": params.seed, **what} | trial(params, images, place, teachers[params.seed]))
-        write_table(pd.DataFrame(rows), project_path("results") / "search" / f"{name}.csv", 4)
-        print(json.dumps(rows[-1]), flush=True)
+    trials, rows = {one.name: one for one in search.trials}, []
+    for use, own in runs.items():
+        teachers = {params.seed: params.run for params in reversed(own.values()) if params.role == "teacher"}
+        for params in own.values():
+            one = trials.get(params.variant) if params.role == "control" else None
+            changed = json.dumps(one.change if one else {"use": use}) if one or use else ""
+            what = {"seed": params.seed, "role": one.of if one else params.role, "changed": changed}
+            place = project_path(params.runs) / params.study
+            rows.append(what | trial(params, images, place, teachers[params.seed]))
+            write_table(pd.DataFrame(rows), project_path("results") / "search" / f"{name}.csv", 4)
+            print(json.dumps(rows[-1]), flush=True)
 
 
 if __name__ == "__main__":
