@@ -70,8 +70,8 @@ data: setup ## photographs: download CUB, check CUB and Cars in P2P_DATA (./data
 	@$(BIN)/python -m p2p.data.download $(SETS) --root "$(P2P_DATA)" $(if $(SIZE),--size $(SIZE)) $(if $(URL),--url "$(URL)")
 
 study: setup ## train, measure and picture a study (STUDY=quick), then build the book
-	@$(BIN)/python notebooks/execute.py --check params/$(STUDY).yaml --prepare $(SHAPE) $(if $(PROFILE),--elsewhere)
-	@$(BIN)/python notebooks/run.py params/$(STUDY).yaml $(SHAPE) -- $(WHERE)
+	@$(BIN)/python notebooks/execute.py --check "params/$(STUDY).yaml" --prepare $(SHAPE) $(if $(PROFILE),--elsewhere)
+	@$(BIN)/python notebooks/run.py "params/$(STUDY).yaml" $(SHAPE) -- $(WHERE)
 
 own: setup ## your own images, a folder for each class, to a page: IMAGES=/path/to/folder (NAME=mine)
 	@$(BIN)/python notebooks/own.py "$$IMAGES" "$$NAME" -- $(WHERE)
@@ -83,7 +83,7 @@ share: setup ## a trained network with fewer prototypes, those that agree merged
 	@$(BIN)/python -m p2p.evaluation.share "$$RUN" "$$SHARE" $(if $(OUT),--out "$$OUT")
 
 pack: setup ## a study's trained networks, small, with a card, into networks/ (STUDY=birds, ROLES=…)
-	@$(BIN)/python -m p2p.evaluation.pack params/$(STUDY).yaml $(ROLES) $(SHAPE)
+	@$(BIN)/python -m p2p.evaluation.pack "params/$(STUDY).yaml" $(ROLES) $(SHAPE)
 
 explorer: setup ## what the explorer shows of packed networks, into results/ (STUDY=birds); make study makes it by itself
 	@$(BIN)/python notebooks/execute.py notebooks/14_explorer.py results/$(STUDY)/14_explorer.ipynb \
@@ -93,7 +93,7 @@ export: setup ## a trained network as ONNX and torch.export: RUN=networks/birds/
 	@$(BIN)/python -m p2p.evaluation.export "$$RUN" $(if $(OUT),--out "$$OUT")
 
 search: setup ## try recipes on validation images alone: the trials of params/search/STUDY.yaml
-	@$(BIN)/python -m p2p.evaluation.search $(STUDY)
+	@$(BIN)/python -m p2p.evaluation.search "$(STUDY)"
 
 judge: setup ## what known damage does to each metric, from the answers kept with the results
 	@$(BIN)/python -m p2p.evaluation.judged

@@ -134,7 +134,8 @@ def build_own(name: str, prose: Path, results: Path, output: Path, strict: bool 
     stage_own(name, prose, results, place / "src")
     render(place / "src", place, strict)
     for page in (place / "_build" / "html").glob("*.html"):
-        page.write_text(reachable(page.read_text(encoding="utf-8")), encoding="utf-8")
+        text = reachable(page.read_text(encoding="utf-8"))
+        page.write_text(re.sub(r"&amp;(amp|lt|gt|quot|#x27);", r"&\1;", text), encoding="utf-8")  # of its title
     shutil.move(place / "_build" / "html", place / "html")
     shutil.rmtree(place / "_build")
     return place / "html" / "index.html"

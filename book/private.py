@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 import shutil
@@ -62,7 +63,7 @@ def stage_own(name: str, prose: Path, results: Path, source: Path) -> None:
         stage_notebook(notebook, source / f"{target}.ipynb", target)
         _drop_parameters(source / f"{target}.ipynb")
     (source / "files.md").write_text(_files(name, facts, prose.parent, results, source), encoding="utf-8")
-    title = json.dumps(str(facts["title"]), ensure_ascii=False)
+    title = json.dumps(html.escape(str(facts["title"])), ensure_ascii=False)  # the theme shows it as it is
     config = (prose / "_config.yml").read_text(encoding="utf-8")
     config = re.sub(r"^(title|    html_title): .*$", lambda found: f"{found[1]}: {title}", config, flags=re.M)
     (source / "_config.yml").write_text(config, encoding="utf-8")

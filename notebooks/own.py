@@ -39,7 +39,13 @@ def look(images: str) -> Found:
 
     if not images:
         raise UserError("No folder is named; say `make own IMAGES=/path/to/folder`, with a sub-folder for each class.")
-    root = Path(images).expanduser().resolve()
+    try:
+        root = Path(images).expanduser().resolve()
+        root.exists()
+    except OSError as error:  # a name that is too long
+        raise UserError(f"IMAGES cannot be looked at ({error.strerror}); name the folder of your images.") from error
+    if str(root) == root.anchor or set(root.parts[1:2]) & {"proc", "sys", "dev"}:
+        raise UserError(f"IMAGES is {images}, a folder of the system; name the one that holds the class folders.")
     if root.is_file():
         archive = root.suffix.lower() in ARCHIVES
         cure = "unpack it, and name the folder" if archive else "name the folder that holds the class folders"

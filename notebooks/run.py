@@ -19,6 +19,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any, TextIO
@@ -100,9 +101,10 @@ def cost_line(file: Path) -> str:
 
 def recorded(study: Study, past: dict[str, dict[str, Any]], root: Path) -> dict[str, float]:
     """Seconds of jobs, where they are known: on this machine, or of the trainings whose results are kept."""
-    kept = root / "results" / study.study / "provenance.json"
-    runs = json.loads(kept.read_text())["runs"] if kept.is_file() else {}
-    found = {f"02_train-{name}": float(record["hours"]) * 3600 for name, record in runs.items()}
+    found = {}
+    with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):  # absent, or damaged: it is made again
+        runs = json.loads((root / "results" / study.study / "provenance.json").read_text())["runs"]
+        found = {f"02_train-{name}": float(record["hours"]) * 3600 for name, record in runs.items()}
     return found | {name: record["seconds"] for name, record in past.items() if record["state"] == "done"}
 
 
@@ -125,7 +127,7 @@ def plan(counts: dict[str, int], known: dict[str, float], lanes: int, file: Path
         said = cost_line(file)
         told = f"; {file.name} says: {said}." if said else "."
         return [what, f"Time: not known, no training of this study is recorded yet{told}"]
-    work = {rule: mean[rule] * n for rule, n in counts.items() if rule in KINDS}
+    work = {rule: mean[rule] * n for rule, n in counts.items() if rule in KINDS and n}
     last = work.pop("book", 0.0)
     longest = max((mean[rule] for rule in work), default=0.0)
     if not lanes:
@@ -162,6 +164,7 @@ def headline(name: str, study: str, root: Path) -> str:
 def cause(log: str) -> str:
     """What Snakemake's log gives as the reason where no job has said any; its last line if nothing looks like one."""
     log = re.sub(r"\x1b\[[\d;]*m", "", log)
+    log = re.sub(r'^WorkflowError in file .*?, line \d+:\n|^ *File ".*?", line \d+, in <module>$', "", log, flags=re.M)
     found = next((found for pattern in CAUSES if (found := re.findall(pattern, log, re.M))), log.split("\n"))
     told = " ".join(next((text for text in found if text.strip()), "Snakemake ended without a word").split())
     return told if len(told) <= 600 else f"{told[:600]} …"
@@ -211,8 +214,9 @@ class Run:
                 self.look()
                 time.sleep(EVERY)
             self.look()
-        except Stopped:
-            self.screen.event("stopping what runs; Ctrl-C once more does not wait for it")
+        except BaseException as error:  # nothing is left running that nobody watches
+            if isinstance(error, Stopped):
+                self.screen.event("stopping what runs; Ctrl-C once more does not wait for it")
             for sign, seconds in ((signal.SIGINT, PATIENCE), (signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0)):
                 if ended(process, sign, seconds):
                     break

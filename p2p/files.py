@@ -5,9 +5,10 @@ from __future__ import annotations
 import errno
 import json
 import os
+import platform
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,19 +71,25 @@ def run_lock(folder: Path | str) -> Iterator[None]:
         UserError: Another process holds it.
     """
     folder = Path(folder)
-    lock = FileLock(folder / ".lock")
+    lock, holder = FileLock(folder / ".lock"), folder / ".holder"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
+        holder.write_text(f"{os.getpid()} on {platform.node()}")
     except Timeout as error:
+        who = "it does not say which"
+        with suppress(OSError):
+            who = holder.read_text()
         raise UserError(
-            f"Run folder {folder} is in use by another process; wait for it, or choose another run name."
+            f"Run folder {folder} is in use by another process ({who}), perhaps one that an earlier call left running; "
+            "wait for it, or end it."
         ) from error
     except OSError as error:
         raise cannot_write(folder, error) from error
     try:
         yield
     finally:
+        holder.unlink(missing_ok=True)
         lock.release()
 
 

@@ -42,7 +42,7 @@ def test_run_lock(tmp_path, refuses):
     """Two processes are in test_training.py; one process must not enter twice either."""
     folder = tmp_path / "run"
     with run_lock(folder):
-        with refuses(str(folder), "in use"), run_lock(folder):
+        with refuses(str(folder), "in use", f"({os.getpid()} on "), run_lock(folder):
             pass
         with run_lock(tmp_path / "other"):
             pass

@@ -280,7 +280,11 @@ PASSED: dict[str, tuple[Callable[[Path], object], list[str]]] = {
     ),
     "classes that differ in capitals": (
         lambda root: fill(root / "Auk", 4),
-        ["differ only in capital letters: Auk, auk;", "one class"],
+        ["differ only in capital letters, blanks or underscores: Auk, auk;", "one class"],
+    ),
+    "classes that differ in blanks": (
+        lambda root: [fill(root / name, 4) for name in ("a b", " a_b ")],
+        ["differ only in capital letters, blanks or underscores:  a_b , a b;"],
     ),
     "a pipe": (lambda root: os.mkfifo(root / "auk" / "pipe.jpg"), ["Files left out", "auk/pipe.jpg"]),
     "a device": (lambda root: (root / "auk" / "zero.jpg").symlink_to("/dev/zero"), ["Files left out", "auk/zero.jpg"]),

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from p2p.device import choose_device, has_bfloat16
 from p2p.study.reading import read_keys
@@ -63,6 +64,16 @@ def of_folder(place: Path, more: str = "") -> str:
     return re.sub("data: .*", f"data: {{reader: folder, root: {place}, size: 32{more}}}", STUDY)
 
 
+def test_weights_of_another_network_are_told_before_images_are_read(folder, checked, refuses, monkeypatch) -> None:
+    """Decoding a large folder takes minutes."""
+    save_file({"x": torch.zeros(1)}, folder.parent / "other.safetensors")
+    other = f"network: resnet18, weights: {folder.parent}/other.safetensors}}"
+    text = of_folder(folder).replace("network: small}", other, 1)
+    monkeypatch.setattr(checks, "load_images", lambda params: 1 / 0)
+    with refuses("not those of resnet18"):
+        checked(text)
+
+
 # ------------------------------------------------------------------------------------------------ values and places
 
 REFUSED = {
@@ -76,6 +87,14 @@ REFUSED = {
     "test birds": ("test_per_class: 3", "test_per_class: 100000000", "TB", "free", "'bird_test_per_class'"),
     "birds of the test": ("train_per_class: 6", "train_per_class: 2500001", "'bird_train_per_class'", "10,000,000"),
     "species": ("class_count: 4", "class_count: 5000", "5000 classes", "2048"),
+    "weight of a loss": ("{grid", "{lambda_cluster: 1e39, grid", "'lambda_cluster'", "1000000"),
+    "weight decay": ("{grid", "{weight_decay: 1e300, grid", "'weight_decay'", "1000000"),
+    "weight of distillation": ("", "distillation: {global: 1e308, ppc: 10}", "'global'", "above 1e+06"),
+    "threshold of nothing": ("", "variants: {paper: {}, x: {tau_train: 1e-30}}", "'tau_train'"),
+    "share of nothing": ("", "variants: {paper: {}, x: {tau_share: 1e-300}}", "'tau_share'"),
+    "temperature": ("", "distillation: {logits: 1}\nvariants: {paper: {temperature: 1e-300}}", "'temperature'"),
+    "all for validation": ("{reader", "{validation_fraction: 0.9999, reader", "'validation_fraction'", "0.95"),
+    "no rates": ("{grid", "{lr_trunk: 0, lr_addon: 0, lr_prototypes: 0, grid", "all 0", "nothing would be learnt"),
     "passes": ("joint_epochs: 2", "joint_epochs: 1e12", "'joint_epochs'", "50000"),
     "rounds": ("{grid", "{rounds: 1000000, grid", "'rounds'", "300"),
     "batch of 31 digits": ("{grid", "{batch_size: 1000000000000000000000000000000, grid", "'recipe.batch_size'"),
@@ -90,6 +109,7 @@ REFUSED = {
     "control's seed": ("", "controls: [{name: x, of: student, change: {push: distinct}, seeds: [7]}]", "'x'", "[7]"),
     "one of its seeds": ("", "controls: [{name: x, of: student, change: {push: distinct}, seeds: [0, 7]}]", "seed 7"),
     "seed twice": ("{name: a-b", "{name: a-b, seeds: [0, 0]", "twice"),
+    "images of birds": ("{reader", "{images_per_class: 1000, reader", "'images_per_class' is 1000", "more than 6"),
     "class_first of birds": ("class_count: 4", "class_first: 2", "'class_first'", "without effect"),
     "class_step of birds": ("class_count: 4", "class_step: 2", "'class_step'", "without effect"),
     "root of birds": ("{reader", "{root: /tmp, reader", "'root'", "without effect"),
@@ -126,6 +146,8 @@ REFUSED = {
     "one effect": ("", "effects: {accuracy: 0.01}", "'effects'", "'similarity'"),
     "effect in percent": ("", "effects: {accuracy: 1, similarity: 2}", "'effects.accuracy' is 1"),
     "empty alternative": ("", "alternatives: {big: []}\nuse: big", "'alternatives.big'"),
+    "title of nothing": ("My birds", '"\u200b"', "'title'", "shows nothing"),
+    "decimal comma": ("{grid", "{lr_trunk: 0,001, grid", "unknown key 1 in the recipe", "decimals have a point"),
     "title of digits": ("My birds", "2024", "'title' is 2024", "quotes"),
     "title of a date": ("My birds", "2024-01-01", "'title'", "date", "quotes"),
     "no title": ("My birds", "", "'title'", "write a value"),
@@ -202,6 +224,8 @@ def test_the_precision_is_one_that_the_machine_has(checked, refuses, monkeypatch
 def test_a_folder_of_images_is_read_before_anything_runs(checked, folder, tmp_path, refuses) -> None:
     checked(of_folder(folder))
     checked(of_folder(folder, ", class_step: 2"))
+    with refuses("'images_per_class' is 6", "no class has more than 4", "without effect"):
+        checked(of_folder(folder, ", images_per_class: 6"))
     with refuses("'class_count' is 99", "4 classes"):
         checked(of_folder(folder, ", class_count: 99"))
     with refuses("4 classes", "'class_step' 4 leaves 1"):
@@ -256,6 +280,7 @@ def test_values_are_read_as_people_write_them(old, new, key, value, checked) -> 
         (changed("{grid: 4", "{grid: 4, grid: 8"), ["line 6", "'grid'", "second time"]),
         (STUDY.encode() + b"intro: caf\xe9\n", ["UTF-8", "line 9"]),
         (STUDY.encode("utf-16"), ["UTF-8"]),
+        (STUDY.encode("utf-16-le"), ["UTF-8", "UTF-16"]),
         (STUDY + "intro: " + "[" * 5000, ["nested too deep"]),
         (STUDY + "intro: " + "[" * 30 + "]" * 30, ["'intro.0.0'", "nested too deep"]),
         (STUDY + "alternatives: &a {x: *a}", ["'alternatives.x.x'", "nested too deep"]),

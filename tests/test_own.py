@@ -255,6 +255,13 @@ def test_an_existing_file_is_used_as_it_is(tmp_path, monkeypatch, capsys) -> Non
     for wrong, told in ((str(tmp_path / name) if name else "", told) for name, told in wrongs.items()):
         with pytest.raises(UserError, match=told):
             runner.study_of(tmp_path / "params" / "other.yaml", wrong)
+    for wrong, told in (
+        ("/", "folder of the system"),
+        ("/proc/self", "folder of the system"),
+        ("/" + "a" * 300, "long"),
+    ):
+        with pytest.raises(UserError, match=told):
+            runner.study_of(tmp_path / "params" / "other.yaml", wrong)
 
 
 # ------------------------------------------------------------------------------------------------- every file
@@ -518,7 +525,8 @@ def tiny_own(tmp_path_factory: pytest.TempPathFactory) -> Path:
     picture(place / "images" / NAMES[0] / "3.png", 3, mode="RGBA")
     path = study_file("mine", place)
     write_study(path, found, choose(found, {}))
-    path.write_text(path.read_text().replace("joint_epochs: 400", "joint_epochs: 2"))
+    text = path.read_text().replace("joint_epochs: 400", "joint_epochs: 2")
+    path.write_text(text.replace('"My images: images"', '"R&D <b>images"'))
     study = load_study(path)
     for name, run in study.runs().items():
         folder = place / "runs" / "mine" / name
@@ -583,13 +591,17 @@ def test_a_private_study_is_in_no_published_page(tiny_own: Path) -> None:
 
 
 def test_the_small_book_is_built(tiny_own: Path) -> None:
+    """Its title is text, wherever the theme shows it: study_file's is `R&D <b>images`."""
     build = module(ROOT / "book" / "build.py")
     page = build.build_own("mine", ROOT / "book", tiny_own / "results", tiny_own / "book")
     assert page == tiny_own / "book" / "_build" / "own-mine" / "html" / "index.html"
     html = page.read_text()
     assert "What came out" in html and "&lt;b&gt;x" in html and "<b>x" not in html and "$x$ [a](b)|" in html
     assert {path.name for path in page.parent.glob("*.html")} >= {"index.html", "images.html", "files.html"}
-    assert "My images: images" in html and "injected" not in html
+    assert "injected" not in html
+    for one in page.parent.glob("*.html"):
+        text = one.read_text()
+        assert "<b>images" not in text and "R&amp;D &lt;b&gt;images" in text and "&amp;amp;" not in text, one
     with pytest.raises(UserError, match="cannot be shown as a private one"):
         build.build_own("other", ROOT / "book", tiny_own / "results", tiny_own / "book")
 

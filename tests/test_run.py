@@ -6,6 +6,7 @@ The real runner, Snakefile and Snakemake in a copy of the project, with stand-in
 from __future__ import annotations
 
 import importlib.util
+import io
 import json
 import os
 import pty
@@ -167,12 +168,18 @@ def test_the_time_is_that_of_recorded_jobs_or_said_to_be_unknown(tmp_path: Path)
     assert "Time: about 28 min," in runner.plan(counts, known, 2, file)[1]  # six of 9 minutes, two at a time
     assert "Time: about 56 min of one machine" in runner.plan(counts, known, 0, file)[1]
     assert "Time: about 60 s" in runner.plan({"page": 1, "book": 1}, {}, 2, file)[1]
+    assert "Time: about 60 s" in runner.plan({"data": 0, "train": 0, "page": 1, "book": 1}, {}, 2, file)[1]
+    for damaged in ('{"runs": {"teac', '{"runs": [1]}', '{"runs": {"a": {}}}', "[]"):
+        (tmp_path / "results" / "quick" / "provenance.json").write_text(damaged)
+        assert runner.recorded(study, {}, tmp_path) == {}
 
 
 def test_the_cause_that_a_log_gives() -> None:
     assert runner.cause("a\n\x1b[31merror: First.\x1b[0m\nerror: Second.\n") == "First."
     assert runner.cause("Error in rule train:\n    message: SLURM-job '7' failed\n") == "SLURM-job '7' failed"
     assert runner.cause("x\nWorkflowError:\n    no such\n    file\n\nmore") == "WorkflowError: no such file"
+    internals = 'WorkflowError in file "/a b/Snakefile", line 31:\nData folder x is not there.\n'
+    assert runner.cause(internals + '  File "/a b/Snakefile", line 31, in <module>\n') == "Data folder x is not there."
     assert runner.cause("\nwords\n") == "words" and runner.cause("") == "Snakemake ended without a word"
 
 
@@ -202,6 +209,17 @@ def test_a_workflow_that_cannot_start_is_one_sentence_from_the_log(project: Path
 def test_an_unknown_study_is_one_sentence(project: Path) -> None:
     code, lines = run(project, study="nowhere")
     assert code == 1 and len(lines) == 1 and lines[0].startswith("error: Study file params/nowhere.yaml not found")
+
+
+def test_nothing_runs_on_behind_an_error_of_its_own(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = fresh(project) / "params" / "quick.yaml"
+    call = runner.Run(load_study(file), file, ["--cores", "1"], runner.Screen(io.StringIO()), project)
+    monkeypatch.setenv("PYTHONPATH", str(project))
+    monkeypatch.setenv("LASTING", "01_data")
+    monkeypatch.setattr(runner.Run, "look", lambda self: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        call.run(["study=quick"])
+    assert not running_in(project)
 
 
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])

@@ -94,6 +94,16 @@ def test_damaged_cache(mirror, monkeypatch, refuses, squeezenet_state, tmp_path)
             build_trunk("squeezenet1_1", 64, 2, "imagenet")
 
 
+def test_a_cache_with_other_contents_than_its_name_says(mirror, monkeypatch, refuses, squeezenet_state, tmp_path):
+    """Torch asks for the hash of downloads only; weights saved over the cached file would be taken for ImageNet's."""
+    path = publish(squeezenet_state, "squeezenet1_1", mirror, monkeypatch)
+    cached = tmp_path / "torch" / "hub" / "checkpoints" / path.name
+    cached.parent.mkdir(parents=True)
+    torch.save({key: torch.full_like(value, torch.nan) for key, value in squeezenet_state.items()}, cached)
+    with refuses("squeezenet1_1", "damaged", str(cached), "its hash is not the one in its name"):
+        build_trunk("squeezenet1_1", 64, 2, "imagenet")
+
+
 def test_no_connection(mirror, monkeypatch, refuses):
     with refuses("squeezenet1_1", "404", "P2P_WEIGHTS_MIRROR"):
         build_trunk("squeezenet1_1", 64, 2, "imagenet")

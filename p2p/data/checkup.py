@@ -96,7 +96,7 @@ def look_at(path: Path, size: int) -> Look:
                 "with transparency": image.has_transparency_data,
                 "CMYK": image.mode == "CMYK",
                 "more than 8 bits": bool(note & 1) or any(re.search(";16[BLN]", str(tile[3])) for tile in image.tile),
-                "rotated by EXIF": image.getexif().get(ExifTags.Base.Orientation, 1) not in (0, 1),
+                "rotated by EXIF": image.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9),
                 "tiny": min(image.size) < size / 2,
             }
     except UserError as error:

@@ -169,8 +169,9 @@ def read_folder(root: Path, seed: int = 0, leave_out: frozenset[str] = frozenset
         test = seeded_cut(names, array, classes, TEST_FRACTION, seed, "test")
     remarks = tree.remarks([f"{prefix}{name}/" for prefix in prefixes for name in classes])
     remarks += tuple(
-        f"Class folders whose names differ only in capital letters: {', '.join(same)}; look whether they are one class."
-        for same in _alike(classes, str.casefold)
+        f"Class folders whose names differ only in capital letters, blanks or underscores: {', '.join(same)}; look "
+        "whether they are one class."
+        for same in _alike(classes, lambda name: " ".join(name.replace("_", " ").casefold().split()))
     )
     return Listing(root, tuple(names), array, test, tuple(classes), remarks=remarks)
 

@@ -24,6 +24,9 @@ Role = Literal["teacher", "baseline", "student", "control", "budget"]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # PyTorch's generator on a CPU takes the low 32 bits and drops the rest
 
 
+MOST = 1e6  # of rates and weights of losses: far above any of use, and far below what float32 cannot hold
+
+
 class Strict(BaseModel):
     """Frozen; unknown keys and silent conversions are errors."""
 
@@ -49,7 +52,7 @@ class DataParams(Strict):
     )
     class_count: int | None = Field(None, ge=2, description="At most so many classes.")
     images_per_class: int | None = Field(None, ge=2, description="The first so many of each class and split.")
-    validation_fraction: float = Field(0.15, gt=0, lt=1, description="Cut from each class's training images.")
+    validation_fraction: float = Field(0.15, gt=0, le=0.95, description="Cut from each class's training images.")
     data_seed: Seed = Field(0, description="Seed of the validation cut and of the synthetic birds.")
     bird_train_per_class: int = Field(60, ge=2, description="Synthetic birds for training and validation.")
     bird_test_per_class: int = Field(50, ge=1, description="Synthetic birds for the test.")
@@ -156,16 +159,16 @@ class TrainParams(Switches, DataParams):
     augment: bool = Field(True, description="Rotation, skew, shear, elastic distortion, flip on the fly.")
     # optimiser
     optimizer: Literal["adam", "adamw"] = Field("adam", description="A6: adam couples the weight decay, as coded.")
-    lr_trunk: float = Field(1e-3, ge=0)
-    lr_addon: float = Field(3e-3, ge=0)
-    lr_prototypes: float = Field(0.01, ge=0)
-    joint_factor: float = Field(0.3, gt=0, description="On lr_addon and lr_prototypes in joint passes.")
-    lr_decision: float = Field(1e-4, ge=0, description="Where the decision layer learns in joint passes.")
-    weight_decay: float = Field(1e-3, ge=0, description="Of trunk and add-on.")
+    lr_trunk: float = Field(1e-3, ge=0, le=MOST)
+    lr_addon: float = Field(3e-3, ge=0, le=MOST)
+    lr_prototypes: float = Field(0.01, ge=0, le=MOST)
+    joint_factor: float = Field(0.3, gt=0, le=MOST, description="On lr_addon and lr_prototypes in joint passes.")
+    lr_decision: float = Field(1e-4, ge=0, le=MOST, description="Where the decision layer learns in joint passes.")
+    weight_decay: float = Field(1e-3, ge=0, le=MOST, description="Of trunk and add-on.")
     # losses
-    lambda_cluster: float = Field(1.0, ge=0)
-    lambda_separation: float = Field(0.08, ge=0, description="Subtracted: far from other classes is rewarded.")
-    lambda_l1: float = Field(1e-4, ge=0)
+    lambda_cluster: float = Field(1.0, ge=0, le=MOST)
+    lambda_separation: float = Field(0.08, ge=0, le=MOST, description="Subtracted: far from other classes is rewarded.")
+    lambda_l1: float = Field(1e-4, ge=0, le=MOST)
     decision_iterations: int = Field(200, ge=1, le=1_000_000, description="Of the solver, on cached activations.")
     # Proto2Proto (role student)
     teacher_run: str = Field("", description="Run whose network teaches; empty for none.")
@@ -176,11 +179,12 @@ class TrainParams(Switches, DataParams):
         "teacher", description="A1: whose active patches PPC uses; all: every cell."
     )
     global_norm: Literal["l2", "mean_abs"] = Field("l2", description="A2.")
-    tau_train: float = Field(100.0, gt=0, description="A3: threshold of active patches, squared L2.")
+    tau_train: float = Field(100.0, ge=1e-6, description="A3: threshold of active patches, squared L2.")
     ppc_norm: Literal["patch", "image", "batch"] = Field("patch", description="A4.")
     temperature: float = Field(
         4.0,
-        gt=0,
+        ge=0.01,
+        le=1e3,
         description="T of the distillation loss logits.",
         exclude_if=lambda t: t == 4.0,  # at its default no part of a run's identity: finished runs stay known
     )
@@ -210,6 +214,9 @@ class TrainParams(Switches, DataParams):
         negative = [name for name, weight in self.distillation.items() if weight < 0]
         if negative:
             raise ValueError(f"'distillation' gives '{negative[0]}' a weight below 0; expected 0 or more")
+        large = [name for name, weight in self.distillation.items() if weight > MOST]
+        if large:
+            raise ValueError(f"'distillation' gives '{large[0]}' a weight above {MOST:g}; expected less")
         for key, value in (("push", "shared"), ("prototype_init", "teacher")):
             if getattr(self, key) == value and not self.teacher_run:
                 what = "source patches" if key == "push" else "prototypes"
@@ -224,6 +231,8 @@ class TrainParams(Switches, DataParams):
                 "model 'linear' has no prototypes to teach: give it to a control of teacher or baseline, which has no "
                 "'teacher_run'"
             )
+        if not (self.lr_trunk or self.lr_addon or self.lr_prototypes):
+            raise ValueError("'lr_trunk', 'lr_addon' and 'lr_prototypes' are all 0, so nothing would be learnt")
         if self.schedule == "lean" and self.warm_epochs + self.joint_epochs == 0:
             raise ValueError(
                 "'warm_epochs' and 'joint_epochs' are both 0, so nothing would be learnt; raise one of them"

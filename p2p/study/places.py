@@ -32,6 +32,10 @@ def refuse_misplaced(values: Mapping[str, Any], models: Mapping[str, type[Strict
             if key not in known:
                 if belongs := _home(key, top):
                     raise UserError(f"key {shown(key)} in the {place} {belongs}.")
+                if not isinstance(key, str):
+                    raise UserError(
+                        f"unknown key {shown(key)} in the {place}; keys are words, decimals have a point, texts quotes."
+                    )
                 expected = ", ".join(near_names(str(key), known))
                 raise UserError(f"unknown key {shown(key)} in the {place}; expected one of {expected}.")
 

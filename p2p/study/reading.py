@@ -71,6 +71,8 @@ def read_keys(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} is not UTF-8 in line {line}; save it as UTF-8.") from None
     if len(content) > MOST_BYTES:
         raise UserError(f"{path} has {len(content):,} bytes, too many for such a file; give one as params/quick.yaml.")
+    if 4 * content.count(0) > len(content):
+        raise UserError(f"{path} is not UTF-8 but perhaps UTF-16; save it as UTF-8.")
     if found := RAW.search(text):
         line, what = text.count("\n", 0, found.start()) + 1, found[0]
         told = "a number of 400 digits or more" if len(what) > 1 else f"a control character, {shown(what)}"

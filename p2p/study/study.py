@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, ValidationInfo, model_validator
 
 from p2p.errors import UserError
 from p2p.study.effect import refuse_idle
@@ -16,7 +17,15 @@ from p2p.study.reading import read_keys
 from p2p.study.share_params import Share, share_params
 from p2p.study.triples import Control, Name, Triple
 
-Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+
+def _seen(text: str, info: ValidationInfo) -> str:
+    """Refuse what shows nothing, such as a space of no width."""
+    if not any(unicodedata.category(letter)[0] in "LNPS" for letter in text):
+        raise ValueError(f"key '{info.field_name}' shows nothing; expected words")
+    return text
+
+
+Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(_seen)]
 Effect = Annotated[float, Field(gt=0, lt=1)]
 
 

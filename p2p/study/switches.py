@@ -22,7 +22,7 @@ class Switches(BaseModel):
         0.0, "The last joint passes, so large a share of them: their weights are averaged before the push.", ge=0, le=1
     )
     tau_share: float = _switch(
-        1.0, "A3: of a batch's nearest distances so large a share, the smallest, makes patches active.", gt=0, le=1
+        1.0, "A3: of a batch's nearest distances so large a share, the smallest, makes patches active.", ge=1e-3, le=1
     )
     tuning: Literal["solver", "train", "eval"] = _switch(
         "solver",

@@ -60,10 +60,6 @@ def preflight(study: Study, rehearsed: bool = False, elsewhere: bool = False) ->
         if weights not in ("none", "imagenet"):
             find_weights(weights, network)
     images = count_images(data, rehearsed)
-    if data.reader != "birds" and READERS[data.reader].own and not elsewhere:
-        print("Reading all images …", flush=True)  # what `make data` does for a release: read all, say what is found
-        for remark in load_images(data).remarks:
-            print(remark)
     for run in runs:
         _refuse_few_patches(run, images)
         if not elsewhere:
@@ -72,6 +68,10 @@ def preflight(study: Study, rehearsed: bool = False, elsewhere: bool = False) ->
     trunks = {(r.network, r.size, r.grid, r.weights, tuple(r.weights_missing)) for r in runs}
     for network, size, grid, weights, missing in sorted(trunks):  # ImageNet's come into the cache of their library
         build_trunk(network, size, grid, weights, missing)
+    if data.reader != "birds" and READERS[data.reader].own and not elsewhere:
+        print("Reading all images …", flush=True)  # what `make data` does for a release: read all, say what is found
+        for remark in load_images(data).remarks:
+            print(remark)
 
 
 def _refuse_names(run: TrainParams) -> None:
@@ -97,6 +97,8 @@ def count_images(data: DataParams, rehearsed: bool = False) -> Images:
     """
     if data.reader == "birds":
         classes, train, test = bird_counts(data)
+        if not rehearsed:
+            _refuse_idle_count(data, max(data.bird_train_per_class, data.bird_test_per_class))
         bird_table(data, classes)
         held_out = min(max(1, round(data.validation_fraction * train)), train - 1)
         return Images(classes, train * classes, test * classes, train - held_out)
@@ -110,12 +112,25 @@ def count_images(data: DataParams, rehearsed: bool = False) -> Images:
             f"'class_count' is {data.class_count}, and {find_root(data.root, data.reader)} has {there} classes{by}: it "
             "would be without effect; remove or lower it."
         )
+    whole = choose(listing, data.class_step, data.class_count, None, data.class_first)
+    if not rehearsed:
+        counts = [np.bincount(whole.labels[whole.test == part]).max() for part in (False, True)]
+        _refuse_idle_count(data, int(max(counts)))
     listing = choose(listing, data.class_step, data.class_count, data.images_per_class, data.class_first)
     names = [name for name, test in zip(listing.names, listing.test, strict=True) if not test]
     labels = listing.labels[~listing.test]
     cut = seeded_cut(names, labels, listing.classes, data.validation_fraction, data.data_seed, "validation")
     fewest = int(np.bincount(labels[~cut], minlength=len(listing.classes)).min())
     return Images(len(listing.classes), len(names), len(listing.names) - len(names), fewest)
+
+
+def _refuse_idle_count(data: DataParams, most: int) -> None:
+    """most: images of a class in a split, at most."""
+    if data.images_per_class is not None and data.images_per_class > most:
+        raise UserError(
+            f"'images_per_class' is {data.images_per_class}, and no class has more than {most} for training or test: "
+            "it would be without effect; remove or lower it."
+        )
 
 
 def _refuse_few_patches(run: TrainParams, images: Images) -> None:
