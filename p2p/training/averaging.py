@@ -32,18 +32,17 @@ class Average:
         self.passes += 1
 
     @torch.no_grad()
-    def put(self, network: nn.Module, batches: Iterable[Tensor]) -> None:
+    def put(self, network: nn.Module, batches: Iterable[Tensor] | None = None) -> None:
         """Give the network its mean parameters, and begin anew.
 
         Args:
             network: Its `trunk` may have batch normalisation, whose statistics belong to weights of single passes.
-            batches: (b, 3, S, S) each, of which it takes its statistics anew; none where it keeps its own.
+            batches: (b, 3, S, S) each, of which it takes its statistics anew; None where it keeps its own.
         """
         for name, value in network.named_parameters():
             value.copy_(self.tensors[name])
-        batches = [batch for batch in batches if len(batch) > 1]
-        if batches:
+        if batches is not None:
             trunk = network.trunk
             assert isinstance(trunk, nn.Module)
-            update_bn(batches, trunk)
+            update_bn((batch for batch in batches if len(batch) > 1), trunk)
         self.tensors, self.passes = {}, 0

@@ -211,7 +211,7 @@ class Trainer:
             self.average.add(self.network)
             if last:
                 drifts = batchnorm(phase, self.params) == "train"
-                self.average.put(self.network, self.fit.pixels.split(self.params.batch_size) if drifts else ())
+                self.average.put(self.network, self.fit.pixels.split(self.params.batch_size) if drifts else None)
                 self.batches.passes += len(self.fit) if drifts else 0
         if last or (epoch + 1) % max(1, phase.epochs // LOOKS) == 0:
             row |= self._validate(frozen=phase.name == "warm" and batchnorm(phase, self.params) == "frozen")
