@@ -40,7 +40,8 @@ several = [setting for setting in settings if variants.by_losses(setting)[1:]]
 others = [setting for setting in settings if variants.by_others(setting)]
 missing = variants.not_run(project_path(params.results), project_path("params"), "recipe")
 waiting = {
-    more: variants.not_run_sentence(n for n, more_too in missing.items() if more_too is more) for more in (False, True)
+    part: variants.not_run_sentence(name for name, parts in missing.items() if part in parts)
+    for part in ("losses", "others")
 }
 
 # %% [markdown]
@@ -63,16 +64,17 @@ display(Markdown("\n".join(f"- {sentence}" for sentence in said) or nothing))
 # in its place. One column is not ours: top-1 as Bikker et al. report it of [their students](reproductions.md) on Cars.
 
 # %%
-if waiting[False] or not several:
-    display(Markdown(waiting[False] or "No study in this copy has students that differ in their losses."))
+if waiting["losses"] or not several:
+    display(Markdown(waiting["losses"] or "No study in this copy has students that differ in their losses."))
 for i, setting in enumerate(several):
     names = variants.by_losses(setting)
-    caption = f"{escape(setting.title)}: students by their losses; mean over {setting.seeds} seeds (lowest to highest)."
+    fewer = variants.fewer_seeds(setting, names)
+    caption = f"{escape(setting.title)}: students by their losses; mean over {setting.seeds} seeds (lowest to highest){fewer}."
     display(Markdown(table(variants.variants_table(setting, names, quoted=True), caption, f"tab-losses-{i}")))
     caption = "Differences to the network trained alone and to the paper's student, with 95 % interval and the verdict on *higher*; accuracy has none where twice the passes would move it, or were not run."
     display(Markdown(table(variants.effects_table(setting, names), caption, f"tab-losses-effects-{i}")))
 
-# %% mystnb={"figure": {"caption": "How much of each loss: R² of the teacher's map, PMS and accuracy against the weight λ of one loss, the other at the paper's 10. Dots are seeds, lines their means; at 0 the loss is left out.", "name": "fig-weights"}, "image": {"alt": "R², PMS and accuracy against the weight of each loss, a row a setting."}}
+# %% mystnb={"figure": {"caption": "How much of each loss: R² of the teacher's map, PMS and accuracy against the weight λ of one loss, the other at the paper's 10. Dots are the seeds that all weights have, lines their means; at 0 the loss is left out.", "name": "fig-weights"}, "image": {"alt": "R², PMS and accuracy against the weight of each loss, a row a setting."}}
 curves = {setting.title: found for setting in several if len(found := variants.responses(setting))}
 if curves:
     alone = {setting.title: variants.trained_alone(setting) for setting in several}
@@ -88,10 +90,11 @@ if curves:
 # Global Explanation loss stands beside them; PMS matches prototypes whatever their number.
 
 # %%
-if waiting[True] or not others:
-    display(Markdown(waiting[True] or "No study in this copy has students with other losses."))
+if waiting["others"] or not others:
+    display(Markdown(waiting["others"] or "No study in this copy has students with other losses."))
 for i, setting in enumerate(others):
-    caption = f"{escape(setting.title)}: mean over {setting.seeds} seeds (lowest to highest). Time: of training, as a multiple of the baseline's, on machines that may have done other things as well."
+    fewer = variants.fewer_seeds(setting, variants.by_others(setting))
+    caption = f"{escape(setting.title)}: mean over {setting.seeds} seeds (lowest to highest){fewer}. Time: of training, as a multiple of the baseline's, on machines that may have done other things as well."
     display(Markdown(table(variants.others_table(setting), caption, f"tab-others-{i}")))
     caption = "Differences to the network trained alone and to the paper's student, with 95 % interval and the verdict on *higher*; accuracy has none where twice the passes would move it, or were not run."
     display(

@@ -135,8 +135,19 @@ def test_the_curve_holds_the_other_losses_at_the_papers(setting: Setting) -> Non
     assert sorted(set(dots.get_xdata())) == pytest.approx([0.01, 0.1, 10]) and len(dots.get_ydata()) == 9
 
 
+def test_students_with_fewer_seeds_are_named_and_curves_keep_to_the_seeds_of_all(setting: Setting) -> None:
+    frame = setting.frame[(setting.frame["variant"] != "weak") | (setting.frame["seed"] > 0)]
+    fewer = replace(setting, frame=frame)
+    assert variants.fewer_seeds(fewer, ["paper", "weak"]) == "; 2 seeds of weak"
+    assert variants.fewer_seeds(setting, ["paper", "weak"]) == ""
+    found = variants.responses(fewer)
+    assert set(found["seed"]) == {1, 2} and set(found["weight"]) == {0.0, 0.1, 10.0}
+
+
 def test_sentences_say_whether_the_reproduction_is_met(setting: Setting) -> None:
-    first, on_global, on_ppc = variants.loss_sentences(setting)
+    does, first, on_global, on_ppc = variants.loss_sentences(setting)
+    assert "by itself global (PMS +0.188 (+0.188 to +0.188); less the student with all losses −0.062" in does
+    assert "not shown of ppc (PMS −0.375" in does
     assert "with all losses top-1 0.810" in first and "with ppc alone top-1 0.310" in first
     assert "51.22 %" in on_global and "Here it is above it" in on_global and "+0.160" in on_global
     assert "13.44 %" in on_ppc and "So it is here" in on_ppc
@@ -156,8 +167,8 @@ def test_what_has_not_been_run_is_said_with_its_command(tmp_path: Path) -> None:
     ):
         (tmp_path / f"{name}.yaml").write_text(f"study: {name}\n{more}\n")
     write(tmp_path / "results", "many", compares=True)
-    assert variants.not_run(tmp_path / "results", tmp_path, "recipe") == {"losses": False, "other": True}
-    assert variants.not_run(tmp_path / "results", tmp_path, "audit") == {"audit-x": False}
+    assert variants.not_run(tmp_path / "results", tmp_path, "recipe") == {"losses": {"losses"}, "other": {"others"}}
+    assert variants.not_run(tmp_path / "results", tmp_path, "audit") == {"audit-x": set()}
     assert variants.not_run_sentence(["other"]).endswith("`make study STUDY=other`.")
     assert variants.not_run_sentence([]) == ""
 

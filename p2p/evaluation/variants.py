@@ -17,7 +17,7 @@ from p2p.evaluation.claims import CLAIMS, UNDECIDED, Claim, claimed, flat_budget
 from p2p.evaluation.settings import Setting
 from p2p.evaluation.tables import NONE, interval
 from p2p.losses import DISTILLATION
-from p2p.study.pages import escape, mean_range, signed
+from p2p.study.pages import escape, listed, mean_range, signed
 from p2p.study.reading import read_keys
 
 R2 = Claim("r2", "it reproduces more of the teacher's map", "plain", "similarity")
@@ -191,7 +191,8 @@ def responses(setting: Setting) -> pd.DataFrame:
     """What a network is like by the weight of one loss, the other losses as in the first student.
 
     Returns:
-        loss, weight, metric (see `RESPONSES`), seed, value; of losses with three weights or more.
+        loss, weight, metric (see `RESPONSES`), seed, value; of losses with three weights or more, and of the seeds that
+        all of them have.
     """
     first, rows = losses_of(setting.variants[setting.variant]), []
     plain = [name for name in by_losses(setting) if setting.variants[name].keys() <= {"distillation"}]
@@ -201,10 +202,11 @@ def responses(setting: Setting) -> pd.DataFrame:
         chosen = {name: w.get(loss, 0.0) for name, w in own.items() if {k: w[k] for k in w if k != loss} == rest}
         if len(set(chosen.values())) < 3:
             continue
-        for name, weight in chosen.items():
-            for metric in RESPONSES:
-                values = claimed(setting.frame, METRICS[metric], "student", name)
-                rows += [(loss, weight, metric, seed, value) for seed, value in values.items()]
+        for metric in RESPONSES:
+            found = {name: claimed(setting.frame, METRICS[metric], "student", name).dropna() for name in chosen}
+            common = set.intersection(*(set(values.index) for values in found.values()))
+            for name, values in found.items():
+                rows += [(loss, chosen[name], metric, seed, value) for seed, value in values.items() if seed in common]
     return pd.DataFrame(rows, columns=["loss", "weight", "metric", "seed", "value"])
 
 
@@ -223,10 +225,11 @@ def loss_sentences(setting: Setting) -> list[str]:
     single = {name: next(iter(w)) for name, w in alone.items() if len(w) == 1 and len(setting.variants[name]) == 1}
     if not single:
         return []
+    said = [_alone_sentence(setting, single)]
     names = {setting.variant: "with all losses", **{name: f"with {loss} alone" for name, loss in single.items()}}
     parts = [f"{label} {_values(setting, 'student', name)}" for name, label in names.items()]
     parts.append(f"trained alone {_values(setting, 'baseline', 'paper')}")
-    said = [f"{_place_told(setting)}: {'; '.join(parts)}."]
+    said.append(f"{_place_told(setting)}: {'; '.join(parts)}.")
     quoted = {name: theirs for name in single if (theirs := reproduced(setting.variants[name])) is not None}
     found = _by_key(effects(setting, list(quoted)))
     for name, theirs in quoted.items():
@@ -238,6 +241,30 @@ def loss_sentences(setting: Setting) -> list[str]:
             f"{REPRODUCED[frozenset()]} %. {word}: the difference to the baseline is {_difference(row)}."
         )
     return said
+
+
+def _alone_sentence(setting: Setting, single: Mapping[str, str]) -> str:
+    """Which loss brings PMS above the network trained alone by itself, and what the others add to it.
+
+    Args:
+        setting: Of a study with several students.
+        single: student: the one loss it has.
+    """
+    found, parts = _by_key(effects(setting, list(single))), {True: list[str](), False: list[str]()}
+    for name, loss in single.items():
+        alone, both = found[name, "baseline", "pms"], found[name, setting.variant, "pms"]
+        told = f"{loss} (PMS {_difference(alone)}; less the student with all losses {_difference(both)})"
+        parts[alone["verdict"] == "supported"].append(told)
+    does = f"by itself {listed(parts[True])}" if parts[True] else "no loss by itself"
+    more = f"; not shown of {listed(parts[False])}" if parts[True] and parts[False] else ""
+    return f"{_place_told(setting)}: what lifts PMS above the network trained alone is {does}{more}."
+
+
+def fewer_seeds(setting: Setting, names: Sequence[str]) -> str:
+    """ "; three seeds each of a, b" for the students that have fewer seeds than the study; empty without any."""
+    seeds = {name: len(claimed(setting.frame, METRICS["top1"], "student", name).dropna()) for name in names}
+    few = {n: [name for name in names if seeds[name] == n] for n in sorted(set(seeds.values())) if n < setting.seeds}
+    return "".join(f"; {n} seeds of {listed([escape(name) for name in own])}" for n, own in few.items())
 
 
 def other_sentences(setting: Setting) -> list[str]:
@@ -265,7 +292,7 @@ def _difference(row: Mapping[Any, Any]) -> str:
     return f"{signed(row['difference'])}{ends}"
 
 
-def not_run(results: Path, studies: Path, about: str) -> dict[str, bool]:
+def not_run(results: Path, studies: Path, about: str) -> dict[str, set[str]]:
     """The study files that compare their variants (`compares`) and have no results.
 
     Args:
@@ -274,7 +301,8 @@ def not_run(results: Path, studies: Path, about: str) -> dict[str, bool]:
         about: Their `topic`.
 
     Returns:
-        name: whether its students have losses beyond the paper's.
+        name: what its students would be compared by: "losses", their weights and switches; "others", losses beyond the
+            paper's.
     """
     names = {}
     for file in sorted(studies.glob("*.yaml")):
@@ -285,8 +313,9 @@ def not_run(results: Path, studies: Path, about: str) -> dict[str, bool]:
         wanted = keys.get("compares") is True and topic(file.stem) == about
         if wanted and not (results / file.stem / "claims.csv").is_file():
             changes = (keys.get("variants") or {}).values()
-            losses = {loss for change in changes for loss in (change or {}).get("distillation", {})}
-            names[file.stem] = bool(losses - PUBLISHED.keys())
+            other = [bool((change or {}).get("distillation", {}).keys() - PUBLISHED.keys()) for change in changes]
+            names[file.stem] = {"others"} if any(other) else set()
+            names[file.stem] |= {"losses"} if len(other) - sum(other) > 1 else set()
     return names
 
 
