@@ -244,7 +244,7 @@ def loss_sentences(setting: Setting) -> list[str]:
 
 
 def _alone_sentence(setting: Setting, single: Mapping[str, str]) -> str:
-    """Which loss brings PMS above the network trained alone by itself, and what the others add to it.
+    """Which loss brings PMS above the network trained alone by itself.
 
     Args:
         setting: Of a study with several students.
@@ -252,12 +252,13 @@ def _alone_sentence(setting: Setting, single: Mapping[str, str]) -> str:
     """
     found, parts = _by_key(effects(setting, list(single))), {True: list[str](), False: list[str]()}
     for name, loss in single.items():
-        alone, both = found[name, "baseline", "pms"], found[name, setting.variant, "pms"]
-        told = f"{loss} (PMS {_difference(alone)}; less the student with all losses {_difference(both)})"
-        parts[alone["verdict"] == "supported"].append(told)
-    does = f"by itself {listed(parts[True])}" if parts[True] else "no loss by itself"
-    more = f"; not shown of {listed(parts[False])}" if parts[True] and parts[False] else ""
-    return f"{_place_told(setting)}: what lifts PMS above the network trained alone is {does}{more}."
+        row = found[name, "baseline", "pms"]
+        parts[row["verdict"] == "supported"].append(f"*{loss}* ({_difference(row)})")
+    does, fails = (listed(parts[word]) for word in (True, False))
+    rises = "PMS rises above that of the network trained alone"
+    said = [f"{rises} with {does}"] if does else []
+    said += [f"with {fails} that is not shown" if does else f"that {rises} is not shown with {fails}"] if fails else []
+    return f"{_place_told(setting)}, one loss at a time: {'; '.join(said)}."
 
 
 def fewer_seeds(setting: Setting, names: Sequence[str]) -> str:
@@ -283,8 +284,8 @@ def _place_told(setting: Setting) -> str:
 
 
 def _values(setting: Setting, role: str, name: str) -> str:
-    values = {metric: claimed(setting.frame, METRICS[metric], role, name) for metric in ("top1", "pms")}
-    return ", ".join(f"{HEADS[metric]} {mean_range(found, spread=False)}" for metric, found in values.items())
+    values = {metric: claimed(setting.frame, METRICS[metric], role, name) for metric in ("top1", "pms", "same_index")}
+    return ", ".join(f"{HEADS[metric]} {mean_range(v, spread=False)}" for metric, v in values.items() if len(v))
 
 
 def _difference(row: Mapping[Any, Any]) -> str:
