@@ -103,6 +103,7 @@ def prose(tmp_path: Path) -> Path:
     (folder / "index.md").write_text(f"# Tiny\n\n## Found\n\n<!-- landing -->\n\n{links}, $x^2$\n")
     (folder / "schedule.md").write_text("# What a short schedule does\n\n<!-- budgets -->\n")
     (folder / "reproductions.md").write_text("# Two independent reproductions\n")
+    (folder / "searches.md").write_text("# How the recipes were found\n\n<!-- searches -->\n")
     (folder / "install.md").write_text("# Install\n\nText.\n")
     (folder / "explorer.md").write_text("# Which prototype is that?\n\n<!-- explorer -->\n")
     (folder / "method.md").write_text(

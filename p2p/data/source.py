@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 KEYS = (
     *("reader", "size", "class_step", "class_count", "images_per_class", "validation_fraction", "data_seed"),
     *("bird_train_per_class", "bird_test_per_class", "bird_hardness"),
+    "class_first",  # the last: at 0 it is left out, and digests of before there was one stay
 )
 
 
@@ -56,7 +57,7 @@ def source_digest(params: DataParams, listing: Listing | None) -> str:
         params: reader, size, class_step …
         listing: As `chosen_listing` gives it; None for drawn birds, which follow from the parameters.
     """
-    keys = [getattr(params, name, None) for name in KEYS]
+    keys = [getattr(params, name, None) for name in (KEYS if params.class_first else KEYS[:-1])]
     text = json.dumps([keys, "" if listing is None else listing_digest(listing)])
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 

@@ -53,6 +53,11 @@ def refuse_idle(study: Any) -> None:
             if takers and all(key in idle_keys(run) - ANY for run in takers):
                 raise UserError(f"'{key}' in {place} is without effect: {_why_idle(key)}; remove it there.")
     for run in runs.values():
+        if not (run.lr_trunk or run.lr_addon or run.lr_prototypes):
+            raise UserError(
+                f"'lr_trunk', 'lr_addon' and 'lr_prototypes' of run '{run.run}' are all 0, so nothing would be learnt; "
+                "raise one of them."
+            )
         if run.weights_missing and run.weights in ("none", "imagenet"):
             raise UserError(
                 f"'weights_missing' of run '{run.run}' is without effect: its weights are '{run.weights}' and no file; "

@@ -102,14 +102,15 @@ def count_images(data: DataParams, rehearsed: bool = False) -> Images:
         bird_table(data, classes)
         held_out = min(max(1, round(data.validation_fraction * train)), train - 1)
         return Images(classes, train * classes, test * classes, train - held_out)
+    root = find_root(data.root, data.reader)  # an unknown reader is refused here
     if READERS[data.reader].own:
-        look_ahead(find_root(data.root, data.reader))
+        look_ahead(root)
     listing = whole_listing(data)
     there = len(range(data.class_first, len(listing.classes), data.class_step))
     if data.class_count is not None and data.class_count > there and not rehearsed:
         by = f" with 'class_step' {data.class_step}" if data.class_step > 1 else ""
         raise UserError(
-            f"'class_count' is {data.class_count}, and {find_root(data.root, data.reader)} has {there} classes{by}: it "
+            f"'class_count' is {data.class_count}, and {root} has {there} classes{by}: it "
             "would be without effect; remove or lower it."
         )
     whole = choose(listing, data.class_step, data.class_count, None, data.class_first)
