@@ -6,7 +6,7 @@ import unicodedata
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, StringConstraints, ValidationInfo, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from p2p.errors import UserError
 from p2p.study.effect import refuse_idle
@@ -17,15 +17,7 @@ from p2p.study.reading import read_keys
 from p2p.study.share_params import Share, share_params
 from p2p.study.triples import Control, Name, Triple
 
-
-def _seen(text: str, info: ValidationInfo) -> str:
-    """Refuse what shows nothing, such as a space of no width."""
-    if not any(unicodedata.category(letter)[0] in "LNPS" for letter in text):
-        raise ValueError(f"key '{info.field_name}' shows nothing; expected words")
-    return text
-
-
-Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(_seen)]
+Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
 Effect = Annotated[float, Field(gt=0, lt=1)]
 
 
@@ -82,6 +74,9 @@ class Study(Strict):
         for where, seeds in lists.items():
             if len(set(seeds)) < len(seeds):
                 raise ValueError(f"{where} names a seed twice: {seeds}; each is one run")
+        for key in ("title", "images"):
+            if not any(unicodedata.category(letter)[0] in "LNPS" for letter in getattr(self, key)):
+                raise ValueError(f"key '{key}' shows nothing, such as a space of no width; expected words")
         if self.private and self.explorer:
             raise ValueError("'explorer' is without effect: a private study is no part of the book; remove it")
         if len(self.effects) < 2:
