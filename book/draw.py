@@ -16,7 +16,10 @@ from nbclient.exceptions import CellExecutionError
 from studies import BookError
 from traitlets.config import Config
 
+from p2p.study.jobs import started_again
+
 ROOT = Path(__file__).resolve().parent.parent
+NEEDED = {"33_today": "today-*/claims.csv"}  # pages that say nothing without these results
 KERNELS = 2  # at most; each loads PyTorch, which takes longer than the notebooks themselves
 
 
@@ -34,6 +37,7 @@ def draw_pages(results: Path, out: Path, notebooks: Path = ROOT / "notebooks") -
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     sources, count = sorted(notebooks.glob("[23]?_*.py")), min(KERNELS, os.cpu_count() or 1)
+    sources = [s for s in sources if s.stem not in NEEDED or any(results.glob(NEEDED[s.stem]))]
     shares = [sources[i::count] for i in range(count)]
     # The kernels inherit this environment, and find the package that the notebooks lie beside.
     path = os.pathsep.join(filter(None, [str(notebooks.parent), os.environ.get("PYTHONPATH")]))
@@ -58,9 +62,9 @@ def _draw(sources: Sequence[Path], results: Path, out: Path) -> str:
     )
     config = Config({"KernelManager": {"transport_encryption": "auto"}})  # others use the machine too
     try:
-        NotebookClient(
-            whole, timeout=None, kernel_name="python3", resources={"metadata": {"path": str(ROOT)}}, config=config
-        ).execute()
+        place = {"metadata": {"path": str(ROOT)}}
+        client = NotebookClient(whole, timeout=None, kernel_name="python3", resources=place, config=config)
+        started_again(client.execute)
     except CellExecutionError as error:
         page = ""
         for cell in whole.cells:

@@ -45,7 +45,7 @@ display(Markdown("\n".join(f"- {sentence}" for sentence in [*said, *([waiting] i
 # %% [markdown]
 # ## Method
 #
-# Candidates are changes of the student alone, at equal passes: the shared push, which puts prototypes at the teacher's own source patches; PPC on all cells; the teacher's softened logits beside both losses; weights averaged over the last passes before the push (Izmailov et al. 2018); and pairs of these. They were compared on validation images, with seeds that no study has ([how the recipes were found](searches.md)). The chosen one was then trained with fresh seeds, and on CUB with classes that no search has seen. *No worse*: the 95 % interval of the difference ends above minus the smallest effect of interest, 0.01 of accuracy and 0.02 of a similarity.
+# Candidates are changes of the student alone, at equal passes: the shared push, which puts prototypes at the teacher's own source patches; PPC on all cells; the teacher's softened logits beside both losses; weights averaged over the last passes before the push (Izmailov et al. 2018); and pairs of these. They are compared on validation images, with seeds that no study has ([how the recipes were found](searches.md)). The chosen one is then trained with fresh seeds. *No worse*: the 95 % interval of the difference ends above minus the smallest effect of interest, 0.01 of accuracy and 0.02 of a similarity.
 
 # %% mystnb={"figure": {"caption": "The chosen student less the paper's, mean over seeds with 95 % interval. Right of the grey line it is better.", "name": "fig-today"}, "image": {"alt": "Dots with intervals: difference of the chosen student to the paper's in accuracy, R², PMS, AJS, same source image and sources on the object."}}
 if settings:

@@ -30,7 +30,7 @@ from p2p.errors import UserError, command
 from p2p.files import atomic_path, cannot_write
 from p2p.study import explain_params, page_params, params, share_params, speed_params
 from p2p.study.checksums import add_notebook, check_file, sums_file
-from p2p.study.jobs import VARIABLE, job
+from p2p.study.jobs import VARIABLE, job, started_again
 from p2p.study.own import keep_from_git
 from p2p.study.params import near_names
 from p2p.study.schema import schema
@@ -42,9 +42,6 @@ ROOM = 256 * 1024  # bytes that a folder must take before anything runs: less fi
 # jsonschema, which nbformat imports, would build this grammar of web addresses, half of what papermill's import costs,
 # and does without if it is not there.
 sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]
-# A kernel binds ports that were found free a moment before; another process may have them by then, and the kernel dies
-# before it has run a cell. Another start finds other ports.
-STARTS = 3
 BAR = re.compile(r"\d%\|.*\| (\d+/\d+) \[(.*?)\]")  # the progress line of a training, see p2p.training.progress
 
 
@@ -93,22 +90,18 @@ def execute(
     try:
         partial.parent.mkdir(parents=True, exist_ok=True)
         nbformat.write(notebook, plain)
-        for attempt in range(STARTS):
-            try:
-                papermill.execute_notebook(
-                    str(plain),
-                    str(partial),
-                    parameters,
-                    kernel_name="python3",
-                    cwd=str(ROOT),
-                    log_output=True,
-                    progress_bar=False,
-                    config=Config({"KernelManager": {"transport_encryption": "auto"}}),  # others use the machine too
-                )
-                break
-            except RuntimeError as error:
-                if "before replying to kernel_info" not in str(error) or attempt + 1 == STARTS:
-                    raise
+        started_again(
+            lambda: papermill.execute_notebook(
+                str(plain),
+                str(partial),
+                parameters,
+                kernel_name="python3",
+                cwd=str(ROOT),
+                log_output=True,
+                progress_bar=False,
+                config=Config({"KernelManager": {"transport_encryption": "auto"}}),  # others use the machine too
+            )
+        )
     except papermill.PapermillExecutionError as error:
         if error.ename == "UserError":
             raise UserError(error.evalue) from None

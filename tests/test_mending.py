@@ -18,6 +18,7 @@ from p2p.evaluation.mending import changed_inputs, damaged_files, mend_results, 
 from p2p.evaluation.results import read_evaluations, run_records, write_costs, write_study
 from p2p.evaluation.runs import finish_run
 from p2p.files import run_lock, write_table
+from p2p.study import jobs
 from p2p.study.checksums import add_notebook, check_file, checksums, damaged, run_files, run_sums, seal
 from p2p.study.params import TrainParams
 from p2p.study.study import load_study
@@ -302,7 +303,7 @@ exec "$PYTHON" -m ipykernel_launcher -f "$1"
 """
 
 
-@pytest.mark.parametrize("lives_at", (2, runner.STARTS, runner.STARTS + 1))
+@pytest.mark.parametrize("lives_at", (2, jobs.STARTS, jobs.STARTS + 1))
 def test_a_kernel_whose_port_was_taken_is_started_again(tmp_path: Path, monkeypatch, lives_at: int) -> None:
     """Two kernels that start together may want one port: the one that is too late dies, and nothing of it has run."""
     source, kernel, started = tmp_path / "00_x.py", tmp_path / "jupyter" / "kernels" / "python3", tmp_path / "started"
@@ -317,14 +318,12 @@ def test_a_kernel_whose_port_was_taken_is_started_again(tmp_path: Path, monkeypa
         monkeypatch.setenv(name, str(value))
     monkeypatch.setattr(runner, "ROOT", tmp_path)
     out = tmp_path / "out" / "00_x.ipynb"
-    if lives_at > runner.STARTS:
+    if lives_at > jobs.STARTS:
         with pytest.raises(RuntimeError, match="Kernel died before replying"):
             runner.execute(source, out, {"fill": str(tmp_path)}, 1)
     else:
         runner.execute(source, out, {"fill": str(tmp_path)}, 1)
-    assert len(started.read_text().split()) == min(lives_at, runner.STARTS) and out.exists() == (
-        lives_at <= runner.STARTS
-    )
+    assert len(started.read_text().split()) == min(lives_at, jobs.STARTS) and out.exists() == (lives_at <= jobs.STARTS)
 
 
 def test_what_a_step_said_is_found_under_what_papermill_could_not_write(refuses) -> None:

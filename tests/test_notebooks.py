@@ -171,7 +171,7 @@ def test_every_source_is_a_known_notebook() -> None:
 
 def test_executed_notebooks_have_outputs_and_no_errors_or_machine_paths(study: Path) -> None:
     files = sorted(study.glob("*.ipynb"))
-    assert len(files) == 1 + 8 + 2 + 1 + 5 + 14 + 1
+    assert len(files) == 1 + 8 + 2 + 1 + 5 + 13 + 1
     for file in files:
         notebook = nbformat.read(file, as_version=4)
         assert "papermill" not in notebook.metadata

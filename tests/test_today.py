@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -14,6 +16,7 @@ from p2p.evaluation.claims import claims, paired
 from p2p.evaluation.settings import Setting
 from p2p.figures.questions import effects
 
+ROOT = Path(__file__).parents[1]
 STUDENTS = {"paper": {"distillation": BOTH}, "shared": {"distillation": BOTH, "push": "shared"}}
 TOP1 = {"baseline": 0.7, "paper": 0.8, "shared": 0.83, "linear": 0.82}
 NOISE = (0.0, 0.01, -0.01, 0.004)  # by seed, the same for all: differences within seeds do not see it
@@ -89,6 +92,22 @@ def test_the_sentences_say_what_the_intervals_say(tmp_path: Path, setting: Setti
 )
 def test_how_near_to_the_classifier(values: list[float], words: str) -> None:
     assert today._near(paired(pd.Series(values).to_numpy())) == words
+
+
+def test_the_page_is_drawn_where_there_is_a_study(tmp_path: Path, setting: Setting) -> None:
+    out = tmp_path / "33_today.ipynb"
+    command = [
+        sys.executable,
+        str(ROOT / "notebooks" / "execute.py"),
+        str(ROOT / "notebooks" / "33_today.py"),
+        str(out),
+    ]
+    done = subprocess.run(
+        [*command, "--parameters", json.dumps({"results": str(tmp_path)})], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    text = out.read_text()
+    assert "the chosen student, *shared*" in text and "image/svg+xml" in text and "ordinary classifier" in text
 
 
 def test_table_and_figure_name_all_networks(setting: Setting) -> None:

@@ -253,7 +253,8 @@ def _alone_sentence(setting: Setting, single: Mapping[str, str]) -> str:
     found, parts = _by_key(effects(setting, list(single))), {True: list[str](), False: list[str]()}
     for name, loss in single.items():
         row = found[name, "baseline", "pms"]
-        parts[row["verdict"] == "supported"].append(f"*{loss}* ({_difference(row)})")
+        told = _difference(row).replace(" (", ", ").removesuffix(")")
+        parts[row["verdict"] == "supported"].append(f"*{loss}* ({told})")
     does, fails = (listed(parts[word]) for word in (True, False))
     rises = "PMS rises above that of the network trained alone"
     said = [f"{rises} with {does}"] if does else []

@@ -18,6 +18,7 @@ from p2p.errors import UserError
 from p2p.files import write_atomic
 
 VARIABLE = "P2P_JOBS"
+STARTS = 3  # of a kernel, at most
 
 
 @contextmanager
@@ -64,3 +65,24 @@ def sentence(error: BaseException) -> str:
     text = " ".join(str(getattr(error, "evalue", "") or error).split())
     told = text if isinstance(error, UserError) or kind == "UserError" else f"{kind}: {text}"
     return told if len(told) <= 600 else f"{told[:600]} …"
+
+
+def started_again(run: Callable[[], Any]) -> None:
+    """Execute a notebook, and again where its kernel died before it had run a cell.
+
+    A kernel binds ports that were found free a moment before; another process may have them by then. Another start
+    finds other ports.
+
+    Args:
+        run: What starts the kernel.
+
+    Raises:
+        RuntimeError: It died `STARTS` times.
+    """
+    for attempt in range(STARTS):
+        try:
+            run()
+            return
+        except RuntimeError as error:
+            if "before replying to kernel_info" not in str(error) or attempt + 1 == STARTS:
+                raise
