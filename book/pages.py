@@ -179,7 +179,7 @@ def study_page(study: Study) -> str:
 
 def archive_page(studies: list[Study]) -> str:
     """All studies, and all runs as one table that can be sorted and searched."""
-    told = "Every study with its own pages, and every network that was trained, with the executed notebook behind it."
+    told = "Every study with its own pages, and every network that was trained, with its notebook where that is kept."
     trained = [study for study in studies if study.runs]
     if not trained:
         return "# Archive\n\nNo study has been run in this copy yet: `make study` runs the quick one.\n"
