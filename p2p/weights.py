@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from p2p.digests import sha256
+from p2p.digests import digests
 from p2p.errors import UserError, reason
 from p2p.files import find_weights
 
@@ -142,8 +142,10 @@ def torchvision_state(name: str) -> dict[str, Tensor]:
     source = url.replace(WEIGHTS_HOST, mirror.rstrip("/")) if mirror else url
     cached = Path(torch.hub.get_dir(), "checkpoints", source.rsplit("/", 1)[1])
     try:
-        if cached.is_file() and not sha256(cached).startswith(cached.stem.rsplit("-", 1)[-1]):  # torch asks downloads
-            raise RuntimeError("its hash is not the one in its name")
+        if cached.is_file():  # torch asks for the hash of downloads only
+            digest = cached.stem.rsplit("-", 1)[-1]
+            if not digests(cached.parent, [cached.name])[0].startswith(digest):
+                raise RuntimeError("its hash is not the one in its name")
         state = torch.hub.load_state_dict_from_url(source, map_location="cpu", check_hash=True, weights_only=True)
     except Exception as error:  # a damaged file in the cache raises a dozen kinds, a wrong hash a RuntimeError
         if isinstance(error, HTTPError):
