@@ -238,6 +238,28 @@ def test_stopped_nothing_runs_on_and_the_next_call_goes_on(project: Path, sign: 
     assert code == 0 and "train teacher-small_half-s0" in "\n".join(lines)
 
 
+def test_a_study_killed_as_a_whole_goes_on_where_it_was(project: Path) -> None:
+    """As a machine that loses its power does; that a killed training ends bit-equal is in test_training.py."""
+    process = start(fresh(project), LASTING="02_train-teacher-small_half-s0")
+    assert process.stdout is not None
+    said = ""
+    while "start   train teacher-small_half-s0" not in said or "done    data 01_data" not in said:
+        said += process.stdout.readline()
+    for _ in range(100):  # Snakemake, its jobs, and what they may have started meanwhile
+        for pid in (alive := running_in(project)):
+            with suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
+        if not alive:
+            break
+        time.sleep(0.05)
+    process.communicate(timeout=50)
+    assert process.returncode == -signal.SIGKILL and not running_in(project)
+    code, lines = run(project)
+    text = "\n".join(lines)
+    assert code == 0 and "done    train teacher-small_half-s0" in text and "start   data 01_data" not in text
+    assert run(project)[1][1].startswith("Nothing to be done")
+
+
 def test_a_terminal_has_one_line_that_changes(project: Path) -> None:
     fresh(project)
     master, slave = pty.openpty()
