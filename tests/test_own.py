@@ -280,7 +280,9 @@ def odd(root: Path) -> Path:
     turned = Image.Exif()
     turned[0x0112] = 6
     picture(root / "b" / "turned.jpg", 53, exif=turned)
-    picture(root / "b" / "tiny.png", 54, size=(9, 9))
+    odd = Image.Exif()
+    odd[0x0112] = 77  # no orientation: it stays as it is
+    picture(root / "b" / "tiny.png", 54, size=(9, 9), exif=odd)
     Image.new("RGB", (40, 40), "red").save(root / "b" / "red.png")
     frames = [Image.fromarray(np.full((40, 40, 3), v, np.uint8)) for v in (3, 200)]
     frames[0].putpixel((1, 1), (255, 0, 0))
