@@ -131,11 +131,11 @@ def build_own(name: str, prose: Path, results: Path, output: Path, strict: bool 
     """
     place = output / "_build" / f"own-{name}"
     shutil.rmtree(place, ignore_errors=True)
-    stage_own(name, prose, results, place / "src")
+    title = stage_own(name, prose, results, place / "src")
     render(place / "src", place, strict)
     for page in (place / "_build" / "html").glob("*.html"):
         text = reachable(page.read_text(encoding="utf-8"))
-        page.write_text(re.sub(r"&amp;(amp|lt|gt|quot|#x27);", r"&\1;", text), encoding="utf-8")  # of its title
+        page.write_text(text.replace(title.replace("&", "&amp;"), title), encoding="utf-8")  # Sphinx escapes it again
     shutil.move(place / "_build" / "html", place / "html")
     shutil.rmtree(place / "_build")
     return place / "html" / "index.html"

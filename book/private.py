@@ -40,8 +40,8 @@ Networks and their histories are in `runs/{name}/`, numbers and the executed not
 """
 
 
-def stage_own(name: str, prose: Path, results: Path, source: Path) -> None:
-    """Fill the empty folder `source` with everything jupyter-book needs for one private study.
+def stage_own(name: str, prose: Path, results: Path, source: Path) -> str:
+    """Fill the empty folder `source` with all that jupyter-book needs for one private study; return its title as HTML.
 
     Args:
         name: Of the study.
@@ -63,7 +63,8 @@ def stage_own(name: str, prose: Path, results: Path, source: Path) -> None:
         stage_notebook(notebook, source / f"{target}.ipynb", target)
         _drop_parameters(source / f"{target}.ipynb")
     (source / "files.md").write_text(_files(name, facts, prose.parent, results, source), encoding="utf-8")
-    title = json.dumps(html.escape(str(facts["title"])), ensure_ascii=False)  # the theme shows it as it is
+    shown = html.escape(str(facts["title"]))  # the theme shows it as it is
+    title = json.dumps(shown, ensure_ascii=False)
     config = (prose / "_config.yml").read_text(encoding="utf-8")
     config = re.sub(r"^(title|    html_title): .*$", lambda found: f"{found[1]}: {title}", config, flags=re.M)
     (source / "_config.yml").write_text(config, encoding="utf-8")
@@ -75,6 +76,7 @@ def stage_own(name: str, prose: Path, results: Path, source: Path) -> None:
         shutil.copy2(path, source / "_static" / path.name)
     toc = {"format": "jb-book", "root": "index", "chapters": [{"file": "images"}, {"file": "files"}]}
     (source / "_toc.yml").write_text(json.dumps(toc), encoding="utf-8")
+    return shown
 
 
 def reachable(page: str) -> str:

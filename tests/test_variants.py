@@ -166,12 +166,16 @@ def test_what_has_not_been_run_is_said_with_its_command(tmp_path: Path) -> None:
         ("other", "compares: true\nvariants:\n  paper: {}\n  both: {distillation: {global: 1, rkd: 2}}"),
         ("losses", "compares: true\nvariants: {paper:, ppc-only: {distillation: {ppc: 10}}}"),
         ("audit-x", "compares: true"),
+        ("today-x", "compares: true\nvariants: [paper, {a: {distillation: 1}}]"),
+        ("today-y", "compares: true\nvariants: {paper: 3, b: {distillation: 1}}"),
         ("broken", "compares: ["),
     ):
         (tmp_path / f"{name}.yaml").write_text(f"study: {name}\n{more}\n")
     write(tmp_path / "results", "many", compares=True)
     assert variants.not_run(tmp_path / "results", tmp_path, "recipe") == {"losses": {"losses"}, "other": {"others"}}
     assert variants.not_run(tmp_path / "results", tmp_path, "audit") == {"audit-x": set()}
+    waiting = variants.not_run(tmp_path / "results", tmp_path, "today")  # whatever stands in them
+    assert waiting == {"today-x": set(), "today-y": {"losses"}}
     assert variants.not_run_sentence(["other"]).endswith("`make study STUDY=other`.")
     assert variants.not_run_sentence([]) == ""
 

@@ -56,7 +56,7 @@ def comparison(frame: pd.DataFrame, triple: str, images: str, variant: str = "pa
 
 
 def ordinary_classifiers(frame: pd.DataFrame, triple: str, controls: dict[str, str]) -> dict[str, pd.Series]:
-    """Top-1, a value a seed, of each control that is an ordinary classifier, by the role that it was changed from.
+    """Top-1 by seed of each control that is an ordinary classifier, by the role that it was changed from.
 
     A network has prototypes where its projection error was measured.
 
@@ -70,7 +70,7 @@ def ordinary_classifiers(frame: pd.DataFrame, triple: str, controls: dict[str, s
     with_prototypes = set(own.loc[own["metric"] == "projection_error", "variant"])
     rows = own[own["metric"] == "top1"]
     found = {
-        origin: rows.loc[rows["variant"] == control, "value"]
+        origin: rows[rows["variant"] == control].set_index("seed")["value"]
         for control, origin in controls.items()
         if control not in with_prototypes
     }

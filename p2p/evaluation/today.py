@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from p2p.evaluation.claims import DELTAS, Claim, Paired, claimed, paired
+from p2p.evaluation.claims import Claim, Paired, claimed, paired
 from p2p.evaluation.findings import ordinary_classifiers
 from p2p.evaluation.settings import Setting, read_settings
 from p2p.evaluation.tables import NONE, of_seeds
@@ -45,11 +45,7 @@ def behind_classifier(setting: Setting, name: str) -> Paired:
         name: Of the student.
     """
     own = claimed(setting.frame, METRICS["top1"], "student", name)
-    plain = [control for control, role in setting.controls.items() if role == "baseline"]
-    known = ordinary_classifiers(setting.frame, setting.triple, setting.controls)
-    if "baseline" not in known or not plain:
-        return paired(own.iloc[:0].to_numpy(dtype=float))
-    theirs = claimed(setting.frame, METRICS["top1"], "control", plain[0])
+    theirs = ordinary_classifiers(setting.frame, setting.triple, setting.controls).get("baseline", own.iloc[:0])
     return paired((own - theirs).dropna().to_numpy(dtype=float))
 
 
@@ -61,11 +57,13 @@ def moved(setting: Setting) -> pd.DataFrame:
         "worse" where the interval lies on one side of 0, "no worse" where it ends above −δ, else "not decided".
     """
     name, rows = chosen(setting), []
+    deltas = dict(zip(setting.claims["metric"], setting.claims["delta"], strict=True))  # as the study declares them
     for metric, claim in {"top1": METRICS["top1"], **EXPLAINED}.items():
         own, before = (claimed(setting.frame, claim, "student", which) for which in (name, setting.variant))
         found = paired((own - before).dropna().to_numpy(dtype=float))
         if found.n:
-            rows.append((metric, found.n, found.mean, found.low, found.high, _word(found, DELTAS[claim.effect])))
+            word = _word(found, deltas["top1" if claim.effect == "accuracy" else "pms"])
+            rows.append((metric, found.n, found.mean, found.low, found.high, word))
     return pd.DataFrame(rows, columns=["metric", "n_seeds", "difference", "low", "high", "word"])
 
 

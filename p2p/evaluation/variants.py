@@ -263,7 +263,7 @@ def _alone_sentence(setting: Setting, single: Mapping[str, str]) -> str:
 
 
 def fewer_seeds(setting: Setting, names: Sequence[str]) -> str:
-    """ "; three seeds each of a, b" for the students that have fewer seeds than the study; empty without any."""
+    """ "; 3 seeds of a and b" for the students that have fewer seeds than the study; empty without any."""
     seeds = {name: len(claimed(setting.frame, METRICS["top1"], "student", name).dropna()) for name in names}
     few = {n: [name for name in names if seeds[name] == n] for n in sorted(set(seeds.values())) if n < setting.seeds}
     return "".join(f"; {n} seeds of {listed([escape(name) for name in own])}" for n, own in few.items())
@@ -314,8 +314,10 @@ def not_run(results: Path, studies: Path, about: str) -> dict[str, set[str]]:
             continue  # `make study` says what is wrong with it
         wanted = keys.get("compares") is True and topic(file.stem) == about
         if wanted and not (results / file.stem / "claims.csv").is_file():
-            changes = (keys.get("variants") or {}).values()
-            other = [bool((change or {}).get("distillation", {}).keys() - PUBLISHED.keys()) for change in changes]
+            changes = keys.get("variants")  # nothing is known of it yet
+            students = changes.values() if isinstance(changes, dict) else ()
+            given = [one.get("distillation") if isinstance(one, dict) else None for one in students]
+            other = [isinstance(weights, dict) and bool(weights.keys() - PUBLISHED.keys()) for weights in given]
             names[file.stem] = {"others"} if any(other) else set()
             names[file.stem] |= {"losses"} if len(other) - sum(other) > 1 else set()
     return names
