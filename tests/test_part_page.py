@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -113,7 +114,10 @@ def test_figures_show_every_measure_and_curve(settings: list[Setting]) -> None:
     assert len(drawn.measures(settings[1]).axes) == 6  # nothing was removed from photographs
     figure = drawn.curves(settings[0])
     lines = [line for line in figure.axes[2].lines if len(line.get_xdata()) == 3]
-    assert len(figure.axes) == 6 and len(lines) == 3 and "<svg" in figures.svg(figure)
+    assert len(figure.axes) == len(drawn.CURVES) and len(lines) == 3 and "<svg" in figures.svg(figure)
+    frame = settings[0].frame
+    older = frame[~frame["metric"].isin(["stability_over_window", "purity_over_window", "purity_over_images"])]
+    assert len(drawn.curves(replace(settings[0], frame=older)).axes) == len(drawn.CURVES) - 3
 
 
 def test_pictures_are_chosen_by_rule(tmp_path: Path, settings: list[Setting]) -> None:

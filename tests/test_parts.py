@@ -228,7 +228,7 @@ def measures(table: ResponseTable, teacher: ResponseTable, truth: same_parts.Tru
     return {
         "consistency": float(parts.consistency(near, truth.visible, table.cells, pairs)[0]),
         "stability": parts.stability(near, teacher.cells, table.cells, pairs),
-        "purity": parts.purity(truth.pure, truth.pure_visible, table.cells, table.distances, 10),
+        "purity": parts.purity(truth.pure[32], truth.pure_visible, table.cells, table.distances, 10),
         "part transfer": parts.part_transfer(truth.found(teacher), truth.found(table), teacher.distances).value,
         "same images": parts.same_images(teacher.distances, table.distances).value,
     }

@@ -57,7 +57,7 @@ class Truth:
     Attributes:
         labels: (N,).
         near: (N, C, Q) bool for each window of `WINDOWS`, see `p2p.parts.inside`.
-        pure: (N, C, G) bool in the window `PURE`, both sides of a part as one.
+        pure: As `near`, both sides of a part as one: (N, C, G) bool.
         visible: (N, Q) bool; `pure_visible` (N, G) likewise.
         at: (N, C) part at each cell, −1 for none, for each window of `WINDOWS`; both sides of a part as one.
         probed: (n,) which of the images are disturbed.
@@ -67,7 +67,7 @@ class Truth:
 
     labels: Tensor
     near: dict[int, Tensor]
-    pure: Tensor
+    pure: dict[int, Tensor]
     visible: Tensor
     pure_visible: Tensor
     at: dict[int, Tensor]
@@ -102,7 +102,7 @@ def read_truth(images: ImageSet, grid: tuple[int, int], params: DataParams, seed
     return Truth(
         labels=images.labels.cpu(),
         near=near,
-        pure=_grouped(near[PURE], group),
+        pure={window: _grouped(found, group) for window, found in near.items()},
         visible=visible,
         pure_visible=_grouped(visible, group),
         at=part_cells(images, grid),
@@ -210,8 +210,8 @@ def own_part_rows(who: tuple[str, str], seen: Seen, truth: Truth, seed: int, lev
         moved = seen.probe.noisy[sigma]
         return parts.stability(truth.near[window][some], seen.table.cells[some], moved[order] if turned else moved, few)
 
-    def pure(table: ResponseTable, top: int = TOP) -> float:
-        return parts.purity(truth.pure, truth.pure_visible, table.cells, table.distances, top)
+    def pure(table: ResponseTable, top: int = TOP, window: int = PURE) -> float:
+        return parts.purity(truth.pure[window], truth.pure_visible, table.cells, table.distances, top)
 
     chosen = THRESHOLDS.index(THRESHOLD)
     values = {"consistency": float(consistent(seen.table)[chosen]), "stability": stable(), "purity": pure(seen.table)}
@@ -230,6 +230,8 @@ def own_part_rows(who: tuple[str, str], seen: Seen, truth: Truth, seed: int, lev
         yield (*stage, "consistency_over_threshold", threshold, value)
     for window in WINDOWS:
         yield (*stage, "consistency_over_window", window, float(consistent(seen.table, window)[chosen]))
+        yield (*stage, "stability_over_window", window, stable(window=window))
+        yield (*stage, "purity_over_window", window, pure(seen.table, window=window))
     for sigma in NOISES:
         yield (*stage, "stability_over_noise", sigma, stable(sigma))
     for top in TOPS:

@@ -16,7 +16,9 @@ CURVES = {  # metric: label of the axis, whether it needs a teacher
     "consistency_over_threshold": ("consistency", "threshold"),
     "consistency_over_window": ("consistency", "window, of 224 pixels"),
     "stability_over_noise": ("stability", "noise σ"),
+    "stability_over_window": ("stability", "window, of 224 pixels"),
     "purity_over_images": ("purity", "nearest images"),
+    "purity_over_window": ("purity", "window, of 224 pixels"),
 }
 
 
@@ -67,10 +69,17 @@ def measures(setting: Setting) -> Figure:
 
 @styled
 def curves(setting: Setting) -> Figure:
-    """Each measure against its free parameter, teacher, baseline and student: mean and band of all seeds."""
+    """Each measure against its free parameter, teacher, baseline and student: mean and band of all seeds.
+
+    Older evaluations have not all of the curves: those that nobody has get no panel.
+    """
+    shown = {metric: heads for metric, heads in CURVES.items() if (setting.frame["metric"] == metric).any()}
     figure = Figure(figsize=(WIDTH, 4.4), layout="constrained")
     handles: dict[str, Line2D] = {}
-    for ax, (metric, (label, parameter)) in zip(figure.subplots(2, 3).flat, CURVES.items(), strict=True):
+    axes = figure.subplots(2, -(-len(shown) // 2), squeeze=False, sharey=True)
+    for ax in axes.flat[len(shown) :]:
+        ax.remove()
+    for ax, (metric, (label, parameter)) in zip(axes.flat, shown.items(), strict=False):
         for role in ("teacher", "baseline", "student"):
             variant = setting.variant if role == "student" else "paper"
             frame = setting.frame[(setting.frame["role"] == role) & (setting.frame["variant"] == variant)]
