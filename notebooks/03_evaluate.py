@@ -87,14 +87,14 @@ out = project_path(params.results) / params.study
 name = f"{params.triple}-s{params.seed}"
 write_table(frame, out / "evaluations" / f"{name}.csv", 6)
 write_json(out / "evaluations" / f"{name}.json", record | {"inputs": {"images": images.source}})
-kept = keep_answers(out / "answers", answers, images.labels)
+kept = keep_answers(out / "answers", answers, images.labels) if params.keep else []
 seal(out, f"03_evaluate-{name}", [f"evaluations/{name}.csv", f"evaluations/{name}.json", *kept])
 
 # %% [markdown]
 # ## Result
 #
-# The whole of it is in the result file, and the answers of the final networks are beside it (`p2p.evaluation.kept`), so
-# that any other metric can be computed from them later. Here are accuracy and the three metrics without a threshold.
+# The whole of it is in the result file. The answers of the final networks are beside it (`p2p.evaluation.kept`), so that any other
+# metric can be computed from them later, but where a study compares many variants. Here are accuracy and the three metrics without a threshold.
 
 # %%
 caption = "Accuracy, AAP, AJS (τ = ∞) and PMS of every network of this seed. A dash: the metric does not apply."

@@ -260,6 +260,10 @@ class EvaluateParams(DataParams):
     budget_runs: dict[str, str] = Field({}, description="<role>-<joint passes>: run, trained longer or shorter.")
     second_teacher_run: str = Field("", description="A teacher of another seed; empty: none.")
     ajs_empty: Literal["zero", "skip", "one"] = Field("zero", description="A11: AJS of two empty sets.")
+    keep: bool = Field(
+        True,
+        description="Answers of the final networks are kept with the results; not where many variants are compared.",
+    )
     runs: str = "runs"
     results: str = "results"
 

@@ -264,6 +264,7 @@ class Study(Strict):
                     "triple": triple.name,
                     "seed": seed,
                     "ajs_empty": self.ajs_empty,
+                    "keep": not self.compares,
                     "teacher_run": by["teacher"]["paper"],
                     "baseline_run": by["baseline"]["paper"],
                     "student_runs": by["student"],
