@@ -96,7 +96,7 @@ search: setup ## try recipes on validation images alone: the trials of params/se
 	@$(BIN)/python -m p2p.evaluation.search "$(STUDY)"
 
 judge: setup ## what known damage does to each metric, from the answers kept with the results
-	@$(BIN)/python -m p2p.evaluation.judged
+	@$(BIN)/python -m p2p.evaluation.judge
 
 test: export OMP_NUM_THREADS ?= 1
 test: setup ## the whole test suite, a file a core (TESTS="-m numeric" or other words for pytest)

@@ -21,7 +21,7 @@ import torch
 from IPython.display import SVG, Markdown, display
 
 from p2p import figures
-from p2p.evaluation import judgement
+from p2p.evaluation import judgement, ranking
 from p2p.evaluation.settings import read_settings
 from p2p.figures import judged as drawn
 from p2p.files import project_path
@@ -35,13 +35,15 @@ began = time.perf_counter()
 place = project_path(params.results)
 titles = {setting.study: setting.title for setting in reversed(read_settings(place))}
 rows = judgement.read_judged(place, dict(reversed(titles.items())))
+packed, ranks = judgement.of_networks(rows), ranking.ranked(read_settings(place, every=True))
 
 # %% [markdown]
 # ## Answer
 
 # %%
 if len(rows):
-    display(Markdown("\n".join(f"- {sentence}" for sentence in judgement.verdicts(rows))))
+    said = [*judgement.verdicts(rows), *judgement.map_verdicts(rows), ranking.ranks_answer(ranks)]
+    display(Markdown("\n".join(f"- {sentence}" for sentence in said if sentence)))
 else:
     display(Markdown("The metrics have not been judged in this copy yet: `make judge`, then `make book`."))
 
@@ -62,6 +64,38 @@ if len(rows):
 if len(rows):
     caption = "What is left of each measure above chance after a known damage to a perfect student, mean over seeds. *Misplaced*: the truth is 0.75 and 0.50. *Distances halved*: every place is right."
     display(Markdown(table(judgement.damage_table(rows), caption, "tab-damage")))
+
+# %% [markdown]
+# ## Damage to the map
+#
+# So far answers were damaged. Here it is the map: a student that is the packed teacher of the drawn birds (one seed), but for noise in place of a
+# share of each channel's variance, or for cells that take a share from the mean of the nine around them. Now R² can be judged, too.
+
+# %% mystnb={"figure": {"caption": "What is left of each measure when a perfect student's map is noisy (left) or blurred (right). R² stays high under blur, since neighbouring cells are alike; the places go all the same. Noise costs R² more than it costs PMS.", "name": "fig-maps"}, "image": {"alt": "Two panels of curves of six measures: R² falls fastest under noise and slowest under blur; same cell and AJS fall soonest under both."}}
+if len(packed):
+    display(SVG(figures.svg(drawn.maps(packed))))
+
+# %% [markdown]
+# ## Do places go with the picture?
+#
+# A prototype that always sits on the same cell would agree with another one of that habit, and has seen nothing. So pictures are moved by one cell, or
+# mirrored: does the nearest cell go along with what is in the picture, or stay where it was?
+
+# %%
+if len(packed):
+    caption = "Share of answers that go along with the picture, and that stay on their cell; in parentheses the same for other images. Networks that were packed, one seed."
+    display(Markdown(table(judgement.moved_table(packed), caption, "tab-moved")))
+
+# %% [markdown]
+# ## Do measures rank students as the truth about parts does?
+#
+# Of drawn birds it is known which part a prototype lies on, and what its removal does. Over the students of a study that compares many, each measure is
+# ranked against that truth (Spearman's ρ), seed by seed; mean and 95 % interval over seeds, by Fisher's z.
+
+# %%
+if ranks:
+    caption = "Rank correlation of each measure with two truths: does the student's prototype lie on the same part as the teacher's, and does its similarity react alike when parts are removed or exchanged? Both corrected for chance; 1 is the same order of students."
+    display(Markdown(table(ranking.ranks_table(ranks), caption, "tab-ranked")))
 
 # %% [markdown]
 # ## How many images, how many seeds?

@@ -11,7 +11,7 @@ import torch
 from scipy import stats
 
 from p2p import metrics
-from p2p.evaluation import judged, judgement
+from p2p.evaluation import judge, judged, judgement
 from p2p.evaluation.judged import coarser, fewer_prototypes, measured, misplaced, moved, renumbered, rows_of, scaled
 from p2p.evaluation.kept import Kept
 from p2p.figures import judged as drawn
@@ -139,13 +139,14 @@ def test_tables_and_sentences(rows: pd.DataFrame) -> None:
     assert damage.loc["same number", "½ renumbered"] == "0.45"  # six of twelve, corrected for one in twelve
     said = judgement.verdicts(rows)
     assert len(said) == 5 and "25 images to all" in said[2]
+    assert judgement.map_verdicts(rows) == [] and judgement.of_networks(rows).empty
     drawn.damage(rows), drawn.fewer(rows)
 
 
 def test_files(tmp_path: Path, refuses) -> None:  # type: ignore[no-untyped-def]
     assert judgement.read_judged(tmp_path, {"own": "Own"}).empty
     with refuses("kept answers", "make study"):
-        judged.judge(tmp_path, [])
+        judge.judge(tmp_path, [], tmp_path / "networks")
     (tmp_path / judged.PLACE).mkdir()
     (tmp_path / judged.PLACE / "metrics.csv").write_text("study,seed\na,1\n")
     with refuses("metrics.csv", "'chance'", "make judge"):

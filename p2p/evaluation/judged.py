@@ -1,36 +1,26 @@
 """The metrics judged: what each says of a perfect student that was damaged by a known amount, of fewer images, of fewer
-prototypes and of a coarser grid: `make judge`.
+prototypes and of a coarser grid.
 
-Everything is computed from the answers that are kept with the results (`p2p.evaluation.kept`), without networks. The
-rows go to `results/audit/metrics.csv`. Source: this study (the paper judges none of its metrics).
+Everything is computed from the answers that are kept with the results (`p2p.evaluation.kept`), without networks; rows
+for `p2p.evaluation.judge`. Source: this study (the paper judges none of its metrics).
 """
 
 from __future__ import annotations
 
-import argparse
-import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from math import inf, nan
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 import torch
 from scipy import stats
 from torch import Tensor
 
 from p2p import metrics
-from p2p.errors import UserError, command
-from p2p.evaluation.kept import Kept, read_kept
-from p2p.files import project_path, write_table
+from p2p.evaluation.kept import Kept
 from p2p.metrics import permute_images
 from p2p.responses import ResponseTable, quarter_tau
-from p2p.study.page_params import QuestionParams
-from p2p.study.provenance import provenance, write_json
-from p2p.study.study import Study, load_study
 
 COLUMNS = ("study", "triple", "seed", "what", "level", "network", "measure", "value", "chance")
 PLACE = "audit"  # below the results
@@ -164,37 +154,6 @@ def rows_of(teacher: Kept, others: dict[str, Kept], seed: int) -> Iterator[tuple
                 yield from ((what, float(level), network, name, *value) for name, value in found.items())
 
 
-def judge(results: Path, studies: Sequence[Study]) -> pd.DataFrame:
-    """Judge the metrics on every triple and seed whose answers are kept.
-
-    Args:
-        results: Folder of the results.
-        studies: Those that may have any.
-
-    Returns:
-        A row a measure (`COLUMNS`).
-
-    Raises:
-        UserError: No study has answers.
-    """
-    rows = []
-    for study in studies:
-        for one in study.evaluations().values():
-            runs = {
-                "teacher": one.teacher_run,
-                "student": next(iter(one.student_runs.values())),
-                "baseline": one.baseline_run,
-            }
-            files = {role: results / study.study / "answers" / f"{run}.npz" for role, run in runs.items()}
-            if all(file.is_file() for file in files.values()):
-                kept = {role: read_kept(file) for role, file in files.items()}
-                teacher = kept.pop("teacher")
-                rows += [(study.study, one.triple, one.seed, *row) for row in rows_of(teacher, kept, one.seed)]
-    if not rows:
-        raise UserError(f"No study in {results} has kept answers; run one first (make study).")
-    return pd.DataFrame(rows, columns=list(COLUMNS))
-
-
 def seeds_needed(differences: Sequence[float] | np.ndarray, most: int = 99) -> int | None:
     """The number of seeds at which a 95 % interval of the mean difference would exclude 0, were mean and spread those
     of the seeds at hand; None beyond `most`, or where the mean is not above 0.
@@ -207,19 +166,3 @@ def seeds_needed(differences: Sequence[float] | np.ndarray, most: int = 99) -> i
         if mean > stats.t.ppf(0.975, n - 1) * spread / n**0.5:
             return n
     return None
-
-
-@command
-def main(arguments: list[str] | None = None) -> None:
-    argparse.ArgumentParser(description=str(__doc__).split(":")[0]).parse_args(arguments)
-    params, began = QuestionParams(), time.perf_counter()
-    results = project_path(params.results)
-    files = sorted(project_path("params").glob("*.yaml"))
-    rows = judge(results, [load_study(file) for file in files if file.stem != "quick"])  # two seeds judge nothing
-    write_table(rows, results / PLACE / "metrics.csv", 5)
-    write_json(results / PLACE / "metrics.json", provenance(params, torch.device("cpu"), time.perf_counter() - began))
-    print(f"{len(rows)} rows in {results / PLACE / 'metrics.csv'}")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -21,6 +21,9 @@ KINDS = {
     "scaled": "factor on all distances",
 }
 
+MAP_KINDS = {"noisy map": "of the map's variance is noise", "blurred map": "of each cell is the mean around it"}
+ROLES = ("teacher", "student", "baseline")
+
 
 def read_judged(results: Path, titles: dict[str, str]) -> pd.DataFrame:
     """The rows, with a column `corrected`, (v − chance) / (1 − chance), and `title`, of the studies that have a title.
@@ -142,6 +145,63 @@ def verdicts(rows: pd.DataFrame) -> list[str]:
         "prototypes share the cells, the less it can say.",
         "*AJS at a threshold* judges the scale of the map as well: with every place right and distances halved it "
         f"keeps {left('scaled', 0.5, 'AJS, quarter')}.",
+    ]
+
+
+def of_networks(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows that come from packed networks (`p2p.evaluation.judged_maps`)."""
+    return rows[rows["what"].isin([*MAP_KINDS, "mirrored", "moved picture", "in the middle"])]
+
+
+def one_row(rows: pd.DataFrame, what: str, network: str, measure: str, level: float = 1.0) -> pd.Series:
+    """A row of packed networks."""
+    of = (rows["what"] == what) & (rows["network"] == network) & (rows["measure"] == measure)
+    return rows[of & (rows["level"] == level)].iloc[0]
+
+
+def moved_table(rows: pd.DataFrame) -> pd.DataFrame:
+    """network, and where its answers are when the picture is moved by a cell, or mirrored; chance in parentheses."""
+    heads = {
+        ("moved picture", "goes along"): "moved by a cell: goes along",
+        ("moved picture", "stays"): "stays",
+        ("mirrored", "goes along"): "mirrored: goes along",
+        ("mirrored", "stays"): "stays on its cell",
+    }
+    found = []
+    for role in ROLES:
+        row = {"network": role}
+        for (what, measure), head in heads.items():
+            one = one_row(rows, what, role, measure)
+            row[head] = f"{one['value']:.2f} ({one['chance']:.2f})"
+        found.append(row)
+    return pd.DataFrame(found)
+
+
+def map_verdicts(rows: pd.DataFrame) -> list[str]:
+    """What damaged maps and moved pictures say, a sentence each; none where no networks are packed."""
+    if not len(rows := of_networks(rows)):
+        return []
+
+    def left(what: str, measure: str, level: float) -> str:
+        return f"{one_row(rows, what, 'teacher', measure, level)['corrected']:.2f}"
+
+    def both(what: str, role: str, measure: str) -> str:
+        one = one_row(rows, what, role, measure)
+        return f"{100 * one['value']:.0f} of 100 (other images: {100 * one['chance']:.0f})"
+
+    middle = [one_row(rows, "in the middle", "student", "PMS", level)["corrected"] for level in (1.0, 0.0)]
+    mirrored = one_row(rows, "mirrored", "student", "PMS")["corrected"]
+    return [
+        "*R²* says how much of the map is there, not whether places are: a perfect student whose map is blurred, every "
+        f"cell the mean of nine, has an R² of {left('blurred map', 'R²', 1)} and has lost most of its places (same "
+        f"cell {left('blurred map', 'same cell', 1)}, PMS {left('blurred map', 'PMS', 1)}); one with noise in its map "
+        f"(R² {left('noisy map', 'R²', 0.25)}) keeps more of them (same cell {left('noisy map', 'same cell', 0.25)}, "
+        f"PMS {left('noisy map', 'PMS', 0.25)}).",
+        "Places are not habits: when a picture moves by a cell, the teacher's answers go along in "
+        f"{both('moved picture', 'teacher', 'goes along')} and stay in {both('moved picture', 'teacher', 'stays')}. "
+        f"Corrected for chance, the student's PMS is {middle[0]:.2f} where birds stand in the middle and "
+        f"{middle[1]:.2f} where they do not; asked about mirrored pictures, which leaves it little but habits, "
+        f"{mirrored:.2f}.",
     ]
 
 

@@ -22,9 +22,9 @@ def of_seeds(rows: pd.DataFrame, metric: str, digits: int = 3, spread: bool = Tr
     return mean_range(rows.loc[rows["metric"] == metric, "value"], digits, spread)
 
 
-def interval(low: float, high: float) -> str:
-    """ " (+0.010–+0.030)", nothing where a single seed gives none."""
-    return f" ({signed(low)}–{signed(high)})" if low == low else ""
+def interval(low: float, high: float, digits: int = 3) -> str:
+    """ " (+0.010 to +0.030)", nothing where a single seed gives none."""
+    return f" ({signed(low, digits)} to {signed(high, digits)})" if low == low else ""
 
 
 # ------------------------------------------------------------------------------------------------------ a whole study

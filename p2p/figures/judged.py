@@ -8,12 +8,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from p2p.evaluation.judgement import KINDS, ORDER
+from p2p.evaluation.judgement import KINDS, MAP_KINDS, ORDER
 from p2p.figures import style as look
 from p2p.figures.style import WIDTH, styled
 
-COLOURS = dict(zip(ORDER, ("#0072B2", "#CC79A7", "#009E73", "#D55E00", "#E69F00"), strict=True))
-SHAPES = dict(zip(ORDER, ("o", "D", "^", "s", "v"), strict=True))
+COLOURS = dict(zip((*ORDER, "R²"), ("#0072B2", "#CC79A7", "#009E73", "#D55E00", "#E69F00", "#333333"), strict=True))
+SHAPES = dict(zip(COLOURS, ("o", "D", "^", "s", "v", "P"), strict=True))
 STYLES: tuple[Literal["-", "--", ":", "-."], ...] = ("-", "--", ":", "-.")
 SHARES = ("misplaced", "renumbered")  # of which the truth is known: what is left is what was not damaged
 
@@ -54,6 +54,27 @@ def damage(rows: pd.DataFrame) -> Figure:
     ]
     handles.append(Line2D([], [], color="#999999", linewidth=5, alpha=0.4, label="the truth"))
     figure.legend(handles=handles, loc="outside lower center", ncols=4)
+    return figure
+
+
+@styled
+def maps(rows: pd.DataFrame) -> Figure:
+    """What is left of each measure, and of R², of a network whose map is damaged; a panel a kind of damage.
+
+    Args:
+        rows: As `p2p.evaluation.judgement.read_judged` gives them, of one packed teacher.
+    """
+    figure = Figure(figsize=(WIDTH, 3.4), layout="constrained")
+    for ax, (kind, label) in zip(figure.subplots(1, 2, sharey=True), MAP_KINDS.items(), strict=True):
+        means = rows[rows["what"] == kind].groupby(["measure", "level"])["corrected"].mean()
+        for measure, colour in COLOURS.items():
+            line = means[measure]
+            ax.plot(line.index, line, marker=SHAPES[measure], ms=4.5, mew=0, color=colour, linewidth=1.4, label=measure)
+        ax.set(xlabel=label, ylim=(-0.08, 1.08))  # R² of a map that is noise alone is −1
+        ax.axhline(0, color="#555555", linewidth=0.8, zorder=0)
+        ax.xaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
+    figure.supylabel("left above chance", fontsize="medium")
+    figure.legend(handles=figure.axes[0].lines[:6], loc="outside lower center", ncols=3)
     return figure
 
 
