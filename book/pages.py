@@ -118,8 +118,10 @@ def search_tables(results: Path) -> str:
             lines += [f"* - {role}", f"  - {_change(changed)}", f"  - {len(mine)}"]
             for head in shown:
                 values = [float(row[head]) for row in mine if row.get(head)]
-                lines.append(f"  - {sum(values) / len(values):.3f}" if values else "  - –")
-        parts.append(fence(lines, "list-table", f"Search *{file.stem}*: validation images, means over seeds."))
+                mean = f"{sum(values) / len(values):.3f}".replace("-", "\N{MINUS SIGN}")
+                lines.append(f"  - {mean}" if values else "  - –")
+        caption = f"Search *{file.stem}*: validation images, means over seeds. A dash: nothing was changed, or it has none."
+        parts.append(fence(lines, "list-table", caption))
     return "\n".join(parts) or "No search in this copy has been run.\n"
 
 

@@ -23,11 +23,11 @@ from IPython.display import SVG, Markdown, display
 
 from p2p import figures
 from p2p.evaluation import across, questions
-from p2p.evaluation.settings import ACCURACIES, SIMILARITIES, read_settings
+from p2p.evaluation.settings import ACCURACIES, SIMILARITIES, older_studies, read_settings
 from p2p.figures import questions as drawn
 from p2p.files import project_path
 from p2p.study.page_params import QuestionParams
-from p2p.study.pages import provenance_box, table
+from p2p.study.pages import listed, provenance_box, table
 from p2p.study.params import from_namespace
 from p2p.study.provenance import provenance
 
@@ -57,29 +57,36 @@ if settings:
         questions.other_pictures(settings),
     ]
     (out / "findings.md").write_text("\n\n".join(found) + "\n", encoding="utf-8")
-    caption = "Means over seeds, test images. PMS and top-1 are the student's; *chance*: asked about other images; *alone*: the baseline's. Same number, same picture: shares of the student's prototypes that pair with the teacher's of their number, and that come from its training image."
+    caption = "Means over seeds, test images. PMS (not corrected) and top-1 are the student's; *chance*: asked about other images; *alone*: the baseline's. Same number, same picture: shares of the student's prototypes that pair with the teacher's of their number, and that come from its training image."
     numbers = table(across.summary_table(settings), caption, "tab-summary")
     (out / "numbers.md").write_text(numbers, encoding="utf-8")
     display(Markdown("\n".join(f"- {sentence}" for sentence in found)))
 else:
     display(Markdown("No study of networks has been run in this copy yet: `make study` runs the quick one."))
 
-# %% mystnb={"figure": {"caption": "Student minus baseline, mean over seeds with 95 % interval. Right of the grey line the student is better; within the grey band the difference does not matter. A hollow mark: more passes might still change it.", "name": "fig-forest"}, "image": {"alt": "Forest plot of all claims: a row a claim, a colour a setting."}}
+# %% mystnb={"figure": {"caption": "Student minus baseline, mean over seeds with 95 % interval; PMS and AJS corrected for chance, the others as they are. Right of the grey line the student is better; within the grey band the difference does not matter. A hollow mark: more passes might still change it.", "name": "fig-forest"}, "image": {"alt": "Forest plot of all claims: a row a claim, a colour a setting."}}
 if settings:
     display(SVG(figures.svg(drawn.forest(settings))))
 
 # %%
 if settings:
-    caption = "Every claim: student minus baseline. p: corrected by Holm for the claims of a setting being several."
+    caption = "Every claim: student minus baseline. The verdict goes by the interval; beside it stands p, corrected by Holm over the claims of a setting."
     rows = across.claims_table(settings, SIMILARITIES + ACCURACIES)
     display(Markdown(table(rows, caption, "tab-claims")))
+if older := older_studies(project_path(params.results)):
+    display(
+        Markdown(
+            f"Not among them, top-1 on test images: {listed(older)}. Their students had three joint passes, too few to follow a teacher, and no smallest effect was declared: see [What a short schedule does](schedule.md)."
+        )
+    )
 
 # %% [markdown]
 # ## What this means, and what it does not
 #
 # A verdict speaks about its setting: these images, networks, passes and seeds. *Not decided at this budget* is no weak
 # *supported*: the sign may change with more passes. What settings have in common is likely to hold elsewhere; what they do
-# not, depends on something that these pages have not isolated.
+# not, depends on something that these pages have not isolated. To run a setting again: `make study STUDY=birds` or
+# `make study STUDY=cub-20`, then `make book`.
 
 # %% tags=["remove-input"]
 record = provenance(params, torch.device("cpu"), time.perf_counter() - began)

@@ -40,24 +40,26 @@ settings = read_settings(project_path(params.results))
 # %%
 if settings:
     display(Markdown(questions.handed_over(settings)))
+    display(Markdown("\n".join(f"- {told}" for told in map(questions.second_teacher, settings) if told)))
 else:
     display(Markdown("No study of networks has been run in this copy yet: `make study` runs the quick one."))
 
 # %% [markdown]
 # ## Method
 #
-# PMS asks, image by image, whether matched prototypes sit on the same cell; AJS whether the same cells are active; *same
-# number* whether the matching pairs prototype $j$ with the teacher's $j$, which nothing but teaching can bring about. All are
-# compared with what the same network reaches when it is asked about *other images*, and PMS and AJS are judged corrected for
-# that. $R^2$ says how much of the teacher's map the student reproduces: without it, nothing can be handed over.
+# PMS asks, image by image, whether matched prototypes sit on the same cell; AJS whether the same cells are active; *same cell*
+# how often two prototypes of one number do; *same number* whether the matching pairs prototype $j$ with the teacher's $j$, which
+# nothing but teaching can bring about. All stand beside what the same network reaches when it is asked about *other images*. PMS
+# and AJS are judged corrected for that; *same number* as it is: a student that has its teacher's habits of place is paired by
+# them on other images, too. $R^2$ says how much of the teacher's map the student reproduces: without it, nothing can be handed over.
 
-# %% mystnb={"figure": {"caption": "Student minus baseline in similarity to the teacher, corrected for chance (AAP: how much nearer to the teacher's number, as a share of it), with 95 % interval. Right of the grey line the student is more like its teacher than the baseline.", "name": "fig-handed"}, "image": {"alt": "Forest plot of PMS, AJS, same number and AAP, a colour a setting."}}
+# %% mystnb={"figure": {"caption": "Student minus baseline in similarity to the teacher, PMS and AJS corrected for chance (AAP: how much nearer to the teacher's number, as a share of it; same number as it is), with 95 % interval. Right of the grey line the student is more like its teacher than the baseline.", "name": "fig-handed"}, "image": {"alt": "Forest plot of PMS, AJS, same number and AAP, a colour a setting."}}
 if settings:
     display(SVG(figures.svg(drawn.forest(settings, drawn.PANELS[:1]))))
 
 # %%
 if settings:
-    caption = "Mean over seeds (lowest to highest). *Other images*: the same networks, each answer compared with the teacher's to another image. AJS at the threshold at which a quarter of the teacher's cells are active; 0.000: not one cell shared (none of a random network's may be that near)."
+    caption = "Mean over seeds (lowest to highest). *Other images*: the same networks, each answer compared with the teacher's to another image. AJS at the threshold at which a quarter of the teacher's cells are active; 0.000: no cell of the random network lies within that threshold, so it is no chance level: that is *other images*."
     display(Markdown(table(across.handed_table(settings), caption, "tab-handed")))
     caption = "The claims on similarity: student minus baseline."
     display(Markdown(table(across.claims_table(settings, SIMILARITIES), caption, "tab-claims")))
@@ -78,7 +80,7 @@ if settings:
 #
 # The same cell is not the same meaning: two prototypes may sit on a beak for different reasons. A student with a low $R^2$
 # was not given the time to follow; see [what a short schedule does](./schedule.md). To run a setting again:
-# `make study STUDY=` and its name, then `make book`.
+# `make study STUDY=birds` or `STUDY=cub-20`, then `make book`.
 
 # %% tags=["remove-input"]
 record = provenance(params, torch.device("cpu"), time.perf_counter() - began)

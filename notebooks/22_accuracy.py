@@ -67,7 +67,7 @@ if settings:
 # %% [markdown]
 # ## At what budget?
 
-# %% mystnb={"figure": {"caption": "Accuracy on the test images, R² of the teacher's map and PMS against the number of joint passes (logarithmic). Dots are seeds, lines their means; the upright line marks the passes of the study. Flat to its right: more passes would change nothing.", "name": "fig-budget"}, "image": {"alt": "Accuracy, R² and PMS of baseline and student against joint passes, a row a setting."}}
+# %% mystnb={"figure": {"caption": "Accuracy on the test images, R² of the teacher's map and PMS against the number of joint passes (logarithmic). Dots are seeds, lines the means of the seeds that have all numbers of passes; the upright line marks the passes of the study. Flat to its right: more passes would change nothing.", "name": "fig-budget"}, "image": {"alt": "Accuracy, R² and PMS of baseline and student against joint passes, a row a setting."}}
 budgets = {setting.title: setting.budget for setting in settings if len(setting.budget)}
 if budgets:
     display(SVG(figures.svg(figures.budget_curves(budgets))))
@@ -76,8 +76,8 @@ if budgets:
 # ## What this means, and what it does not
 #
 # Accuracy differs between seeds by several points where test images are few, so an interval that contains 0 does not say
-# that there is no effect. To run a setting again: `make study STUDY=` and its name; `budget:` in its file lists other numbers
-# of passes.
+# that there is no effect. To run a setting again: `make study STUDY=birds` or `STUDY=cub-20`; `budget:` in its file lists other
+# numbers of passes. Similarities have no such rule: their verdicts are those of the passes that were run.
 
 # %% tags=["remove-input"]
 record = provenance(params, torch.device("cpu"), time.perf_counter() - began)

@@ -38,6 +38,8 @@ settings = read_settings(project_path(params.results))
 # %%
 if settings:
     display(Markdown(questions.other_pictures(settings)))
+    told = [*questions.shared_pictures(settings), *questions.beside_the_object(settings)]
+    display(Markdown("\n".join(f"- {sentence}" for sentence in told)))
 else:
     display(Markdown("No study of networks has been run in this copy yet: `make study` runs the quick one."))
 
@@ -86,7 +88,7 @@ for setting in settings:
 #
 # A cell sees more of the image than its own square: that a box lies on a beak does not prove that the beak was what counted.
 # The galleries of each study show more, one prototype of each of several classes; [the explorer](explorer.md) shows all of
-# one seed, disagreements first if you like.
+# one seed, disagreements first if you like. To run a setting again: `make study STUDY=birds` or `STUDY=cub-20`, then `make book`.
 
 # %% tags=["remove-input"]
 record = provenance(params, torch.device("cpu"), time.perf_counter() - began)

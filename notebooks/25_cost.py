@@ -52,7 +52,7 @@ else:
 # images through the teacher, which is counted apart. What prototypes cost in accuracy is the distance to an ordinary
 # classifier on the same trunk (a control `model: linear`), where a study has one.
 
-# %% mystnb={"figure": {"caption": "Top-1 accuracy on the test images against image passes, the teacher's included; a dot a run. Higher and further left is better.", "name": "fig-cost"}, "image": {"alt": "Scatter of accuracy against image passes for teacher, baseline, student and controls, a panel a study."}}
+# %% mystnb={"figure": {"caption": "Top-1 accuracy on the test images against image passes, the teacher's answers included, its training not; a dot a run. Higher and further left is better.", "name": "fig-cost"}, "image": {"alt": "Scatter of accuracy against image passes for teacher, baseline, student and controls, a panel a study."}}
 if any(len(setting.costs) for setting in settings):
     display(SVG(figures.svg(drawn.costs(settings))))
 
@@ -67,7 +67,7 @@ if any(len(setting.costs) for setting in settings):
 # ProtoPShare merges prototypes whose activations on the training images agree; their weights in the decision layer are added, and
 # the layer is tuned. Does a distilled student survive that better than the same network trained alone? Judged is the mean over
 # the shares below 100 %, student less baseline of the same seed: of the change of accuracy, and of PMS to the whole teacher,
-# corrected for chance, over pairs of all prototypes that are left. A less accurate network has less to lose: read the change
+# corrected for chance, over pairs of all prototypes that are left: that, too, as the change from all prototypes. A less accurate network has less to lose: read the change
 # beside the accuracies below.
 
 # %%
@@ -87,7 +87,8 @@ if merged:
 # %% [markdown]
 # ## What this means, and what it does not
 #
-# Image passes can be compared between machines, minutes cannot; the pages on *Speed* compare times within one run. A trunk
+# Image passes can be compared between machines, minutes cannot; the pages on *Speed* compare times within one run.
+# To run a setting again: `make study STUDY=birds` or `STUDY=cub-20`, then `make book`. A trunk
 # that starts from ImageNet needs few passes, one that starts from nothing needs many.
 
 # %% tags=["remove-input"]

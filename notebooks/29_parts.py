@@ -137,10 +137,11 @@ for setting in known:
 # the teacher's prototypes keep to one.
 
 # %%
-if known:
-    display(Markdown(part_tables.own_sentence(known)))
+display(Markdown(part_tables.random_points(known)))
 
 # %% [markdown]
+# The second teachers are the study's own teachers, each compared with another seed's answers; their own measures are the teachers'.
+#
 # A prototype looks at more of the image than the window that is drawn around its cell, so a part may count that lies beside it: what is removed
 # tells more than where the box lies. Stability and reactions are measured on 16 test images of each seed. Parts of a drawn bird are few and plain;
 # of CUB a point stands for a part, and nothing can be removed. To measure again: `make study STUDY=birds`.

@@ -39,7 +39,7 @@ def part_rows(seeds: int, interventions: bool = True) -> pd.DataFrame:
                 moved = value + 0.01 * seed * (role == "student")
                 add(role, "paper", seed, name, moved - 0.1 * (role == "baseline" and name == "part_transfer"))
                 add(role, "paper", seed, f"{name}_permuted", 0.1)
-                if name in ("part_transfer", "part_transfer_matched", "same_images"):
+                if name in ("part_transfer", "part_transfer_matched", "same_images", "intervention"):
                     add(role, "paper", seed, f"{name}_chance", 0.2)
             for metric in drawn.CURVES:
                 if role != "teacher" or not metric.startswith("part_transfer"):
@@ -67,9 +67,16 @@ def test_the_answer_has_its_interval_and_names_what_is_not_evaluated(settings: l
     assert "is not decided" in second and "correlation" not in second  # two seeds; nothing to remove
     assert "Not evaluated with this yet: Older" in part_tables.unmeasured(settings)
     assert "Drawn" not in part_tables.unmeasured(settings) and part_tables.unmeasured(settings[:2]) == ""
-    assert part_tables.answer(settings[2:]) == [] and part_tables.own_sentence(settings[2:]) == ""
-    said = part_tables.own_sentence(settings)
-    assert "Drawn, consistency: teacher 0.90, student 0.61 and baseline 0.30; the part" in said and "nan" not in said
+    assert part_tables.answer(settings[2:]) == [] and part_tables.own_sentence(settings[2:]) == []
+    said, few = part_tables.own_sentence(settings)
+    assert said.startswith("**Drawn: The student's own explanations are better than those of") and "nan" not in said
+    assert f"consistency +0.31, +{low:.2f} to +{high:.2f}; stability" in said  # teacher 0.9, student 0.61, baseline 0.3
+    assert "is not decided" in few  # two seeds
+    assert part_tables.random_points(settings) == ""
+    frame = settings[0].frame
+    lucky = frame["value"].mask(frame["metric"] == "pointing_floor", 0.7)
+    failed = part_tables.random_points([replace(settings[0], frame=frame.assign(value=lucky))])
+    assert "fails its control on Drawn (random network 0.70, student 0.61)" in failed
 
 
 def test_a_smaller_student_is_contradicted(tmp_path: Path) -> None:
@@ -80,6 +87,8 @@ def test_a_smaller_student_is_contradicted(tmp_path: Path) -> None:
     write(tmp_path / "one", "One", 1, pd.concat([metric_rows(3), swapped]))
     (said,) = part_tables.answer(read_settings(tmp_path))
     assert "less often" in said
+    (said,) = part_tables.own_sentence(read_settings(tmp_path))
+    assert said.startswith("**One: The student's own explanations are worse than those of")
 
 
 def test_tables_hold_networks_levels_and_ranks(settings: list[Setting]) -> None:

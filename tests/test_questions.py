@@ -99,7 +99,7 @@ def test_what_a_finding_is_headed_by_follows_from_the_verdicts(settings: list[Se
     assert questions.handed_over(settings[1:]).startswith("**That the teacher's places are handed over is not shown.**")
     assert questions.more_accurate(settings).startswith("**That the student is more accurate is not decided.**")
     said = questions.other_pictures(settings[:1])
-    assert "mostly another picture" in said and "25 % on One, where R² of the map is 0.75" in said
+    assert "mostly another picture" in said and "25 % on One (chance 5 %, R² of the map 0.75)" in said
 
 
 def test_what_was_not_measured_is_said_so(tmp_path: Path) -> None:
@@ -167,7 +167,7 @@ def test_tables_hold_every_setting(settings: list[Setting]) -> None:
 def test_costs_and_controls_are_told(settings: list[Setting]) -> None:
     assert questions.cost_sentences(settings[:1]) == [
         "One: the student has 1.00 M parameters, the teacher 2.00 M; training it takes 1.30 times the baseline's image "
-        "passes, the teacher's included.",
+        "passes where the teacher exists.",
         questions.NO_CLASSIFIER,
     ]
     (said,) = questions.recipe_sentences(settings[:1])

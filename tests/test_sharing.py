@@ -204,8 +204,14 @@ def test_who_survives_is_judged_by_the_change_of_accuracy_within_seeds() -> None
     found = survival.survival(setting(rows(3))).set_index("metric")
     slow = paired(torch.tensor([0.1, 0.11, 0.12]).numpy())
     assert found.loc["top1", ["difference", "low", "high"]].tolist() == pytest.approx([slow.mean, slow.low, slow.high])
-    assert found.loc["top1", "verdict"] == "supported" and found.loc["pms", "verdict"] == "supported"
-    assert found.loc["pms", "difference"] == pytest.approx(0.3 / 0.8)  # corrected for chance
+    assert found.loc["top1", "verdict"] == "supported"
+    assert found.loc["pms", "verdict"] == "no effect that matters"  # both keep what they had
+    lost = rows(3)
+    worse = (lost["role"] == "baseline") & (lost["metric"] == "pms") & (lost["share"] == 50)
+    lost["value"] = lost["value"].mask(worse, 0.2 + 0.01 * lost["seed"])
+    kept = survival.survival(setting(lost)).set_index("metric").loc["pms"]
+    assert kept["verdict"] == "supported" and kept["difference"] == pytest.approx(0.09 / 0.8)  # corrected for chance
+    assert "student 0.50 to 0.50 and baseline 0.12 to 0.01" in survival.survival_sentences([setting(lost)])[0]
     worse = survival.survival(setting(rows(3, 0.15, 0.05))).set_index("metric")
     assert worse.loc["top1", "verdict"] == "contradicted"
     alike = survival.survival(setting(rows(3, 0.05, 0.05))).set_index("metric")

@@ -92,7 +92,7 @@ def test_tables_have_a_row_a_student_beside_the_network_trained_alone(setting: S
     assert "<small>global 10</small>" in third and r"mask\_source all" in students[4]
     assert table["PMS"].tolist()[:2] == ["0.375 (0.375–0.375)", "0.625 (0.625–0.625)"]  # (0.5 − 0.2) / 0.8 …
     assert table["after push"].tolist()[0] == "0.500 (0.500–0.500)" and table["R²"].tolist()[0] == "–"
-    quoted = table["Bikker et al."].tolist()
+    quoted = table["Bikker et al., Cars"].tolist()
     assert quoted == ["0.704", "0.729", "0.512", "0.134", "–", "–"]  # not of another mask or weight
     others = variants.others_table(setting)
     names = [text.partition("<br>")[0] for text in others["student"]]
@@ -110,7 +110,7 @@ def test_effects_are_within_seeds_and_judged_by_the_interval(setting: Setting) -
     assert ("paper", "paper", "top1") not in found.index and ("paper", "baseline", "top1") in found.index
     assert ("g", "baseline", "r2") not in found.index  # the baseline was never taught
     table = variants.effects_table(setting, ["paper", "g"])
-    assert table["R² − paper"].tolist() == ["–", "−0.050 (−0.050–−0.050) *contradicted*"]
+    assert table["R² − paper"].tolist() == ["–", "−0.050 (−0.050 to −0.050) *contradicted*"]
     assert table["PMS − alone"].str.startswith("+").all()
 
 

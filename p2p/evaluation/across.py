@@ -17,14 +17,14 @@ NOTHING = pd.Series(dtype=float)
 
 
 def handed_table(settings: Sequence[Setting]) -> pd.DataFrame:
-    """setting, network, R² of the map, PMS and AJS, own and of other images, same number, same source image.
+    """setting, network, R² of the map, PMS and AJS, own and of other images, same cell, same number, likewise.
 
     Student and baseline of each setting, then what a random network and a second teacher reach. AJS at the teacher's
     quarter threshold.
     """
     shown = {"R² of the map": "r2", "PMS": "pms", "PMS, other images": "pms_permuted", "AJS": "ajs_quarter"}
-    shown |= {"AJS, other images": "ajs_quarter_permuted", "same number": "same_index"}
-    shown |= {"same source image": "same_source_image"}
+    shown |= {"AJS, other images": "ajs_quarter_permuted", "same cell": "agreement"}
+    shown |= {"same number": "same_index", "same number, other images": "same_index_permuted"}
     rows = []
     for setting in settings:
         for role in ("student", "baseline"):
@@ -121,7 +121,7 @@ def costs_table(settings: Sequence[Setting]) -> pd.DataFrame:
             taught = f"{group['teacher_passes'].mean():,.0f}" if group["teacher_passes"].any() else NONE
             rows.append(
                 {
-                    "setting": escape(setting.title.split(",")[0]),
+                    "setting": escape(setting.title),
                     "network": f"{name} ({network})",
                     "parameters": f"{count / 1e6:.2f} M" if count == count else NONE,
                     "image passes": f"{group['image_passes'].mean():,.0f}",

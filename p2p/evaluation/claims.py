@@ -149,15 +149,26 @@ def flat_budget(frame: pd.DataFrame, variant: str = "paper") -> bool:
         frame: Metric rows of one triple.
         variant: Of the student.
     """
-    rows = without_threshold(frame)
+    found = doubled(frame, variant).values()
+    return all(len(own) and abs((longer - own).mean()) < FLAT for own, longer in found)
+
+
+def doubled(frame: pd.DataFrame, variant: str = "paper") -> dict[str, tuple[pd.Series, pd.Series]]:
+    """Validation accuracy by seed of baseline and student, as they are and after twice the joint passes; of the seeds
+    that have both, so empty without a budget.
+
+    Args:
+        frame: Metric rows of one triple.
+        variant: Of the student.
+    """
+    rows, found = without_threshold(frame), {}
     for role, name in (("baseline", "paper"), ("student", variant)):
         passes = _by_seed(rows, role, name, "joint_passes")
-        doubled = f"{role}-{2 * int(passes.max())}" if len(passes) else ""
-        longer, own = (_by_seed(rows, *who, "top1_validation") for who in (("budget", doubled), (role, name)))
-        moved = (longer - own).dropna()
-        if moved.empty or abs(moved.mean()) >= FLAT:
-            return False
-    return True
+        twice = f"{role}-{2 * int(passes.max())}" if len(passes) else ""
+        longer, own = (_by_seed(rows, *who, "top1_validation") for who in (("budget", twice), (role, name)))
+        both = longer.index.intersection(own.index)
+        found[role] = (own[both], longer[both])
+    return found
 
 
 def control_effects(frame: pd.DataFrame, controls: dict[str, str], variant: str = "paper") -> pd.DataFrame:

@@ -11,7 +11,7 @@ from p2p.evaluation.claims import DELTAS, Paired, paired, verdict
 from p2p.evaluation.rows import network_names, without_threshold
 from p2p.evaluation.same_parts import OWN_HEADS as OWN
 from p2p.evaluation.same_parts import SHARED_HEADS as TEACHERS
-from p2p.evaluation.settings import Setting
+from p2p.evaluation.settings import Setting, mean
 from p2p.evaluation.tables import NONE, of_seeds
 from p2p.study.pages import escape, listed, option, signed
 
@@ -103,26 +103,61 @@ def answer(settings: Sequence[Setting]) -> list[str]:
             reaction, both = difference(setting, "intervention"), own.set_index("metric")["value"]
             said[-1] += (
                 " When a part is removed or exchanged, its similarity changes as the teacher's does with a correlation "
-                f"of {both.loc[['intervention']].mean():.2f} (trained alone, at best: "
+                f"of {both.loc[['intervention']].mean():.2f} (another of its class: "
+                f"{mean(own, 'intervention_chance'):.2f}; trained alone, at best: "
                 f"{pairing(setting, 'baseline', 'intervention').mean():.2f}; difference {told(reaction)})."
             )
     return said
 
 
-def own_sentence(settings: Sequence[Setting]) -> str:
-    """What the published measures say of the networks themselves, and how far the shown place counts."""
-    parts = []
+def own_effects(setting: Setting) -> dict[str, Paired]:
+    """Of each measure of one network alone, and of how far its own places count: student less baseline."""
+    found = {}
+    for name, head in {**OWN, "own_places": "own places"}.items():
+        values = [
+            rows.loc[rows["metric"] == name].set_index("seed")["value"]
+            for rows in (setting.of("student"), setting.of("baseline"))
+        ]
+        moved = (values[0] - values[1]).dropna().to_numpy(dtype=float)
+        if len(moved):
+            found[head] = paired(moved)
+    return found
+
+
+def own_sentence(settings: Sequence[Setting]) -> list[str]:
+    """Whether a student's own explanations are better or worse than those of the network trained alone, a sentence a
+    setting: the published measures, and how far the places count that it names."""
+    said = []
     for setting in (setting for setting in settings if measured(setting)):
-        values = {
-            role: {name: setting.of(role).query("metric == @name")["value"].mean() for name in OWN}
-            for role in ("teacher", "student", "baseline")
-        }
-        text = listed([f"{role} {found['consistency']:.2f}" for role, found in values.items()])
-        pointing = listed([f"{role} {found['pointing']:.2f}" for role, found in values.items()])
-        known = values["teacher"]["pointing"] == values["teacher"]["pointing"]
-        more = f"; the part that is shown is the one whose removal costs most: {pointing}" if known else ""
-        parts.append(f"{escape(setting.title)}, consistency: {text}{more}")
-    return ". ".join(parts) + "." if parts else ""
+        found = own_effects(setting)
+        words = {head: verdict(result, DELTAS["similarity"]) for head, result in found.items()}
+        worse, better = ([head for head in found if words[head] == word] for word in ("contradicted", "supported"))
+        alone = "than those of the same network trained alone"
+        told = {
+            (True, False): f"The student's own explanations are worse {alone}",
+            (False, True): f"The student's own explanations are better {alone}",
+            (True, True): f"The student's own explanations are in part worse, in part better {alone}",
+            (False, False): f"Whether the student's own explanations are better or worse {alone} is not decided",
+        }[bool(worse), bool(better)]
+        numbers = [
+            f"{head} {signed(result.mean, 2)}"
+            + (f", {signed(result.low, 2)} to {signed(result.high, 2)}" if result.low == result.low else "")
+            for head, result in found.items()
+        ]
+        which = f" ({listed(worse + better)})" if worse or better else ""
+        said.append(f"**{escape(setting.title)}: {told}{which}.** Student less baseline: {'; '.join(numbers)}.")
+    return said
+
+
+def random_points(settings: Sequence[Setting]) -> str:
+    """Where *place that counts* fails its control: a network with random weights reaches as much as the student."""
+    failed = []
+    for setting in settings:
+        tuned = without_threshold(setting.frame)
+        floor, own = mean(tuned, "pointing_floor"), mean(setting.of("student"), "pointing")
+        if floor >= own:
+            failed.append(f"{escape(setting.title)} (random network {floor:.2f}, student {own:.2f})")
+    return f"*Place that counts* fails its control on {listed(failed)}: nothing follows from it." if failed else ""
 
 
 def parts_table(settings: Sequence[Setting], names: dict[str, str]) -> pd.DataFrame:

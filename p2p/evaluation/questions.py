@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from p2p.evaluation.claims import UNDECIDED, control_effects, flat_budget
+from p2p.evaluation.claims import UNDECIDED, control_effects, doubled, flat_budget
 from p2p.evaluation.explanation import number
 from p2p.evaluation.findings import ordinary_classifiers, price_of_prototypes
+from p2p.evaluation.rows import without_threshold
 from p2p.evaluation.settings import Setting, mean
 from p2p.evaluation.tables import HEADS
 from p2p.study.pages import escape, listed, option, signed
@@ -65,7 +66,37 @@ def handed_over(settings: Sequence[Setting], brief: bool = False) -> str:
     numbers = f" Of 100 prototypes of the student, so many pair with the teacher's of the same number: {listed(pairs)}."
     return (
         f"**{word}** Prototypes on the same places, image by image (PMS, corrected for chance): "
-        f"{told(settings, 'pms', brief)}.{numbers if pairs else ''}"
+        f"{told(settings, 'pms', brief)}.{numbers if pairs else ''}{same_cell(settings)}"
+    )
+
+
+def same_cell(settings: Sequence[Setting]) -> str:
+    """How often two prototypes of one number lie on the same cell, in a sentence; empty where nobody measured it."""
+    parts = []
+    for setting in settings:
+        own = {role: mean(setting.of(role), "agreement") for role in ("student", "baseline")}
+        other = mean(setting.of("student"), "agreement_permuted")
+        if own["student"] == own["student"]:
+            parts.append(
+                f"{100 * own['student']:.0f} on {escape(setting.title)} (other images: {100 * other:.0f}, trained "
+                f"alone: {100 * own['baseline']:.0f})"
+            )
+    return f" In 100 test images two of one number lie on the same cell in {listed(parts)}." if parts else ""
+
+
+def second_teacher(setting: Setting) -> str:
+    """What a teacher of another seed has of the teacher, beside the student, in a sentence; empty without one."""
+    rows = without_threshold(setting.frame)
+    heads = {"pms": "PMS", "ajs_quarter": "AJS", "agreement": "same cell"}
+    found = {name: (mean(rows, f"{name}_second_teacher"), mean(setting.of("student"), name)) for name in heads}
+    parts = [f"{heads[name]} {number(other)} ({number(own)})" for name, (other, own) in found.items() if other == other]
+    if not parts:
+        return ""
+    above = [heads[name] for name, (other, own) in found.items() if other > own]
+    more = f", so that {listed(above)} alone would not tell them apart" if above else ""
+    return (
+        f"{escape(setting.title)}: a teacher of another seed, which this one never met, reaches {listed(parts)}; in "
+        f"parentheses the student{more}."
     )
 
 
@@ -92,7 +123,9 @@ def other_pictures(settings: Sequence[Setting]) -> str:
         share, r2 = mean(own, "same_source_image"), mean(own, "r2")
         if share == share and r2 == r2:
             shares.append(share)
-            parts.append(f"{100 * share:.0f} % on {escape(setting.title)}, where R² of the map is {number(r2)}")
+            chance = mean(own, "same_source_image_chance")
+            level = f"chance {100 * chance:.0f} %, " if chance == chance else ""
+            parts.append(f"{100 * share:.0f} % on {escape(setting.title)} ({level}R² of the map {number(r2)})")
     if not shares:
         return "**Which pictures a person is shown has not been measured.**"
     mostly = "What a person is shown is mostly another picture than the teacher's."
@@ -103,6 +136,44 @@ def other_pictures(settings: Sequence[Setting]) -> str:
     )
 
 
+def beside_the_object(settings: Sequence[Setting]) -> list[str]:
+    """How much of what a student shows lies on the object, a sentence a setting; and where that was not measured."""
+    said, missing = [], []
+    for setting in settings:
+        own = setting.of("student")
+        names = ("source_on_object", "source_on_object_chance", "hits_on_object", "hits_on_object_chance")
+        source, source_chance, hits, hits_chance = (100 * mean(own, name) for name in names)
+        if source != source:
+            missing.append(escape(setting.title))
+            continue
+        teacher = 100 * mean(setting.of("teacher"), "source_on_object")
+        said.append(
+            f"**{escape(setting.title)}: {'most' if source < 50 else 'some'} of what is shown lies beside the object."
+            f"** Of the student's source patches {source:.0f} % lie on a part of it (chance {source_chance:.0f} %, the "
+            f"teacher's {teacher:.0f} %), of the places that decide in test images {hits:.0f} % (chance "
+            f"{hits_chance:.0f} %). So a place that was handed over may be one of the background."
+        )
+    if missing:
+        said.append(f"Not measured on {listed(missing)}.")
+    return said
+
+
+def shared_pictures(settings: Sequence[Setting]) -> list[str]:
+    """The controls that give the student its teacher's own pictures, and what that costs, a sentence each."""
+    said = []
+    for setting in settings:
+        effects = control_effects(setting.frame, setting.controls, setting.variant)
+        for control, rows in effects.groupby("control", sort=False):
+            by = {row["metric"]: row for row in rows.to_dict("records")}
+            if "same_source_image" in by and by["same_source_image"]["difference"] > 0.5:
+                parts = [f"{HEADS[name]} {signed(by[name]['difference'])}{ends(by[name])}" for name in ("pms", "top1")]
+                said.append(
+                    f"With *{control}* on {escape(setting.title)} prototypes become the student's feature at the "
+                    f"teacher's own patches, so that pictures are the teacher's; it changes {listed(parts)}."
+                )
+    return said
+
+
 def flatness(setting: Setting) -> str:
     """Whether more passes would change the verdict on accuracy, in a sentence."""
     if setting.budget.empty:
@@ -110,12 +181,18 @@ def flatness(setting: Setting) -> str:
     if flat_budget(setting.frame, setting.variant):
         return f"{escape(setting.title)}: twice the passes move neither network's validation accuracy by a point."
     chosen = setting.budget.loc[setting.budget["chosen"], "passes"].max()
-    doubled = setting.budget[setting.budget["passes"] == 2 * chosen]
-    if doubled.empty:
+    twice = setting.budget[setting.budget["passes"] == 2 * chosen]
+    if twice.empty:
         return f"{escape(setting.title)}: twice the passes were not run, so nothing is known of them."
+    moved = [
+        f"{role} {own.mean():.3f} to {longer.mean():.3f}"
+        for role, (own, longer) in doubled(setting.frame, setting.variant).items()
+        if len(own)
+    ]
+    told = f" ({listed(moved)})" if moved else ""
     return (
-        f"{escape(setting.title)}: twice the passes, run with {doubled['seed'].nunique()} seeds, still move the "
-        "validation accuracy of a network by a point or more."
+        f"{escape(setting.title)}: twice the passes, run with {twice['seed'].nunique()} seeds, still move the "
+        f"validation accuracy of a network by a point or more{told}."
     )
 
 
@@ -170,7 +247,10 @@ def cost_sentences(settings: Sequence[Setting]) -> list[str]:
         if {"student", "baseline"} <= set(setting.costs["role"] if len(setting.costs) else ()):
             passes = setting.costs.groupby("role")[["image_passes", "teacher_passes"]].mean().sum(axis=1)
             ratio = passes["student"] / passes["baseline"]
-            parts.append(f"training it takes {ratio:.2f} times the baseline's image passes, the teacher's included")
+            parts.append(f"training it takes {ratio:.2f} times the baseline's image passes where the teacher exists")
+            if "teacher" in passes:
+                with_teacher = (passes["student"] + passes["teacher"]) / passes["baseline"]
+                parts[-1] += f", {with_teacher:.2f} times with the teacher's own training"
         said.append("; ".join(parts) + ".")
         said += price_of_prototypes(setting.frame, setting.triple, setting.controls, setting.variant)
     if not any(ordinary_classifiers(setting.frame, setting.triple, setting.controls) for setting in settings):

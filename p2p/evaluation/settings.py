@@ -19,6 +19,7 @@ from p2p.evaluation.claims import CLAIMS
 from p2p.evaluation.results import read_csv
 from p2p.evaluation.rows import COLUMNS, SHARING, without_threshold
 from p2p.study.checksums import check_file
+from p2p.study.pages import escape
 
 SHORT = {  # of the claims, as figures and tables of several settings name them
     "pms": "PMS",
@@ -98,6 +99,24 @@ def read_settings(place: Path, every: bool = False) -> list[Setting]:
         except (UserError, OSError, ValueError, KeyError, TypeError):
             continue  # the book says at the study's own place what is damaged
     return [setting for *_, settings in sorted(found, key=lambda row: row[:2]) for setting in settings]
+
+
+def older_studies(place: Path) -> list[str]:
+    """Of each study of networks that was judged by an earlier rule, so that no page shows it: its title, and top-1 of
+    student and baseline as a sentence has them."""
+    found = []
+    for path in sorted(place.glob("*/study.json")):
+        try:
+            title = str(json.loads(check_file(path.parent, path.name).read_text(encoding="utf-8"))["title"])
+            claims, frame = (read_csv(check_file(path.parent, name)) for name in ("claims.csv", "metrics.csv"))
+        except (UserError, OSError, ValueError, KeyError, TypeError):
+            continue
+        if "delta" in claims:
+            continue
+        rows = without_threshold(frame)
+        top1 = [mean(rows[rows["role"] == role], "top1") for role in ("student", "baseline")]
+        found.append(f"{escape(title)} (student {top1[0]:.2f}, trained alone {top1[1]:.2f})")
+    return found
 
 
 def _settings(folder: Path, facts: dict[str, object]) -> list[Setting]:

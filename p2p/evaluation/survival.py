@@ -30,7 +30,7 @@ def survival(setting: Setting) -> pd.DataFrame:
     """Whether the student survives merging better than the baseline, paired over seeds; means over shares below 100 %.
 
     `top1`: the change of accuracy from all prototypes to the merged ones, tuned, student less baseline. `pms`: PMS to
-    the whole teacher, corrected for chance, of the merged student less that of the merged baseline. A verdict on
+    the whole teacher, corrected for chance: its change likewise. A verdict on
     accuracy counts only where more passes change nothing (`flat_budget`).
 
     Returns:
@@ -38,19 +38,18 @@ def survival(setting: Setting) -> pd.DataFrame:
     """
     rows, shares, found = setting.sharing, shares_of(setting.sharing), []
 
-    def student_less_baseline(metric: str, whole: bool) -> Paired:
+    def student_less_baseline(metric: str) -> Paired:
         differences = []
         for share in shares:
             student, baseline = (by_seed(rows, role, metric, share) for role in ("student", "baseline"))
-            if whole:
-                student = student - by_seed(rows, "student", metric, 100)
-                baseline = baseline - by_seed(rows, "baseline", metric, 100)
+            student = student - by_seed(rows, "student", metric, 100)
+            baseline = baseline - by_seed(rows, "baseline", metric, 100)
             differences.append(student - baseline)
         return paired(np.asarray(pd.concat(differences, axis=1).mean(axis=1, skipna=False).dropna(), dtype=float))
 
     for metric, effect, result in (
-        ("top1", "accuracy", student_less_baseline("top1", True)),
-        ("pms", "similarity", student_less_baseline("pms_corrected", False)),
+        ("top1", "accuracy", student_less_baseline("top1")),
+        ("pms", "similarity", student_less_baseline("pms_corrected")),
     ):
         claim = setting.claim(metric)
         delta = DELTAS[effect] if claim is None else float(claim["delta"])
@@ -69,8 +68,9 @@ def survival_sentences(settings: Sequence[Setting]) -> list[str]:
         many = f"{' and '.join(filter(None, [', '.join(shares[:-1]), shares[-1]]))} % of the prototypes"
         said.append(
             f"{escape(setting.title)}, merged to {many}: that the distilled student loses less accuracy than the same "
-            f"network trained alone is *{accuracy['verdict']}* ({_told(accuracy)}); that what it keeps is more like "
-            f"the teacher's (PMS, corrected for chance) is *{places['verdict']}* ({_told(places)})."
+            f"network trained alone is *{accuracy['verdict']}* ({_told(accuracy)}); that it loses less of its likeness "
+            f"to the teacher (PMS, corrected for chance) is *{places['verdict']}* ({_told(places)}); what is left of "
+            f"it: {_left(setting)}."
         )
     if missing:
         names = list(dict.fromkeys(setting.study for setting in missing))
@@ -80,6 +80,17 @@ def survival_sentences(settings: Sequence[Setting]) -> list[str]:
             f"in the study file, {listed} merges the prototypes of the networks that are there."
         )
     return said
+
+
+def _left(setting: Setting) -> str:
+    """PMS of student and baseline, corrected for chance, with all prototypes and with the fewest, means over seeds."""
+    rows, fewest = setting.sharing, shares_of(setting.sharing)[-1]
+    parts = [
+        f"{role} {by_seed(rows, role, 'pms_corrected', 100).mean():.2f} to "
+        f"{by_seed(rows, role, 'pms_corrected', fewest).mean():.2f}"
+        for role in ("student", "baseline")
+    ]
+    return " and ".join(parts)
 
 
 def _told(row: Mapping[Any, Any]) -> str:

@@ -14,7 +14,7 @@ import pandas as pd
 
 from p2p.errors import UserError
 from p2p.evaluation.claims import CLAIMS, UNDECIDED, Claim, claimed, flat_budget, paired, verdict
-from p2p.evaluation.settings import Setting
+from p2p.evaluation.settings import Setting, mean
 from p2p.evaluation.tables import NONE, interval
 from p2p.losses import DISTILLATION
 from p2p.study.pages import escape, listed, mean_range, signed
@@ -95,7 +95,7 @@ def variants_table(setting: Setting, names: Sequence[str], quoted: bool = False)
             row[head] = mean_range(claimed(setting.frame, METRICS[metric], role, name))
             if quoted and metric == "top1":
                 theirs = reproduced(change)
-                row["Bikker et al."] = NONE if theirs is None else f"{theirs / 100:.3f}"
+                row["Bikker et al., Cars"] = NONE if theirs is None else f"{theirs / 100:.3f}"
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -238,7 +238,8 @@ def loss_sentences(setting: Setting) -> list[str]:
         word = "So it is here" if row["high"] < 0 else above
         said.append(
             f"With {single[name]} alone Bikker et al. report {theirs} % on Cars, far below their baseline's "
-            f"{REPRODUCED[frozenset()]} %. {word}: the difference to the baseline is {_difference(row)}."
+            f"{REPRODUCED[frozenset()]} %. {word}: the difference to the baseline is {_difference(row)}"
+            f"{f', *{UNDECIDED}*' if row['verdict'] == UNDECIDED else ''}."
         )
     return said
 
@@ -281,7 +282,26 @@ def other_sentences(setting: Setting) -> list[str]:
 
 
 def _place_told(setting: Setting) -> str:
-    return f"{escape(setting.title)} ({setting.seeds} seed{'s' * (setting.seeds > 1)})"
+    own = setting.of("student")
+    passes = own.loc[own["metric"] == "joint_passes", "value"]
+    many = f", {passes.max():.0f} joint passes" if len(passes) else ""
+    return f"{escape(setting.title)} ({setting.seeds} seed{'s' * (setting.seeds > 1)}{many})"
+
+
+def longer_elsewhere(setting: Setting, settings: Sequence[Setting]) -> str:
+    """What the network trained alone reaches with more passes on the same images, in a sentence; empty where no setting
+    knows. A student's lead at few passes may be no more than a head start."""
+    own = setting.of("baseline")
+    passes = mean(own, "joint_passes")
+    for other in settings:
+        rows = other.of("baseline")
+        if other.images == setting.images and other.triple == setting.triple and mean(rows, "joint_passes") > passes:
+            return (
+                f"Accuracies of {_place_told(setting)} are those of a short training: with "
+                f"{mean(rows, 'joint_passes'):.0f} joint passes, in *{escape(other.title)}*, the network trained alone "
+                f"reaches {mean(rows, 'top1'):.3f} instead of {mean(own, 'top1'):.3f}."
+            )
+    return ""
 
 
 def _values(setting: Setting, role: str, name: str) -> str:

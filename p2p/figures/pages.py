@@ -164,7 +164,8 @@ def training_curves(history: pd.DataFrame, title: str = "") -> Figure:
 
 @styled
 def budget_curves(budgets: Mapping[str, pd.DataFrame]) -> Figure:
-    """Accuracy, R² and PMS against the number of joint passes: a dot a seed, a line through their means.
+    """Accuracy, R² and PMS against the number of joint passes: a dot a seed, a line through the means of the
+    seeds that have all numbers of passes.
 
     Args:
         budgets: Of each setting, a row of panels, its title and the rows of one triple, see
@@ -195,7 +196,9 @@ def _budget_panels(axes: Sequence[Axes], budget: pd.DataFrame) -> None:
         for role, rows in budget.groupby("role", sort=True):
             for column, dash in lines.items():
                 known = rows.dropna(subset=column)
-                means = known.groupby("passes")[column].mean()
+                seeds = known.groupby("seed")["passes"].nunique()
+                common = known[known["seed"].isin(seeds[seeds == seeds.max()].index)]  # else a line would mix seeds
+                means = common.groupby("passes")[column].mean()
                 ax.plot(means.index, means, dash, color=look.role(str(role)))
                 if dash == "-":
                     how: dict[str, Any] = {"ms": 4.5, "alpha": 0.6, "mew": 0, "color": look.role(str(role))}

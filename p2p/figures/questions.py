@@ -116,7 +116,7 @@ def costs(settings: Sequence[Setting]) -> Figure:
                 label=name,
             )
         ax.set(xlabel="image passes, thousands", ylabel="top-1 accuracy (test)", xlim=(0, None))
-        ax.set_title(_plain(setting.title.split(",")[0]), loc="left")
+        ax.set_title(_plain(setting.title), loc="left")
     order = [name for name in ROLES if name in roles]
     look.legend(figure, [roles[name] for name in order])
     return figure

@@ -120,6 +120,6 @@ def numbers(frame: pd.DataFrame, digits: int = 3) -> pd.DataFrame:
     def told(value: Any) -> str:
         if isinstance(value, str | int):
             return str(value)
-        return "–" if pd.isna(value) else f"{value:.{digits}f}"
+        return "–" if pd.isna(value) else f"{value:.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
     return frame.map(told)
