@@ -120,7 +120,9 @@ def search_tables(results: Path) -> str:
                 values = [float(row[head]) for row in mine if row.get(head)]
                 mean = f"{sum(values) / len(values):.3f}".replace("-", "\N{MINUS SIGN}")
                 lines.append(f"  - {mean}" if values else "  - –")
-        caption = f"Search *{file.stem}*: validation images, means over seeds. A dash: nothing was changed, or it has none."
+        caption = (
+            f"Search *{file.stem}*: validation images, means over seeds. A dash: nothing was changed, or none there."
+        )
         parts.append(fence(lines, "list-table", caption))
     return "\n".join(parts) or "No search in this copy has been run.\n"
 
