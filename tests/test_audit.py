@@ -89,18 +89,19 @@ def test_questions_are_answered_with_verdicts_on_similarities_alone() -> None:
     def row(switch: str, metric: str, low: float, high: float) -> tuple[object, ...]:
         return (switch, "audit-x", metric, 3, (low + high) / 2, low, high, 0.04)
 
-    rows = [row("A1", "pms", -0.01, 0.015), row("A1", "ajs", -0.05, -0.01), row("A1", "top1", 0.02, 0.04)]
+    rows = [row("A1", "pms", -0.01, 0.016), row("A1", "ajs", -0.05, -0.01), row("A1", "top1", 0.02, 0.04)]
     rows += [row(*parts) for parts in (("paper", "pms", 0.3, 0.5), ("paper", "top1", 0.0, 0.1))]
     for switch, by in (("c-head-learning", 0.01), ("A5", 0.02), ("c-equal-updates", 0.03)):  # A9 was not run
         rows.append(row(switch, "pms", by, by + 0.02))
     said = audit.answers(pd.DataFrame(rows, columns=audit.COLUMNS))
     assert said[0] == (
         "**Does the slip of the mask matter (A1)?** *audit-x*, top-1 +0.030 (+0.020 to +0.040); PMS +0.003 (−0.010 to "
-        "+0.015), *no effect that matters*; AJS −0.030 (−0.050 to −0.010), *yes, the code's way is less like the teacher*."
+        "+0.016), *no effect that matters*; AJS −0.030 (−0.050 to −0.010), *yes, the code's way is less like the "
+        "teacher*."
     )
     assert said[1].endswith(
-        "over the network trained alone the paper's student gains PMS +0.400 (+0.300 to +0.500); top-1 +0.050 (+0.000 to "
-        "+0.100). Of the teacher's decision layer, learning along: alone PMS +0.020 (+0.010 to +0.030); beside the "
+        "over the network trained alone the paper's student gains PMS +0.400 (+0.300 to +0.500); top-1 +0.050 (+0.000 "
+        "to +0.100). Of the teacher's decision layer, learning along: alone PMS +0.020 (+0.010 to +0.030); beside the "
         "paper's losses PMS +0.030 (+0.020 to +0.040)."
     )
     assert len(said) == 2
