@@ -64,7 +64,7 @@ if settings:
 else:
     display(Markdown("No study of networks has been run in this copy yet: `make study` runs the quick one."))
 
-# %% mystnb={"figure": {"caption": "Student minus baseline, mean over seeds with 95 % interval; PMS and AJS corrected for chance, the others as they are. Right of the grey line the student is better; within the grey band the difference does not matter. A hollow mark: more passes might still change it.", "name": "fig-forest"}, "image": {"alt": "Forest plot of all claims: a row a claim, a colour a setting."}}
+# %% mystnb={"figure": {"caption": "Student minus baseline, mean over seeds with 95 % interval; PMS and AJS corrected for chance, the others as they are. Right of the grey line the student is better; within the grey band the difference does not matter. A hollow mark: more passes might still change it. A grey tick: where a student would lie whose similarity is chance.", "name": "fig-forest"}, "image": {"alt": "Forest plot of all claims: a row a claim, a colour a setting."}}
 if settings:
     display(SVG(figures.svg(drawn.forest(settings))))
 

@@ -53,7 +53,7 @@ else:
 # and AJS are judged corrected for that; *same number* as it is: a student that has its teacher's habits of place is paired by
 # them on other images, too. $R^2$ says how much of the teacher's map the student reproduces: without it, nothing can be handed over.
 
-# %% mystnb={"figure": {"caption": "Student minus baseline in similarity to the teacher, PMS and AJS corrected for chance (AAP: how much nearer to the teacher's number, as a share of it; same number as it is), with 95 % interval. Right of the grey line the student is more like its teacher than the baseline.", "name": "fig-handed"}, "image": {"alt": "Forest plot of PMS, AJS, same number and AAP, a colour a setting."}}
+# %% mystnb={"figure": {"caption": "Student minus baseline in similarity to the teacher, PMS and AJS corrected for chance (AAP: how much nearer to the teacher's number, as a share of it; same number as it is), with 95 % interval. Right of the grey line the student is more like its teacher than the baseline; a grey tick is where a student at chance would lie.", "name": "fig-handed"}, "image": {"alt": "Forest plot of PMS, AJS, same number and AAP, a colour a setting."}}
 if settings:
     display(SVG(figures.svg(drawn.forest(settings, drawn.PANELS[:1]))))
 

@@ -209,6 +209,8 @@ def test_a_forest_has_a_mark_for_each_measured_claim_hollow_where_undecided(sett
     ]
     assert len(filled[0]) == 2 * 2 and "white" not in filled[0]  # PMS and same number of two settings
     assert len(filled[1]) == 2 * 2 and set(filled[1]) == {"white"}  # after the push and tuned
+    ticks = [line.get_xdata()[0] for line in similar.lines if line.get_marker() == "|"]
+    assert ticks == pytest.approx([-(0.3 - 0.2) / 0.8] * 2)  # PMS; of same number no chance was measured
     assert drawn.effects(across.recipe_effects(settings)).axes
     assert len(drawn.costs(settings).axes) == 2
 

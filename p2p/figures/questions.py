@@ -9,9 +9,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from p2p.evaluation.claims import UNDECIDED
-from p2p.evaluation.settings import ACCURACIES, SHORT, SIMILARITIES, Setting
+from p2p.evaluation.claims import UNDECIDED, claimed
+from p2p.evaluation.settings import ACCURACIES, SHORT, SIMILARITIES, Setting, mean
 from p2p.evaluation.tables import HEADS
+from p2p.evaluation.variants import METRICS
 from p2p.figures import style as look
 from p2p.figures.style import MARKERS, ROLES, WIDTH, styled
 
@@ -45,6 +46,8 @@ def forest(settings: Sequence[Setting], panels: Sequence[tuple[str, Sequence[str
                     ax.plot([row["low"], row["high"]], [at, at], color=colour, linewidth=1.8)
                 fill = "white" if row["verdict"] == UNDECIDED else colour
                 ax.plot(row["difference"], at, shape, ms=6, color=colour, markerfacecolor=fill, zorder=3)
+                if (chance := at_chance(setting, metric)) is not None:
+                    ax.plot(chance, at, "|", ms=8, mew=1.6, color="#777777", zorder=2)
         deltas = {float(row["delta"]) for s in settings for m in metrics if (row := s.claim(m)) is not None}
         if deltas:
             ax.axvspan(-max(deltas), max(deltas), color="#BBBBBB", alpha=0.5, linewidth=0, zorder=0)
@@ -59,8 +62,20 @@ def forest(settings: Sequence[Setting], panels: Sequence[tuple[str, Sequence[str
     ]
     hollow = Line2D([], [], color="#555555", marker="o", mfc="white", linestyle="", label=UNDECIDED)
     band = Patch(color="#BBBBBB", alpha=0.5, label="no effect that matters (±δ)")
-    figure.legend(handles=[*handles, hollow, band], loc="outside lower center", ncols=2)
+    tick = Line2D([], [], color="#777777", marker="|", ms=8, mew=1.6, linestyle="", label="a student at chance")
+    figure.legend(handles=[*handles, hollow, band, tick], loc="outside lower center", ncols=2)
     return figure
+
+
+def at_chance(setting: Setting, metric: str) -> float | None:
+    """Where a student would lie in the forest whose similarity is that of chance: it is the baseline that is taken
+    off. None for what has no such level."""
+    claim = METRICS[metric]
+    if claim.form != "corrected" and metric != "same_index":
+        return None
+    level = mean(setting.of("student"), "same_index_chance") if metric == "same_index" else 0.0
+    found = level - claimed(setting.frame, claim, "baseline", "paper").mean()
+    return float(found) if found == found else None
 
 
 @styled
