@@ -38,6 +38,21 @@ out = project_path(params.out)
 out.mkdir(parents=True, exist_ok=True)
 
 # %% [markdown]
+# ## Answer
+
+# %%
+found = [
+    questions.handed_over(settings, True),
+    questions.more_accurate(settings, True),
+    questions.other_pictures(settings),
+]
+if settings:
+    (out / "findings.md").write_text("\n\n".join(found) + "\n", encoding="utf-8")
+    display(Markdown("\n".join(f"- {sentence}" for sentence in found)))
+else:
+    display(Markdown("No study of networks has been run in this copy yet: `make study` runs the quick one."))
+
+# %% [markdown]
 # ## Method
 #
 # Student minus baseline of the same seed, then the mean over seeds with its 95 % interval (paired t). Similarities are
@@ -51,18 +66,9 @@ out.mkdir(parents=True, exist_ok=True)
 # %%
 if settings:
     figures.save(drawn.forest(settings), out / "forest.svg")
-    found = [
-        questions.handed_over(settings, True),
-        questions.more_accurate(settings, True),
-        questions.other_pictures(settings),
-    ]
-    (out / "findings.md").write_text("\n\n".join(found) + "\n", encoding="utf-8")
     caption = "Means over seeds, test images. PMS (not corrected) and top-1 are the student's; *chance*: asked about other images; *alone*: the baseline's. Same number, same picture: shares of the student's prototypes that pair with the teacher's of their number, and that come from its training image."
     numbers = table(across.summary_table(settings), caption, "tab-summary")
     (out / "numbers.md").write_text(numbers, encoding="utf-8")
-    display(Markdown("\n".join(f"- {sentence}" for sentence in found)))
-else:
-    display(Markdown("No study of networks has been run in this copy yet: `make study` runs the quick one."))
 
 # %% mystnb={"figure": {"caption": "Student minus baseline, mean over seeds with 95 % interval; PMS and AJS corrected for chance, the others as they are. Right of the grey line the student is better; within the grey band the difference does not matter. A hollow mark: more passes might still change it. A grey tick: where a student would lie whose similarity is chance.", "name": "fig-forest"}, "image": {"alt": "Forest plot of all claims: a row a claim, a colour a setting."}}
 if settings:

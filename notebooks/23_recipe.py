@@ -50,7 +50,7 @@ waiting = {
 # %%
 said = [sentence for setting in several for sentence in variants.loss_sentences(setting)]
 said += [sentence for setting in others for sentence in variants.other_sentences(setting)]
-said += filter(None, [variants.longer_elsewhere(setting, settings) for setting in [*several, *others]])
+said += filter(None, [questions.longer_elsewhere(setting, settings) for setting in [*several, *others]])
 said += [*questions.recipe_sentences(settings), *filter(None, [variants.not_run_sentence(missing)])]
 nothing = "No study in this copy has variants or controls; `variants:` and `controls:` in a study file add them."
 display(Markdown("\n".join(f"- {sentence}" for sentence in said) or nothing))

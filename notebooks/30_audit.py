@@ -29,7 +29,7 @@ from p2p.evaluation.variants import not_run, not_run_sentence
 from p2p.figures import questions as drawn
 from p2p.files import project_path, write_table
 from p2p.study.page_params import QuestionParams
-from p2p.study.pages import numbers, provenance_box, table
+from p2p.study.pages import escape, numbers, provenance_box, table
 from p2p.study.params import from_namespace
 from p2p.study.provenance import provenance
 
@@ -102,7 +102,7 @@ for i, setting in enumerate(settings):
     if not images:
         continue
     rows = shown.optimism([1, 3, 10, 30], images, accuracy)
-    caption = f"{setting.title}: what the best of equally good checkpoints seems to gain."
+    caption = f"{escape(setting.title)}: what the best of equally good checkpoints seems to gain."
     display(Markdown(table(decimals(rows), caption, f"tab-optimism-{i}")))
 
 # %% [markdown]
@@ -124,13 +124,7 @@ if teachers:
 # ## A13: TF32
 
 # %%
-deviation, exact, rough = shown.tf32()
-told = f"With factors rounded to TF32's ten bits ($D = 128$) a squared distance errs by {deviation:.4f} (standard deviation), where the similarity's ε is 0.0001."
-display(
-    Markdown(
-        f"{told} Of 392 prototypes that are patches of 16 random maps, {exact:.1f} lie within 0.01 of a map in full precision, {rough:.1f} with TF32."
-    )
-)
+display(Markdown(shown.tf32_sentence()))
 
 # %% [markdown]
 # ## A19: prototypes that are one
@@ -139,7 +133,7 @@ display(
 
 # %%
 for i, setting in enumerate(settings[:2]):
-    caption = f"{setting.title}: different prototypes after the push."
+    caption = f"{escape(setting.title)}: different prototypes after the push."
     display(Markdown(table(numbers(shown.identical(setting), 1), caption, f"tab-identical-{i}")))
 
 # %% [markdown]

@@ -138,11 +138,26 @@ def test_more_passes_are_spoken_of_as_far_as_they_were_run(settings: list[Settin
     assert "run with 2 seeds, still move" in questions.flatness(replace(settings[0], budget=twice))
 
 
+def test_a_short_training_is_called_one(tmp_path: Path) -> None:
+    for name, title, passes, top1 in (("short", "Short", 400.0, 0.0), ("long", "Long <b>", 800.0, 0.05)):
+        frame = metric_rows(3)
+        moved = frame["value"] + top1 * ((frame["role"] == "baseline") & (frame["metric"] == "top1"))
+        rows = [("s", "a-b", "baseline", "paper", seed, "tuned", "joint_passes", None, passes) for seed in range(3)]
+        both = [frame.assign(value=moved), pd.DataFrame(rows, columns=frame.columns)]
+        write(tmp_path / name, title, 1, pd.concat(both))
+    long, short = read_settings(tmp_path)
+    assert questions.longer_elsewhere(short, [short, long]) == (
+        "Accuracies of *Short* are those of a short training: with 800 instead of 400 joint passes, in *Long \\<b\\>*, "
+        "the network trained alone reaches 0.750 instead of 0.700."
+    )
+    assert questions.longer_elsewhere(long, [short, long]) == "" == questions.longer_elsewhere(short, [short])
+
+
 def test_titles_are_text(tmp_path: Path) -> None:
     write(tmp_path / "odd", ODD, 0, metric_rows(3))
     (setting,) = read_settings(tmp_path)
     found = [questions.handed_over([setting]), questions.more_accurate([setting]), questions.flatness(setting)]
-    found += questions.recipe_sentences([setting]) + questions.cost_sentences([setting])[:1]
+    found += questions.recipe_sentences([setting]) + questions.cost_sentences([setting])[1:2]
     assert len(found) == 5 and all(ODD not in text and r"\<b\>\|x\|" in text for text in found)
     svg = drawn.forest([setting])
     assert [text.get_text() for text in svg.legends[0].get_texts()][0] == ODD.replace("$", r"\$")
@@ -166,6 +181,8 @@ def test_tables_hold_every_setting(settings: list[Setting]) -> None:
 
 def test_costs_and_controls_are_told(settings: list[Setting]) -> None:
     assert questions.cost_sentences(settings[:1]) == [
+        "**The student is 2.0 times smaller than its teacher, and costs 1.30 times the image passes of the same "
+        "network trained alone.**",
         "One: the student has 1.00 M parameters, the teacher 2.00 M; training it takes 1.30 times the baseline's image "
         "passes where the teacher exists.",
         questions.NO_CLASSIFIER,

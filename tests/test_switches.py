@@ -183,11 +183,11 @@ def test_a_switch_at_its_default_is_no_part_of_a_runs_identity(tiny):
     assert change(tiny, tuning="train").model_dump()["tuning"] == "train"
 
 
-@pytest.mark.parametrize("name", ["audit-birds", "audit-cub-20"])
-def test_the_audit_studies(name):
-    study = load_study(ROOT / "params" / f"{name}.yaml")
-    runs = study.runs()
-    first = study.seeds[0]
+@pytest.mark.parametrize("names", [("audit-side-birds", "audit-controls-birds"), ("audit-cub-20",)])
+def test_the_audit_studies(names):
+    studies = [load_study(ROOT / "params" / f"{name}.yaml") for name in names]
+    runs = {name: run for study in studies for name, run in study.runs().items()}
+    first = studies[0].seeds[0]
     teacher = next(r for r in runs.values() if r.role == "teacher" and r.seed == first and r.schedule == "lean")
     today = runs[f"student-official-official-today-s{first}"]
     assert today.teacher_run == f"teacher-official-s{first}" and today.tuning == today.warm_batchnorm == "train"
@@ -196,7 +196,7 @@ def test_the_audit_studies(name):
     other = next(r for r in students if r.teaches == "other")
     assert other.other_teacher_run in runs and other.other_teacher_run != teacher.run
     assert not any("official" in r.variant for r in students)
-    assert len(load_study(ROOT / "params" / f"{name}.yaml", rehearse=True).seeds) == 2
+    assert all(len(load_study(ROOT / "params" / f"{name}.yaml", rehearse=True).seeds) == 2 for name in names)
 
 
 def test_variants_with_few_seeds_and_triples_of_their_own():

@@ -55,6 +55,16 @@ def tf32(depth: int = 128, cells: int = 49) -> tuple[float, float, float]:
     return float((found - exact.flatten(2)).std()), float(active[0]), float(active[1])
 
 
+def tf32_sentence() -> str:
+    """What `tf32` found."""
+    deviation, exact, rough = tf32()
+    return (
+        "With factors rounded to TF32's ten bits ($D = 128$) a squared distance errs by "
+        f"{deviation:.4f} (standard deviation), where the similarity's ε is 0.0001. Of 392 prototypes that are patches "
+        f"of 16 random maps, {exact:.1f} lie within 0.01 of a map in full precision, {rough:.1f} with TF32."
+    )
+
+
 def optimism(candidates: Sequence[int], images: int, accuracy: float, draws: int = 20_000) -> pd.DataFrame:
     """A10: what picking the best of several equally good checkpoints on the test set adds to its accuracy.
 

@@ -111,9 +111,12 @@ def answer(settings: Sequence[Setting]) -> list[str]:
 
 
 def own_effects(setting: Setting) -> dict[str, Paired]:
-    """Of each measure of one network alone, and of how far its own places count: student less baseline."""
+    """Of the measures of one network alone that pass their control (see `random_points`), and of how far its own places
+    count: student less baseline."""
     found = {}
     for name, head in {**OWN, "own_places": "own places"}.items():
+        if name == "pointing":
+            continue
         values = [
             rows.loc[rows["metric"] == name].set_index("seed")["value"]
             for rows in (setting.of("student"), setting.of("baseline"))

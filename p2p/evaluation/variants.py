@@ -14,7 +14,7 @@ import pandas as pd
 
 from p2p.errors import UserError
 from p2p.evaluation.claims import CLAIMS, UNDECIDED, Claim, claimed, flat_budget, paired, verdict
-from p2p.evaluation.settings import Setting, mean
+from p2p.evaluation.settings import Setting
 from p2p.evaluation.tables import NONE, interval
 from p2p.losses import DISTILLATION
 from p2p.study.pages import escape, listed, mean_range, signed
@@ -260,7 +260,12 @@ def _alone_sentence(setting: Setting, single: Mapping[str, str]) -> str:
     rises = "PMS rises above that of the network trained alone"
     said = [f"{rises} with {does}"] if does else []
     said += [f"with {fails} that is not shown" if does else f"that {rises} is not shown with {fails}"] if fails else []
-    return f"{_place_told(setting)}, one loss at a time: {'; '.join(said)}."
+    names = {word: listed([one.partition(" (")[0] for one in parts[word]]) for word in (True, False)}
+    head = [f"With {names[True]} alone the teacher's places are handed over"] if does else []
+    head += (
+        [f"with {names[False]} alone that is not shown" if does else "No loss alone hands places over"] if fails else []
+    )
+    return f"**{'; '.join(head)}.** {_place_told(setting)}, one loss at a time: {'; '.join(said)}."
 
 
 def fewer_seeds(setting: Setting, names: Sequence[str]) -> str:
@@ -286,22 +291,6 @@ def _place_told(setting: Setting) -> str:
     passes = own.loc[own["metric"] == "joint_passes", "value"]
     many = f", {passes.max():.0f} joint passes" if len(passes) else ""
     return f"{escape(setting.title)} ({setting.seeds} seed{'s' * (setting.seeds > 1)}{many})"
-
-
-def longer_elsewhere(setting: Setting, settings: Sequence[Setting]) -> str:
-    """What the network trained alone reaches with more passes on the same images, in a sentence; empty where no setting
-    knows. A student's lead at few passes may be no more than a head start."""
-    own = setting.of("baseline")
-    passes = mean(own, "joint_passes")
-    for other in settings:
-        rows = other.of("baseline")
-        if other.images == setting.images and other.triple == setting.triple and mean(rows, "joint_passes") > passes:
-            return (
-                f"Accuracies of {_place_told(setting)} are those of a short training: with "
-                f"{mean(rows, 'joint_passes'):.0f} joint passes, in *{escape(other.title)}*, the network trained alone "
-                f"reaches {mean(rows, 'top1'):.3f} instead of {mean(own, 'top1'):.3f}."
-            )
-    return ""
 
 
 def _values(setting: Setting, role: str, name: str) -> str:
