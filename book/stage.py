@@ -43,15 +43,23 @@ PARTS = {  # of the book, and their pages in reading order: files of book/, or n
     "Use it": ("tour", "install", "own", "explain", "try", "take", "change", "cluster"),
     "Reference": ("faq", "data", "reproductions", "api", "archive"),
 }
-BELOW = {
+BELOW = {  # pages that the sidebar shows below another, lest it list forty; some are none of PARTS, which is printed
+    "method": ("glossary",),
+    "summary": ("claims",),
     "accuracy": ("schedule", "searches"),
     "recipe": ("today",),
+    "looks": ("parts", "explorer"),
+    "metrics": ("audit", "controls"),
+    "install": ("cluster", "faq"),
+    "take": ("try", "explain"),
     "change": ("built",),
     "data": ("files",),
     "reproductions": ("bibliography",),
 }
 COPIED = {".csv", ".json", ".svg", ".png", ".jpg", ".txt", ".bib"}
 CODE_TAGS = {"hide-input", "hide-cell", "remove-input", "remove-cell", "show-input"}
+# What the loader of weights prints of a file's last layers, which no network here has: nothing that a reader misses.
+UNUSED = re.compile(r"^.*(?:: not used from |; not used: \d+ tensors? behind the cut).*\n?", re.M)
 HIDDEN = {"orphan": True, "nosearch": True}  # a page that the archive alone leads to
 
 
@@ -64,7 +72,7 @@ def make_toc(pages: Iterable[str], studies: list[Study]) -> dict[str, Any]:
     below = [name for chapter, names in BELOW.items() for name in names if chapter in known]
     others = sorted(known.difference({"index"}, *PARTS.values(), below))
     for caption, names in PARTS.items():
-        chapters: list[dict[str, Any]] = [{"file": name} for name in names if name in known]
+        chapters: list[dict[str, Any]] = [{"file": name} for name in names if name in known and name not in below]
         if caption == "Reference":
             measured = [
                 {
@@ -128,6 +136,10 @@ def stage_notebook(source: Path, target: Path, prefix: str, title: str = "", bel
             tags.append("hide-input")
         widget = "application/vnd.jupyter.widget-view+json"
         cell.outputs = [output for output in cell.outputs if widget not in output.get("data", {})]
+        for output in cell.outputs:
+            if output.get("name") == "stdout":
+                output.text = UNUSED.sub("", output.text)
+        cell.outputs = [output for output in cell.outputs if output.get("text") != ""]
         for output in cell.outputs:
             data = output.get("data", {})
             if "text/markdown" in data:

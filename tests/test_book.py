@@ -132,6 +132,18 @@ def test_toc_has_four_parts_and_no_page_of_a_run(results: Path) -> None:
     assert names == ["04_table", "06_topk", "07_gallery", "01_data"]
 
 
+def test_the_sidebar_lists_what_the_eye_takes_in_and_the_rest_below() -> None:
+    printed = [name for names in stage.PARTS.values() for name in names]
+    below = [name for names in stage.BELOW.values() for name in names]
+    toc = stage.make_toc(["index", *printed, *below], [])
+    shown = [chapter["file"] for part in toc["parts"] for chapter in part["chapters"]]
+    assert len(shown) <= 22 and set(stage.BELOW) <= set(shown) and len(set(below)) == len(below)
+    nested = [one["file"] for part in toc["parts"] for c in part["chapters"] for one in c.get("sections", [])]
+    assert sorted([*shown, *nested]) == sorted({*printed, *below})
+    alone = stage.make_toc(["index", "claims", "faq"], [])["parts"]  # without the page that they stand below
+    assert [[chapter["file"] for chapter in part["chapters"]] for part in alone] == [["claims"], ["faq"]]
+
+
 def with_parameters(path: Path, **values: object) -> None:
     """Give a notebook the cell that papermill would have put into it."""
     notebook = nbformat.read(path, as_version=4)
@@ -271,6 +283,19 @@ def test_staged_notebook_has_own_labels_collapsed_code_and_no_widgets(results: P
     assert ":name: quick-04_table-fig-x" in cells[3].source
     assert cells[1].metadata.tags == ["hide-input"] and cells[1].outputs == []
     assert cells[2].metadata.tags == ["show-input"]
+
+
+def test_what_the_loader_of_weights_left_out_is_not_shown(results: Path, tmp_path: Path) -> None:
+    path = results / "quick" / "04_table.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    lines = ["a: not used from a.safetensors: b, c\n", "a: 3 of 3 numbers from a.safetensors; not used: 2 tensors "]
+    lines[1] += "behind the cut\n"
+    said = [("stdout", "".join(lines)), ("stdout", f"one\n{lines[0]}two, not used\n{lines[1]}"), ("stderr", lines[0])]
+    notebook.cells[1].outputs = [new_output("stream", name=name, text=text) for name, text in said]
+    nbformat.write(notebook, path)
+    stage.stage_notebook(path, tmp_path / "out.ipynb", "x")
+    staged = nbformat.read(tmp_path / "out.ipynb", as_version=4).cells[1].outputs
+    assert [output.text for output in staged] == ["one\ntwo, not used\n", lines[0]]
 
 
 def test_labels_of_prose_are_left_alone() -> None:
