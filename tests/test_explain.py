@@ -9,6 +9,7 @@ import subprocess
 import sys
 import warnings
 from dataclasses import replace
+from html import escape
 from pathlib import Path
 
 import numpy as np
@@ -97,6 +98,20 @@ def test_words_say_the_numbers(said: Explained) -> None:
     assert f"Prototype {first.prototype} " in text and first.source_name in text
     assert f"row {first.cell[0] + 1}, column {first.cell[1] + 1} of the image" in text
     assert text.count("count most") == 2 and "teacher (teacher) takes the image for" in text
+
+
+def test_who_speaks_against_the_class_is_named(said: Explained) -> None:
+    for one in (said, said.teacher):
+        assert one is not None and one.rest[2] < 0 < len(one.against) <= 3
+        told = {e.prototype for e in one.evidence}
+        left = [(value, j) for j, value in enumerate(one.contributions.tolist()) if value < 0 and j not in told]
+        assert [(a.contribution, a.prototype) for a in one.against] == sorted(left)[:3]
+        for a in one.against:
+            words = f"{a.prototype} ({one.owner(a)}, \N{MINUS SIGN}{-a.contribution:.2f})"
+            assert a.labels == (a.prototype // 2,) and words in one.lines()[-1]  # two of each class
+            assert escape(words) in said.html()
+    alone = replace(said, teacher=None, against=said.against[:1])
+    assert ", above all prototype " in alone.lines()[-1] and "above all" not in replace(alone, against=()).text()
 
 
 def test_deciding_prototypes_of_a_table_are_those_of_each_image(place: Path, birds: ImageSet) -> None:
