@@ -56,6 +56,7 @@ BELOW = {  # pages that the sidebar shows below another, lest it list forty; som
     "data": ("files",),
     "reproductions": ("bibliography",),
 }
+EVERYWHERE = "edges.js"  # the script of every page
 COPIED = {".csv", ".json", ".svg", ".png", ".jpg", ".txt", ".bib"}
 CODE_TAGS = {"hide-input", "hide-cell", "remove-input", "remove-cell", "show-input"}
 # What the loader of weights prints of a file's last layers, which no network here has: nothing that a reader misses.
@@ -168,6 +169,7 @@ def api_pages(source: Path) -> None:
         name = re.sub(r"[^a-z0-9]+", "-", re.sub(r"`.*?`", "", title).lower()).strip("-")
         (source / "api" / f"{name}.md").write_text(f"# {title.strip()}\n{text}", encoding="utf-8")
         links.append(f"- [{title.strip()}](api/{name}.md)")
+    links += ["", "All names: {ref}`genindex`; all modules: {ref}`modindex`."]
     page.write_text(opening + "\n".join([*links, ""]), encoding="utf-8")
 
 
@@ -248,11 +250,11 @@ def stage(prose: Path, results: Path, source: Path, drawn: Path) -> None:
         shutil.copytree(prose.parent / "profiles" / "slurm", source / "profiles" / "slurm")
     shutil.copytree(prose / "_ext", source / "_ext", ignore=shutil.ignore_patterns("__pycache__"))
     # jupyter-book loads every script of _static on every page, so what a page loads by itself (MathJax) goes
-    # another way to the same place; style sheets are meant for every page.
+    # another way to the same place; style sheets and EVERYWHERE are meant for every page.
     extra.mkdir(exist_ok=True)
     (source / "_static").mkdir()
     for path in sorted(p for p in (prose / "_static").rglob("*") if p.is_file()):
-        root = source if path.suffix == ".css" else extra
+        root = source if path.suffix == ".css" or path.name == EVERYWHERE else extra
         target = root / "_static" / path.relative_to(prose / "_static")
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(path, target)

@@ -371,11 +371,16 @@ def test_tiny_book_builds_without_a_warning_and_every_link_leads_somewhere(
     assert list((html / "_downloads").rglob("metrics.csv"))
     assert build.check_html(html) == []
     # the check itself must be able to fail
+    assert "edges.js" in page and (html / "_static" / "edges.js").is_file()
     (html / "bad.html").write_text('<a href="gone.html">x</a><script src="https://example.org/a.js"></script>')
     assert build.check_html(html) == [
         "bad.html: gone.html does not exist",
         "bad.html: loads https://example.org/a.js from the network",
+        "bad.html: more than 3 clicks from the first page",
     ]
+    for name, to in (("index", "one"), ("one", "two"), ("two", "three"), ("three", "four"), ("four", "index")):
+        (tmp_path / f"{name}.html").write_text(f'<a href="{to}.html#there">x</a>')
+    assert build.check_html(tmp_path) == ["four.html: more than 3 clicks from the first page"]
 
 
 def test_what_a_screen_reader_stumbles_over_is_mended() -> None:
@@ -385,6 +390,13 @@ def test_what_a_screen_reader_stumbles_over_is_mended() -> None:
     found, lines = build.mend(page), ['<div class="sig-params">', f"<div>{one}</div>", f"<div>{two}</div>"]
     assert found.startswith("\n".join([*lines, "</div>\n<dl><dt>t</dt><dd>d</dd></dl><summary>Show</summary>"]))
     assert found.endswith('<figure tabindex="0" class="align-default" id="f">')
+    cited, output = '<div role="list" class="citation-list">', '<div class="cell_output docutils container"'
+    assert build.mend(cited) == '<div class="citation-list">'
+    assert build.mend(f'{output}><img src="a.svg"></div>') == f'{output} tabindex="0"><img src="a.svg"></div>'
+    for number in ("", "1"):  # Sphinx numbers pictures of one name
+        found = build.mend(f'<img alt="A" src="_images/one-image{number}.svg" />')
+        assert found.startswith("<picture>") and 'srcset="_images/one-image-compact.svg"' in found
+    assert "<picture>" not in build.mend('<img alt="A" src="../../_images/one-image1.svg" />')
 
 
 def test_pages_printed_together_keep_their_links(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from browsing import BOOK, CHROMIUM, EVERY, unfit, watched
+from browsing import BOOK, CHROMIUM, WIDTHS, unfit, watched
 
 pytestmark = [
     pytest.mark.skipif(not CHROMIUM, reason="needs Chromium (Debian: apt-get install chromium)"),
@@ -19,21 +19,13 @@ pytestmark = [
 
 
 def kinds() -> list[str]:
-    """A page of each kind: landing, prose, a question's, the archive, the search, a function's, a study's, a run's."""
-    pages = ["index.html", "method.html", "worked.html", "claims.html", "handed.html", "accuracy.html", "looks.html"]
-    pages += [
-        "archive.html",
-        "data.html",
-        "install.html",
-        "change.html",
-        "pictures.html",
-        "summary.html",
-        "search.html?q=PMS",
-        "api/losses.html",
-    ]
-    study = next(path.parent for path in sorted(BOOK.glob("studies/*/04_table.html")))
-    of_study = [study / "index.html", study / "04_table.html", next(study.glob("02_train-student*.html"))]
-    return pages + [path.relative_to(BOOK).as_posix() for path in of_study]
+    """All pages outside of studies and functions; of those one of each kind."""
+    pages = sorted(path.name for path in BOOK.glob("*.html") if path.name != "search.html")
+    pages += ["search.html?q=PMS", "api/losses.html"]
+    steps = {path.name[:2] for path in BOOK.glob("studies/*/[0-9][0-9]_*.html")}
+    for kind in [*sorted(f"{step}_*.html" for step in steps), "02_train-student*.html", "index.html"]:
+        pages.append(min(BOOK.glob(f"studies/*/{kind}")).relative_to(BOOK).as_posix())
+    return pages
 
 
 @pytest.fixture
@@ -47,13 +39,17 @@ def address(name: str) -> str:
     return f"{(BOOK / file).as_uri()}{mark}{query}"
 
 
-@pytest.mark.parametrize("page", EVERY, indirect=True, ids=str)
+@pytest.mark.parametrize("page", [(width, "light") for width in WIDTHS], indirect=True, ids=str)
 def test_every_kind_of_page_is_accessible_and_whole(page: Any) -> None:
     found = list[str]()
     for name in kinds():
+        page.emulate_media(color_scheme="light")
         page.goto(address(name))
         page.wait_for_load_state("networkidle")
         found += unfit(page, name)
+        page.emulate_media(color_scheme="dark")
+        page.wait_for_selector("html[data-theme='dark']", state="attached")
+        found += unfit(page, f"{name}, dark", contrast=True)
     assert not found and not page.faults, "\n".join([*found, *page.faults])
 
 

@@ -26,7 +26,7 @@ from p2p.evaluation.explainer import Explainer, usual_distance
 from p2p.evaluation.explanation import Explanation
 from p2p.evaluation.measure import Answer
 from p2p.evaluation.on_object import NAMES, hits_on_object, object_cells, object_rows, source_on_object
-from p2p.evaluation.own import same_patches
+from p2p.evaluation.own import on_object, one_patch, same_patches
 from p2p.evaluation.runs import finish_run, load_run
 from p2p.figures import glyphs
 from p2p.figures.explain import Explained, main, write_pages
@@ -405,6 +405,27 @@ def test_a_network_has_rows_of_the_object(place: Path, birds: ImageSet) -> None:
         rows = list(object_rows(answer, birds))
         assert [row[3] for row in rows] == list(NAMES) and all(0 <= row[5] <= 1 for row in rows)
         assert not list(object_rows(answer, blind))
+
+
+def test_shares_on_the_object_and_equal_patches_in_words(place: Path, birds: ImageSet) -> None:
+    trained = {role: load_run(place / role) for role in ("teacher", "student")}
+    tables = {role: {"tuned": ResponseTable.load(place / role / "responses.safetensors")} for role in trained}
+    answers = [Answer(role, "paper", {}, tables[role], run) for role, run in trained.items()]
+    told = on_object(answers, birds)
+    for key, first in (("source", NAMES[0]), ("hits", NAMES[2])):
+        assert told[key].startswith(("Source patches on the object", "Hits on the object")[key == "hits"])
+        for answer in answers:
+            found = {row[3]: row[5] for row in object_rows(answer, birds)}
+            said = re.search(rf"{answer.role} ([\d.]+) % \(([\d.]+) %\)", told[key])
+            assert said and [float(number) for number in said.groups()] == pytest.approx(
+                [100 * found[name] for name in (first, f"{first}_chance")], abs=0.51
+            )
+    assert on_object(answers, birds.__class__(**{**birds.__dict__, "masks": None, "parts": None})) == {}
+    found = trained["student"].projection
+    assert found is not None
+    images, cells = torch.tensor([0, 1, 0, 1, 2, 1]), torch.tensor([5, 5, 5, 5, 5, 4])
+    changed = replace(found, images=images, cells=cells)
+    assert one_patch(changed, range(6)) == "0 and 2; 1 and 3" and one_patch(changed, [3, 4, 5]) == ""
 
 
 def test_cells_on_a_photographed_bird_have_a_visible_part(birds: ImageSet) -> None:
