@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +18,11 @@ pytestmark = [
     pytest.mark.skipif(not CHROMIUM, reason="needs Chromium (Debian: apt-get install chromium)"),
     pytest.mark.skipif(not (BOOK / "index.html").is_file(), reason="needs the drawn book: make book"),
 ]
+
+
+# The theme is dark, and no colour is on its way any more.
+DARK = """document.documentElement.dataset.theme === "dark"
+    && !document.getAnimations().some((one) => one instanceof CSSTransition)"""
 
 
 def kinds() -> list[str]:
@@ -48,7 +55,7 @@ def test_every_kind_of_page_is_accessible_and_whole(page: Any) -> None:
         page.wait_for_load_state("networkidle")
         found += unfit(page, name)
         page.emulate_media(color_scheme="dark")
-        page.wait_for_selector("html[data-theme='dark']", state="attached")
+        page.wait_for_function(DARK)
         found += unfit(page, f"{name}, dark", contrast=True)
     assert not found and not page.faults, "\n".join([*found, *page.faults])
 
@@ -65,6 +72,43 @@ def test_doors_of_the_landing_page_lead_somewhere(page: Any) -> None:
     assert pictures.count() and all(
         pictures.evaluate_all("all => all.map(one => one.complete && one.naturalWidth > 0)")
     ), "the first page has no picture"
+
+
+@pytest.mark.parametrize("page", [(390, "dark")], indirect=True, ids=str)
+def test_on_a_phone_the_first_picture_fits_and_what_does_not_fades(page: Any) -> None:
+    page.goto(address("index.html"))
+    page.wait_for_load_state("networkidle")
+    assert page.locator("picture img").evaluate("one => one.currentSrc").endswith("/one-image-compact.svg")
+    assert not page.locator("figure:has(picture)").evaluate("one => one.classList.contains('more-right')")
+    wide = page.locator("figure:has(img.lines), figure.lines").first
+    assert wide.evaluate("one => getComputedStyle(one).maskImage").startswith("linear-gradient(to left")
+    wide.evaluate("one => { one.scrollLeft = one.scrollWidth; }")
+    page.wait_for_function("one => !one.classList.contains('more-right')", arg=wide.element_handle())
+    assert wide.evaluate("one => getComputedStyle(one).maskImage").startswith("linear-gradient(to right")
+
+
+def test_a_wide_table_takes_the_room_beside_the_column(page: Any) -> None:
+    page.goto(address("handed.html"))
+    page.wait_for_load_state("networkidle")
+    table, contents = page.locator(".full-width").first, page.locator(".bd-sidebar-secondary")
+    place = table.bounding_box()
+    column = page.locator("article.bd-article").bounding_box()
+    assert column["width"] < place["width"] and place["x"] + place["width"] <= 1280
+    table.evaluate("one => one.scrollIntoView()")
+    page.wait_for_function("one => getComputedStyle(one).opacity === '0'", arg=contents.element_handle())
+
+
+def test_pages_print_as_one_pdf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(BOOK.parents[1])
+    html, names = tmp_path / "_build" / "html", ("index", "summary", "limits")
+    html.mkdir(parents=True)
+    for one in BOOK.iterdir():
+        if one.suffix != ".html" or one.stem in names:
+            (html / one.name).symlink_to(one)
+    out = import_module("pdf").write_pdf(tmp_path)
+    sheets = len(re.findall(rb"/Type\s*/Page\b", out.read_bytes()))
+    assert len(names) <= sheets <= 3 * len(names), f"{len(names)} pages of the book take {sheets} sheets"
+    assert out.name == "proto2proto.pdf" and not (html / "print.html").exists()
 
 
 def test_search_finds_the_metric(page: Any) -> None:

@@ -12,10 +12,17 @@ document.addEventListener("DOMContentLoaded", () => {
 
   function fit() {
     tables.forEach((one) => one.classList.remove("full-width"));
-    // the theme takes the list of contents away where something of this class is beside it
     tables.filter((one) => one.scrollWidth > one.clientWidth + 1).forEach((one) => one.classList.add("full-width"));
     scrollers.forEach(fade);
   }
+
+  // the list of contents is away while such a table is beside it
+  const contents = document.querySelector(".bd-sidebar-secondary"), beside = new Set();
+  const passing = new IntersectionObserver((seen) => {
+    for (const { target, isIntersecting } of seen) beside[isIntersecting ? "add" : "delete"](target);
+    contents?.classList.toggle("away", [...beside].some((one) => one.classList.contains("full-width")));
+  }, { rootMargin: "0px 0px -33% 0px" });
+  tables.forEach((one) => passing.observe(one));
 
   const resized = new ResizeObserver((seen) => seen.forEach(({ target }) => fade(target)));
   for (const one of scrollers) {
