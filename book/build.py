@@ -34,11 +34,16 @@ JUPYTER_BOOK = (
     "sphinx.build_sphinx = functools.partial(sphinx.build_sphinx, jobs=min(8, os.cpu_count() or 1)); "
     "from jupyter_book.cli.main import main; main()"
 )
+CLICKS = 3  # from the first page to any other, but those that Sphinx adds for readers who search
+SEARCHED = {"genindex.html", "py-modindex.html", "search.html"}
 COMPLAINT = re.compile(r"(?:\bWARNING|\bERROR|\bCRITICAL|^\w*(?:Error|Exception)): *(.*)")
 
 
 # The first page's picture, and in its place on a phone one that is read without scrolling.
-PICTURE = re.compile(r'<img (?=[^>]*src="_images/one-image\.svg")[^>]*>')
+# Sphinx numbers pictures of one name.
+PICTURE = re.compile(r'<img (?=[^>]*src="_images/one-image\d*\.svg")[^>]*>')
+# That picture's words are of a grey that is read on white; a browser draws a picture in the colours of its page.
+ON_BLACK = "@media (prefers-color-scheme: dark) { [style*='#7a7a7a'] { fill: #b8b8b8 !important } }"
 PHONE = '<picture><source media="(max-width: 600px)" srcset="_images/one-image-compact.svg">{}</picture>'
 # What the theme and Sphinx write and a screen reader or a script stumbles over, and what is written in its place.
 PARAMETERS = re.compile(r"<dl>\n((?:<dd><em class=\"sig-param\">.*?</dd>\n)+)</dl>", re.S)
@@ -51,6 +56,7 @@ MENDED = (
     ('data-mode="dark"  title="Dark"', 'data-mode="dark" aria-hidden="true"'),
     ('data-mode="auto"  title="System Settings"', 'data-mode="auto" aria-hidden="true"'),
     ('localStorage.getItem("mode") || ""', 'localStorage.getItem("mode") || "auto"'),  # else a script complains of ""
+    ('<div role="list" class="citation-list">', '<div class="citation-list">'),  # its entries are no list items
     ('<figure class="align-default"', '<figure tabindex="0" class="align-default"'),  # it scrolls on a phone
 )
 
@@ -63,6 +69,7 @@ def mend(page: str) -> str:
     """The text of an HTML page with labels as they are shown, and lists that are lists."""
     for before, after in MENDED:
         page = page.replace(before, after)
+    page = reachable(page)
     page = PICTURE.sub(lambda found: PHONE.format(found[0]), page)
 
     def lines(found: re.Match[str]) -> str:
@@ -89,14 +96,16 @@ class Links(HTMLParser):
 
 
 def check_html(html: Path) -> list[str]:
-    """Faults of built pages: relative links to missing files, and whatever is loaded from the network."""
-    faults = []
+    """Faults of built pages: links to missing files, what the network is asked for, pages far from the first one."""
+    faults, leads = [], dict[Path, set[Path]]()
     for page in sorted(html.rglob("*.html")):
         if page.relative_to(html).parts[0] == "_static":  # templates that the theme leaves there, not pages
             continue
         links = Links()
         links.feed(page.read_text(encoding="utf-8"))
         where = page.relative_to(html)
+        to = (page.parent / unquote(urlsplit(url).path) for url in links.follows if not urlsplit(url).netloc)
+        leads[page] = {Path(os.path.normpath(one)) for one in to}
         for url in sorted({*links.follows, *links.loads}):
             parts = urlsplit(url)
             if parts.netloc and url in links.loads:
@@ -105,7 +114,11 @@ def check_html(html: Path) -> list[str]:
                 target = page.parent / unquote(parts.path)
                 if not target.exists():
                     faults.append(f"{where}: {url} does not exist")
-    return faults
+    reached = {html / "index.html"}
+    for _ in range(CLICKS):
+        reached |= {to for page in reached & leads.keys() for to in leads[page]}
+    far = sorted(page.relative_to(html).as_posix() for page in leads.keys() - reached)
+    return faults + [f"{page}: more than {CLICKS} clicks from the first page" for page in far if page not in SEARCHED]
 
 
 def build(prose: Path, results: Path, output: Path, strict: bool = True) -> Path:
@@ -134,7 +147,7 @@ def build_own(name: str, prose: Path, results: Path, output: Path, strict: bool 
     title = stage_own(name, prose, results, place / "src")
     render(place / "src", place, strict)
     for page in (place / "_build" / "html").glob("*.html"):
-        text = reachable(page.read_text(encoding="utf-8"))
+        text = page.read_text(encoding="utf-8")
         page.write_text(text.replace(title.replace("&", "&amp;"), title), encoding="utf-8")  # Sphinx escapes it again
     shutil.move(place / "_build" / "html", place / "html")
     shutil.rmtree(place / "_build")
@@ -166,6 +179,9 @@ def render(source: Path, output: Path, strict: bool) -> Path:
         raise BookError(f"jupyter-book did not build the book: {found}{more}")
     for page in html.rglob("*.html"):
         page.write_text(mend(page.read_text(encoding="utf-8")), encoding="utf-8")
+    for picture in (html / "_images").glob("one-image*.svg"):
+        drawn = picture.read_text(encoding="utf-8")
+        picture.write_text(drawn.replace("</style>", f"{ON_BLACK}</style>", 1), encoding="utf-8")
     options = html / "_static" / "documentation_options.js"
     options.write_text(options.read_text(encoding="utf-8") + FROM_DISK, encoding="utf-8")
     faults = check_html(html)

@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 
 import nbformat
-from stage import stage_notebook
+from stage import EVERYWHERE, stage_notebook
 from studies import BookError
 
 from p2p.errors import UserError
@@ -72,7 +72,7 @@ def stage_own(name: str, prose: Path, results: Path, source: Path) -> str:
     shutil.copytree(prose / "_ext", source / "_ext", ignore=shutil.ignore_patterns("__pycache__"))
     (source / "_extra").mkdir()
     (source / "_static").mkdir()
-    for path in sorted((prose / "_static").glob("*.css")):
+    for path in [*sorted((prose / "_static").glob("*.css")), *filter(Path.is_file, [prose / "_static" / EVERYWHERE])]:
         shutil.copy2(path, source / "_static" / path.name)
     toc = {"format": "jb-book", "root": "index", "chapters": [{"file": "images"}, {"file": "files"}]}
     (source / "_toc.yml").write_text(json.dumps(toc), encoding="utf-8")

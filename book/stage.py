@@ -43,15 +43,24 @@ PARTS = {  # of the book, and their pages in reading order: files of book/, or n
     "Use it": ("tour", "install", "own", "explain", "try", "take", "change", "cluster"),
     "Reference": ("faq", "data", "reproductions", "api", "archive"),
 }
-BELOW = {
+BELOW = {  # pages that the sidebar shows below another, lest it list forty; some are none of PARTS, which is printed
+    "method": ("glossary",),
+    "summary": ("claims",),
     "accuracy": ("schedule", "searches"),
     "recipe": ("today",),
+    "looks": ("parts", "explorer"),
+    "metrics": ("audit", "controls"),
+    "install": ("cluster", "faq"),
+    "take": ("try", "explain"),
     "change": ("built",),
     "data": ("files",),
     "reproductions": ("bibliography",),
 }
+EVERYWHERE = "edges.js"  # the script of every page
 COPIED = {".csv", ".json", ".svg", ".png", ".jpg", ".txt", ".bib"}
 CODE_TAGS = {"hide-input", "hide-cell", "remove-input", "remove-cell", "show-input"}
+# What the loader of weights prints of a file's last layers, which no network here has: nothing that a reader misses.
+UNUSED = re.compile(r"^.*(?:: not used from |; not used: \d+ tensors? behind the cut).*\n?", re.M)
 HIDDEN = {"orphan": True, "nosearch": True}  # a page that the archive alone leads to
 
 
@@ -64,7 +73,7 @@ def make_toc(pages: Iterable[str], studies: list[Study]) -> dict[str, Any]:
     below = [name for chapter, names in BELOW.items() for name in names if chapter in known]
     others = sorted(known.difference({"index"}, *PARTS.values(), below))
     for caption, names in PARTS.items():
-        chapters: list[dict[str, Any]] = [{"file": name} for name in names if name in known]
+        chapters: list[dict[str, Any]] = [{"file": name} for name in names if name in known and name not in below]
         if caption == "Reference":
             measured = [
                 {
@@ -129,6 +138,10 @@ def stage_notebook(source: Path, target: Path, prefix: str, title: str = "", bel
         widget = "application/vnd.jupyter.widget-view+json"
         cell.outputs = [output for output in cell.outputs if widget not in output.get("data", {})]
         for output in cell.outputs:
+            if output.get("name") == "stdout":
+                output.text = UNUSED.sub("", output.text)
+        cell.outputs = [output for output in cell.outputs if output.get("text") != ""]
+        for output in cell.outputs:
             data = output.get("data", {})
             if "text/markdown" in data:
                 markdown.append((output.data, "text/markdown"))
@@ -156,6 +169,7 @@ def api_pages(source: Path) -> None:
         name = re.sub(r"[^a-z0-9]+", "-", re.sub(r"`.*?`", "", title).lower()).strip("-")
         (source / "api" / f"{name}.md").write_text(f"# {title.strip()}\n{text}", encoding="utf-8")
         links.append(f"- [{title.strip()}](api/{name}.md)")
+    links += ["", "All names: {ref}`genindex`; all modules: {ref}`modindex`."]
     page.write_text(opening + "\n".join([*links, ""]), encoding="utf-8")
 
 
@@ -236,11 +250,11 @@ def stage(prose: Path, results: Path, source: Path, drawn: Path) -> None:
         shutil.copytree(prose.parent / "profiles" / "slurm", source / "profiles" / "slurm")
     shutil.copytree(prose / "_ext", source / "_ext", ignore=shutil.ignore_patterns("__pycache__"))
     # jupyter-book loads every script of _static on every page, so what a page loads by itself (MathJax) goes
-    # another way to the same place; style sheets are meant for every page.
+    # another way to the same place; style sheets and EVERYWHERE are meant for every page.
     extra.mkdir(exist_ok=True)
     (source / "_static").mkdir()
     for path in sorted(p for p in (prose / "_static").rglob("*") if p.is_file()):
-        root = source if path.suffix == ".css" else extra
+        root = source if path.suffix == ".css" or path.name == EVERYWHERE else extra
         target = root / "_static" / path.relative_to(prose / "_static")
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(path, target)

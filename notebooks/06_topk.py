@@ -39,6 +39,8 @@ from p2p.device import choose_device
 from p2p.evaluation.contributions import deciding
 from p2p.evaluation.explainer import Explainer
 from p2p.evaluation.explanation import Explanation
+from p2p.evaluation.measure import Answer
+from p2p.evaluation.own import on_object, one_patch
 from p2p.evaluation.pairs import overlap_table, top_overlap, typical_image
 from p2p.evaluation.runs import check_inputs, load_run
 from p2p.figures.one_image import one_image
@@ -112,6 +114,9 @@ for i, n in enumerate(chosen):
         "similar), and what it adds to the logit. "
         "A frame marks prototypes whose number is also among the teacher's."
     )
+    same = {role: one_patch(run.projection, decided[role].prototypes[n].tolist()) for role, run in pictured.items()}
+    if said := ", ".join(f"{role} no. {numbers}" for role, numbers in same.items() if numbers):
+        caption += f" The same training patch, and so one reason that is counted several times: {said}."
     alt = f"Test image of {name} with the prototypes that count most for teacher, baseline and student."
     display(Markdown(f":::{{figure}} topk-{i}.svg\n:name: fig-topk-{i}\n:alt: {option(alt)}\n\n{caption}\n:::"))
 seal(out, "06_topk", ["one-image.svg", "one-image-compact.svg", *(f"topk-{i}.svg" for i in range(len(chosen)))])
@@ -129,6 +134,8 @@ if params.explorer:
 # %%
 shares = {role: top_overlap(decided["teacher"], decided[role]) for role in ("baseline", "student")}
 caption = f"Of the {k} prototypes that count most for the teacher, how many are also among the network's {k} (by number), and at how many of their cells the network has one of its own {k}; all test images, seed {params.seed}. For a baseline numbers agree by class only."
+answers = [Answer(role, "paper", {}, {"tuned": tables[role]}, run) for role, run in pictured.items()]
+caption += f" {on_object(answers, known).get('hits', '')}".rstrip()
 display(Markdown(table(overlap_table(shares, k), caption, "tab-topk")))
 
 # %% [markdown]

@@ -33,6 +33,8 @@ from IPython.display import SVG, Markdown, display
 from p2p import figures
 from p2p.data.images import load_images
 from p2p.device import choose_device
+from p2p.evaluation.measure import Answer
+from p2p.evaluation.own import on_object, same_patches
 from p2p.evaluation.pairs import matched_pairs
 from p2p.evaluation.runs import check_inputs, load_run
 from p2p.evaluation.same_parts import FRAME, WINDOW, part_cells
@@ -83,6 +85,19 @@ SVG(figures.svg(figures.prototype_gallery(pictured["student"], train, shown)))
 # %% tags=["remove-input"]
 if params.explorer:
     display(Markdown(prototype_links(params.study, shown)))
+
+# %% [markdown]
+# ## What all of them are
+#
+# A patch beside the object is no part of it; two prototypes that are the same patch are one reason.
+
+# %%
+answers = [Answer(role, "paper", {}, {"tuned": tables[role]}, run) for role, run in pictured.items()]
+facts = [on_object(answers, known).get("source", "What of these images is the object, is not known.")]
+for role, run in pictured.items():
+    same = same_patches(run, known.classes) if run.network.decision.classed else ""
+    facts.append(f"*{role.capitalize()}*: {same or 'no two prototypes of a class are the same patch.'}")
+display(Markdown("\n".join(f"- {fact}" for fact in facts)))
 
 # %% [markdown]
 # ## Partners

@@ -15,6 +15,8 @@ CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or ""
 WIDTHS, SCHEMES = (1280, 390), ("light", "dark")
 EVERY = [(width, scheme) for width in WIDTHS for scheme in SCHEMES]
 
+OFF = ("label-content-name-mismatch",)  # rules that axe leaves out unless it is asked
+
 
 @contextmanager
 def watched(browser: Any, width: int, scheme: str, home: str = "", **options: Any) -> Iterator[Any]:
@@ -43,13 +45,22 @@ def watched(browser: Any, width: int, scheme: str, home: str = "", **options: An
     context.close()
 
 
-def unfit(page: Any, name: str) -> list[str]:
-    """What a reader trips over in a page: wider than the window, or a serious finding of axe."""
+def unfit(page: Any, name: str, contrast: bool = False) -> list[str]:
+    """What a reader trips over in a page: wider than the window, or a serious finding of axe.
+
+    Args:
+        page: Of the browser.
+        name: What to call it.
+        contrast: Look at the contrast of letters alone, where the page has been looked at in the other colours.
+    """
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
     wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
     found = [f"{name}: {wide} px wider than the window"] if wide > 1 else []
     # axe would ask for style sheets in a way that no file: page may
-    for fault in axe.run(page, options={"preload": False}).response["violations"]:
+    options: dict[str, Any] = {"preload": False, "rules": {rule: {"enabled": True} for rule in OFF}}
+    if contrast:
+        options = {"preload": False, "runOnly": ["color-contrast"]}
+    for fault in axe.run(page, options=options).response["violations"]:
         if fault["impact"] in ("serious", "critical"):
             found.append(f"{name}: {fault['id']} ({len(fault['nodes'])}), {fault['nodes'][0]['html'][:160]}")
     return found

@@ -132,6 +132,18 @@ def test_toc_has_four_parts_and_no_page_of_a_run(results: Path) -> None:
     assert names == ["04_table", "06_topk", "07_gallery", "01_data"]
 
 
+def test_the_sidebar_lists_what_the_eye_takes_in_and_the_rest_below() -> None:
+    printed = [name for names in stage.PARTS.values() for name in names]
+    below = [name for names in stage.BELOW.values() for name in names]
+    toc = stage.make_toc(["index", *printed, *below], [])
+    shown = [chapter["file"] for part in toc["parts"] for chapter in part["chapters"]]
+    assert len(shown) <= 22 and set(stage.BELOW) <= set(shown) and len(set(below)) == len(below)
+    nested = [one["file"] for part in toc["parts"] for c in part["chapters"] for one in c.get("sections", [])]
+    assert sorted([*shown, *nested]) == sorted({*printed, *below})
+    alone = stage.make_toc(["index", "claims", "faq"], [])["parts"]  # without the page that they stand below
+    assert [[chapter["file"] for chapter in part["chapters"]] for part in alone] == [["claims"], ["faq"]]
+
+
 def with_parameters(path: Path, **values: object) -> None:
     """Give a notebook the cell that papermill would have put into it."""
     notebook = nbformat.read(path, as_version=4)
@@ -273,6 +285,19 @@ def test_staged_notebook_has_own_labels_collapsed_code_and_no_widgets(results: P
     assert cells[2].metadata.tags == ["show-input"]
 
 
+def test_what_the_loader_of_weights_left_out_is_not_shown(results: Path, tmp_path: Path) -> None:
+    path = results / "quick" / "04_table.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    lines = ["a: not used from a.safetensors: b, c\n", "a: 3 of 3 numbers from a.safetensors; not used: 2 tensors "]
+    lines[1] += "behind the cut\n"
+    said = [("stdout", "".join(lines)), ("stdout", f"one\n{lines[0]}two, not used\n{lines[1]}"), ("stderr", lines[0])]
+    notebook.cells[1].outputs = [new_output("stream", name=name, text=text) for name, text in said]
+    nbformat.write(notebook, path)
+    stage.stage_notebook(path, tmp_path / "out.ipynb", "x")
+    staged = nbformat.read(tmp_path / "out.ipynb", as_version=4).cells[1].outputs
+    assert [output.text for output in staged] == ["one\ntwo, not used\n", lines[0]]
+
+
 def test_labels_of_prose_are_left_alone() -> None:
     texts = ["(a)=\n# A\n\n{ref}`a`, {ref}`here <a>`, [](#a), {ref}`b`, a word\n\n$$ x $$ (eq-1)\n\n{eq}`eq-1`"]
     expected = "(p-a)=\n# A\n\n{ref}`p-a`, {ref}`here <p-a>`, [](#p-a), {ref}`b`, a word\n\n"
@@ -346,11 +371,16 @@ def test_tiny_book_builds_without_a_warning_and_every_link_leads_somewhere(
     assert list((html / "_downloads").rglob("metrics.csv"))
     assert build.check_html(html) == []
     # the check itself must be able to fail
+    assert "edges.js" in page and (html / "_static" / "edges.js").is_file()
     (html / "bad.html").write_text('<a href="gone.html">x</a><script src="https://example.org/a.js"></script>')
     assert build.check_html(html) == [
         "bad.html: gone.html does not exist",
         "bad.html: loads https://example.org/a.js from the network",
+        "bad.html: more than 3 clicks from the first page",
     ]
+    for name, to in (("index", "one"), ("one", "two"), ("two", "three"), ("three", "four"), ("four", "index")):
+        (tmp_path / f"{name}.html").write_text(f'<a href="{to}.html#there">x</a>')
+    assert build.check_html(tmp_path) == ["four.html: more than 3 clicks from the first page"]
 
 
 def test_what_a_screen_reader_stumbles_over_is_mended() -> None:
@@ -360,6 +390,13 @@ def test_what_a_screen_reader_stumbles_over_is_mended() -> None:
     found, lines = build.mend(page), ['<div class="sig-params">', f"<div>{one}</div>", f"<div>{two}</div>"]
     assert found.startswith("\n".join([*lines, "</div>\n<dl><dt>t</dt><dd>d</dd></dl><summary>Show</summary>"]))
     assert found.endswith('<figure tabindex="0" class="align-default" id="f">')
+    cited, output = '<div role="list" class="citation-list">', '<div class="cell_output docutils container"'
+    assert build.mend(cited) == '<div class="citation-list">'
+    assert build.mend(f'{output}><img src="a.svg"></div>') == f'{output} tabindex="0"><img src="a.svg"></div>'
+    for number in ("", "1"):  # Sphinx numbers pictures of one name
+        found = build.mend(f'<img alt="A" src="_images/one-image{number}.svg" />')
+        assert found.startswith("<picture>") and 'srcset="_images/one-image-compact.svg"' in found
+    assert "<picture>" not in build.mend('<img alt="A" src="../../_images/one-image1.svg" />')
 
 
 def test_pages_printed_together_keep_their_links(tmp_path: Path) -> None:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import pytest
-from browsing import BOOK, CHROMIUM, EVERY, unfit, watched
+from browsing import BOOK, CHROMIUM, WIDTHS, unfit, watched
 
 pytestmark = [
     pytest.mark.skipif(not CHROMIUM, reason="needs Chromium (Debian: apt-get install chromium)"),
@@ -18,22 +20,19 @@ pytestmark = [
 ]
 
 
+# The theme is dark, and no colour is on its way any more.
+DARK = """document.documentElement.dataset.theme === "dark"
+    && !document.getAnimations().some((one) => one instanceof CSSTransition)"""
+
+
 def kinds() -> list[str]:
-    """A page of each kind: landing, prose, a question's, the archive, the search, a function's, a study's, a run's."""
-    pages = ["index.html", "method.html", "worked.html", "claims.html", "handed.html", "accuracy.html", "looks.html"]
-    pages += [
-        "archive.html",
-        "data.html",
-        "install.html",
-        "change.html",
-        "pictures.html",
-        "summary.html",
-        "search.html?q=PMS",
-        "api/losses.html",
-    ]
-    study = next(path.parent for path in sorted(BOOK.glob("studies/*/04_table.html")))
-    of_study = [study / "index.html", study / "04_table.html", next(study.glob("02_train-student*.html"))]
-    return pages + [path.relative_to(BOOK).as_posix() for path in of_study]
+    """All pages outside of studies and functions; of those one of each kind."""
+    pages = sorted(path.name for path in BOOK.glob("*.html") if path.name != "search.html")
+    pages += ["search.html?q=PMS", "api/losses.html"]
+    steps = {path.name[:2] for path in BOOK.glob("studies/*/[0-9][0-9]_*.html")}
+    for kind in [*sorted(f"{step}_*.html" for step in steps), "02_train-student*.html", "index.html"]:
+        pages.append(min(BOOK.glob(f"studies/*/{kind}")).relative_to(BOOK).as_posix())
+    return pages
 
 
 @pytest.fixture
@@ -47,13 +46,17 @@ def address(name: str) -> str:
     return f"{(BOOK / file).as_uri()}{mark}{query}"
 
 
-@pytest.mark.parametrize("page", EVERY, indirect=True, ids=str)
+@pytest.mark.parametrize("page", [(width, "light") for width in WIDTHS], indirect=True, ids=str)
 def test_every_kind_of_page_is_accessible_and_whole(page: Any) -> None:
     found = list[str]()
     for name in kinds():
+        page.emulate_media(color_scheme="light")
         page.goto(address(name))
         page.wait_for_load_state("networkidle")
         found += unfit(page, name)
+        page.emulate_media(color_scheme="dark")
+        page.wait_for_function(DARK)
+        found += unfit(page, f"{name}, dark", contrast=True)
     assert not found and not page.faults, "\n".join([*found, *page.faults])
 
 
@@ -69,6 +72,43 @@ def test_doors_of_the_landing_page_lead_somewhere(page: Any) -> None:
     assert pictures.count() and all(
         pictures.evaluate_all("all => all.map(one => one.complete && one.naturalWidth > 0)")
     ), "the first page has no picture"
+
+
+@pytest.mark.parametrize("page", [(390, "dark")], indirect=True, ids=str)
+def test_on_a_phone_the_first_picture_fits_and_what_does_not_fades(page: Any) -> None:
+    page.goto(address("index.html"))
+    page.wait_for_load_state("networkidle")
+    assert page.locator("picture img").evaluate("one => one.currentSrc").endswith("/one-image-compact.svg")
+    assert not page.locator("figure:has(picture)").evaluate("one => one.classList.contains('more-right')")
+    wide = page.locator("figure:has(img.lines), figure.lines").first
+    assert wide.evaluate("one => getComputedStyle(one).maskImage").startswith("linear-gradient(to left")
+    wide.evaluate("one => { one.scrollLeft = one.scrollWidth; }")
+    page.wait_for_function("one => !one.classList.contains('more-right')", arg=wide.element_handle())
+    assert wide.evaluate("one => getComputedStyle(one).maskImage").startswith("linear-gradient(to right")
+
+
+def test_a_wide_table_takes_the_room_beside_the_column(page: Any) -> None:
+    page.goto(address("handed.html"))
+    page.wait_for_load_state("networkidle")
+    table, contents = page.locator(".full-width").first, page.locator(".bd-sidebar-secondary")
+    place = table.bounding_box()
+    column = page.locator("article.bd-article").bounding_box()
+    assert column["width"] < place["width"] and place["x"] + place["width"] <= 1280
+    table.evaluate("one => one.scrollIntoView()")
+    page.wait_for_function("one => getComputedStyle(one).opacity === '0'", arg=contents.element_handle())
+
+
+def test_pages_print_as_one_pdf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(BOOK.parents[1])
+    html, names = tmp_path / "_build" / "html", ("index", "summary", "limits")
+    html.mkdir(parents=True)
+    for one in BOOK.iterdir():
+        if one.suffix != ".html" or one.stem in names:
+            (html / one.name).symlink_to(one)
+    out = import_module("pdf").write_pdf(tmp_path)
+    sheets = len(re.findall(rb"/Type\s*/Page\b", out.read_bytes()))
+    assert len(names) <= sheets <= 3 * len(names), f"{len(names)} pages of the book take {sheets} sheets"
+    assert out.name == "proto2proto.pdf" and not (html / "print.html").exists()
 
 
 def test_search_finds_the_metric(page: Any) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import warnings
 from dataclasses import replace
+from html import escape
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ from p2p.evaluation.explainer import Explainer, usual_distance
 from p2p.evaluation.explanation import Explanation
 from p2p.evaluation.measure import Answer
 from p2p.evaluation.on_object import NAMES, hits_on_object, object_cells, object_rows, source_on_object
-from p2p.evaluation.own import same_patches
+from p2p.evaluation.own import on_object, one_patch, same_patches
 from p2p.evaluation.runs import finish_run, load_run
 from p2p.figures import glyphs
 from p2p.figures.explain import Explained, main, write_pages
@@ -97,6 +98,20 @@ def test_words_say_the_numbers(said: Explained) -> None:
     assert f"Prototype {first.prototype} " in text and first.source_name in text
     assert f"row {first.cell[0] + 1}, column {first.cell[1] + 1} of the image" in text
     assert text.count("count most") == 2 and "teacher (teacher) takes the image for" in text
+
+
+def test_who_speaks_against_the_class_is_named(said: Explained) -> None:
+    for one in (said, said.teacher):
+        assert one is not None and one.rest[2] < 0 < len(one.against) <= 3
+        told = {e.prototype for e in one.evidence}
+        left = [(value, j) for j, value in enumerate(one.contributions.tolist()) if value < 0 and j not in told]
+        assert [(a.contribution, a.prototype) for a in one.against] == sorted(left)[:3]
+        for a in one.against:
+            words = f"{a.prototype} ({one.owner(a)}, \N{MINUS SIGN}{-a.contribution:.2f})"
+            assert a.labels == (a.prototype // 2,) and words in one.lines()[-1]  # two of each class
+            assert escape(words) in said.html()
+    alone = replace(said, teacher=None, against=said.against[:1])
+    assert ", above all prototype " in alone.lines()[-1] and "above all" not in replace(alone, against=()).text()
 
 
 def test_deciding_prototypes_of_a_table_are_those_of_each_image(place: Path, birds: ImageSet) -> None:
@@ -390,6 +405,27 @@ def test_a_network_has_rows_of_the_object(place: Path, birds: ImageSet) -> None:
         rows = list(object_rows(answer, birds))
         assert [row[3] for row in rows] == list(NAMES) and all(0 <= row[5] <= 1 for row in rows)
         assert not list(object_rows(answer, blind))
+
+
+def test_shares_on_the_object_and_equal_patches_in_words(place: Path, birds: ImageSet) -> None:
+    trained = {role: load_run(place / role) for role in ("teacher", "student")}
+    tables = {role: {"tuned": ResponseTable.load(place / role / "responses.safetensors")} for role in trained}
+    answers = [Answer(role, "paper", {}, tables[role], run) for role, run in trained.items()]
+    told = on_object(answers, birds)
+    for key, first in (("source", NAMES[0]), ("hits", NAMES[2])):
+        assert told[key].startswith(("Source patches on the object", "Hits on the object")[key == "hits"])
+        for answer in answers:
+            found = {row[3]: row[5] for row in object_rows(answer, birds)}
+            said = re.search(rf"{answer.role} ([\d.]+) % \(([\d.]+) %\)", told[key])
+            assert said and [float(number) for number in said.groups()] == pytest.approx(
+                [100 * found[name] for name in (first, f"{first}_chance")], abs=0.51
+            )
+    assert on_object(answers, birds.__class__(**{**birds.__dict__, "masks": None, "parts": None})) == {}
+    found = trained["student"].projection
+    assert found is not None
+    images, cells = torch.tensor([0, 1, 0, 1, 2, 1]), torch.tensor([5, 5, 5, 5, 5, 4])
+    changed = replace(found, images=images, cells=cells)
+    assert one_patch(changed, range(6)) == "0 and 2; 1 and 3" and one_patch(changed, [3, 4, 5]) == ""
 
 
 def test_cells_on_a_photographed_bird_have_a_visible_part(birds: ImageSet) -> None:

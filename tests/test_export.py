@@ -14,9 +14,19 @@ import pytest
 import torch
 from PIL import Image
 
-from p2p.data.images import ImageSet
+from p2p.data.images import ImageSet, load_images
 from p2p.evaluation import export as exporting
-from p2p.evaluation.export import OUTPUTS, TOLERANCE, differences, export, main, run_onnx
+from p2p.evaluation.export import (
+    OUTPUTS,
+    TOLERANCE,
+    Exported,
+    differences,
+    export,
+    main,
+    program_of,
+    run_onnx,
+    write_onnx,
+)
 from p2p.evaluation.runs import load_run
 from p2p.evaluation.sources import source_patches
 from p2p.networks import ProtoNet
@@ -47,6 +57,21 @@ def test_onnxruntime_answers_as_the_network_does(out: Path, teacher: ProtoNet, b
     assert (torch.from_numpy(answers["similarities"]) - teacher.layer.similarity(d)).abs().le(steep + TOLERANCE).all()
     assert (answers["cells"] == here.cells.numpy()).mean() > 0.99  # the rest are cells as near
     assert max(differences(teacher, answers, pixels).values()) <= TOLERANCE
+
+
+def test_logits_of_a_network_that_is_shared_are_the_same(tmp_path: Path) -> None:
+    """The bound is tight where no distance is near 0; there a similarity makes much of the last digit."""
+    trained = load_run(Path(__file__).parents[1] / "networks" / "birds" / "student-small_eighth")
+    network, few = trained.network, {"device": "cpu", "bird_train_per_class": 2, "bird_test_per_class": 6}
+    assert isinstance(network, ProtoNet)
+    pixels = load_images(trained.params.model_copy(update=few)).subset("test").pixels
+    with torch.inference_mode():
+        here = network(pixels)
+    clear = here.distances.amin(1) > 0.01
+    write_onnx(program_of(Exported(network), trained.params.size), tmp_path / "network.onnx")
+    logits = torch.from_numpy(run_onnx(tmp_path / "network.onnx", pixels[clear].numpy())["logits"])
+    assert len(logits) >= 12
+    torch.testing.assert_close(logits, here.logits[clear], rtol=0, atol=1e-4 * float(here.logits.abs().max()))
 
 
 def test_the_program_answers_as_the_network_does(out: Path, teacher: ProtoNet, birds: ImageSet) -> None:

@@ -15,7 +15,7 @@ from p2p.data.images import ImageSet, load_images
 from p2p.data.photo import read_photo
 from p2p.data.streaming import Stream
 from p2p.evaluation.contributions import on_cpu, top
-from p2p.evaluation.explanation import USUAL, Evidence, Explanation, Tree
+from p2p.evaluation.explanation import USUAL, Against, Evidence, Explanation, Tree
 from p2p.evaluation.explanation import Path as Way
 from p2p.evaluation.runs import check_inputs
 from p2p.evaluation.sources import check_sources, folder_beside, load_prototypes, source_image, source_patches
@@ -24,6 +24,7 @@ from p2p.responses import ResponseTable, spans
 from p2p.tree import TreeDecision
 
 E = TypeVar("E", bound=Explanation)
+OPPOSED = 3  # prototypes that speak against the class, so many are named
 
 
 class Explainer(Generic[E]):
@@ -87,15 +88,18 @@ class Explainer(Generic[E]):
         values = decision.contributions(similarities, logits.argmax()[None])
         chosen = top(values, min(k, values.shape[1]))[1][0].tolist()
         label, classed = int(logits.argmax()), decision.classed
+        worst = [j for j in top(-values, OPPOSED)[1][0].tolist() if values[0, j] < 0 and j not in chosen]
+
+        def labels(j: int) -> tuple[int, ...]:
+            return tuple(network.own[:, j].nonzero()[:, 0].tolist()) if classed else (self.label_of(j),)
 
         def evidence(j: int) -> Evidence:
             similar = network.layer.similarity(distance_map(out.z, out.prototypes[[j]])[0, 0])
             source_name, source = source_image(self.trained, j, self.images)
             cell, source_cell = (divmod(int(one), similar.shape[1]) for one in (out.cells[0, j], found.cells[j]))
-            own = network.own[:, j].nonzero()[:, 0].tolist() if classed else [self.label_of(j)]
             return Evidence(
                 prototype=j,
-                labels=tuple(own),
+                labels=labels(j),
                 similarity=float(similarities[0, j]),
                 distance=float(out.distances[0, j]),
                 weight=float(decision.weight[label, j] if classed else values[0, j] / similarities[0, j]),
@@ -125,6 +129,7 @@ class Explainer(Generic[E]):
             evidence=tuple(evidence(j) for j in chosen),
             nearest=float(out.distances.min()),
             limit=self.limit,
+            against=tuple(Against(j, labels(j), float(values[0, j])) for j in worst),
             path=way,
             known=self.known(image),
         )

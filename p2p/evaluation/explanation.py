@@ -50,6 +50,15 @@ class Evidence:
 
 
 @dataclass(frozen=True)
+class Against:
+    """A prototype that takes from the predicted class: its number, its classes as in `Evidence`, what it adds (< 0)."""
+
+    prototype: int
+    labels: tuple[int, ...]
+    contribution: float
+
+
+@dataclass(frozen=True)
 class Tree:
     """A network that is a tree, as it is drawn; `patches` (P) are what its nodes ask for."""
 
@@ -94,6 +103,7 @@ class Explanation:
         nearest: Smallest distance of any prototype to any cell, squared L2.
         limit: Largest such distance that is usual, see `p2p.evaluation.explainer.usual_distance`.
         teacher: The same image, explained by the network's teacher; None where it has none or that is not there.
+        against: Of the prototypes that are not in `evidence`, those that take most from the logit, the worst first.
         path: Of a tree, the way of the image through it.
         known: Where this is an image of the network's own: "trained" or "validated", and that image's name.
     """
@@ -110,6 +120,7 @@ class Explanation:
     nearest: float
     limit: float
     teacher: Explanation | None = None
+    against: tuple[Against, ...] = ()
     path: Path | None = None
     known: tuple[str, str] | None = None
 
@@ -131,7 +142,7 @@ class Explanation:
         height, width = self.evidence[0].similarities.shape
         return int(height), int(width)
 
-    def owner(self, one: Evidence, brief: bool = False) -> str:
+    def owner(self, one: Evidence | Against, brief: bool = False) -> str:
         """The class of a prototype, and of a merged one the others that it serves: all, or brief, how many."""
         first, *others = (class_text(self.classes[label]) for label in one.labels)
         if not others:
@@ -232,9 +243,14 @@ class Explanation:
         count, gain, loss = self.rest
         others_say = "The other prototype adds" if count == 1 else f"The other {count} prototypes add"
         take = "takes" if count == 1 else "take"
-        rest = f"{others_say} {gain:.2f} and {take} {abs(loss):.2f} away. " if count else ""
+        rest = f"{others_say} {gain:.2f} and {take} {abs(loss):.2f} away{self._opposed()}. " if count else ""
         said.append(f"{rest}All together make {number(logit)}.")
         return said
+
+    def _opposed(self) -> str:
+        """Who speaks most against the class, as the end of a sentence; empty where nobody does."""
+        told = [f"{one.prototype} ({self.owner(one, brief=True)}, {number(one.contribution)})" for one in self.against]
+        return f", above all prototype{'s' * (len(told) > 1)} {listed(told)}" if told else ""
 
     def _way(self, path: Path) -> list[str]:
         """`lines` of a tree: what it says, a line a question, the leaf."""

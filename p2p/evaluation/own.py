@@ -16,9 +16,11 @@ from p2p.data.listing import some
 from p2p.evaluation.cautions import Score, at_border, at_chance, guessing, not_followed
 from p2p.evaluation.contributions import deciding
 from p2p.evaluation.measure import Answer
+from p2p.evaluation.on_object import TOP, object_rows
 from p2p.evaluation.pairs import matched_pairs
 from p2p.evaluation.runs import Trained
 from p2p.networks import ProtoNet
+from p2p.projection import Projection
 from p2p.study.pages import class_text, escape, listed
 
 WIDE = 0.2  # of an interval: from here on the test images say little
@@ -133,6 +135,36 @@ def same_patches(trained: Trained, classes: Sequence[str]) -> str:
         f"Some prototypes are the same patch, and so one reason that is counted several times: no. "
         f"{escape(some(told, 5))}. Fewer `prototypes_per_class`, or `push: distinct` in the recipe, avoids it."
     )
+
+
+def one_patch(found: Projection, numbers: Sequence[int]) -> str:
+    """Which of some prototypes are one and the same patch, "3 and 7; 1, 4 and 5"; empty where all differ."""
+    groups: dict[tuple[int, int], list[int]] = {}
+    for j in numbers:
+        groups.setdefault((int(found.images[j]), int(found.cells[j])), []).append(j)
+    return "; ".join(listed([str(j) for j in js]) for js in groups.values() if len(js) > 1)
+
+
+def on_object(answers: Sequence[Answer], images: ImageSet) -> dict[str, str]:
+    """How many source patches, and how many hits, lie on the object, beside what uniform cells give, in words.
+
+    Args:
+        answers: Of the networks that are told of.
+        images: All splits.
+
+    Returns:
+        "source" and "hits": a sentence each; empty where nothing is known of the object.
+    """
+    rows = {answer.role: {row[3]: float(row[5]) for row in object_rows(answer, images)} for answer in answers}
+    if not all(rows.values()):
+        return {}
+    what = {"source": "Source patches on the object", "hits": f"Hits on the object, the {TOP} that count most"}
+
+    def each(key: str) -> str:
+        shares = {role: [_percent(of[f"{key}_on_object{end}"]) for end in ("", "_chance")] for role, of in rows.items()}
+        return ", ".join(f"{role} {share} % ({chance} %)" for role, (share, chance) in shares.items())
+
+    return {key: f"{what[key]} (in brackets: of uniform cells): {each(key)}." for key in what}
 
 
 @torch.inference_mode()
