@@ -191,6 +191,27 @@ def test_the_sentence_of_a_failed_job_is_last_and_the_exit_code_says_so(project:
     assert any("FAILED  train teacher-small_half-s0" in line for line in lines)
 
 
+def test_behind_that_sentence_make_adds_its_own_line_alone(tmp_path: Path) -> None:
+    """The real Makefile; in the place of Python a program that does as a failed job does, or a failed check."""
+    told = 'echo "error: A sentence." >&2; exit 1'
+    (tmp_path / "python").write_text(f'#!/bin/sh\n[ "$2" = "$FAILS" ] || exit 0\n{told}\n')
+    (tmp_path / "python").chmod(0o755)
+    plain = {key: value for key, value in os.environ.items() if not key.startswith("MAKE")}
+    for fails, code in (("params/quick.yaml", 2), ("--check", 2), ("nothing", 0)):
+        done = subprocess.run(
+            ["make", "-o", "setup", f"BIN={tmp_path}", "study"],
+            cwd=ROOT,
+            env=plain | {"FAILS": fails},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        lines = (done.stdout + done.stderr).splitlines()
+        assert done.returncode == code and lines[:1] == ["error: A sentence."] * bool(code), lines
+        assert len(lines) == 2 * bool(code) and all(re.fullmatch(r"make: \*\*\* \[.*\] Error 1", s) for s in lines[1:])
+    assert "last but for make's own line\n(`make: *** […] Error 1`)" in (ROOT / "README.md").read_text()
+
+
 def test_a_job_killed_without_a_word_is_named(project: Path) -> None:
     code, lines = run(fresh(project), DYING="01_data")
     assert code == 1 and lines[-1].startswith("error: data 01_data: killed before it could say why")
