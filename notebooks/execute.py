@@ -229,13 +229,11 @@ def prepare(study: Study, root: Path = ROOT) -> list[str]:
 
 def summary(study: Study) -> str:
     """Where the book is, and the main table; of one's own images what came out, in words."""
-    if study.private:
-        told = check_file(ROOT / "results" / study.study, "summary.txt").read_text(encoding="utf-8").strip()
-        page = ROOT / "book" / "_build" / f"own-{study.study}" / "html" / "index.html"
-        return f"\n{study.title}\n\n{told}\n\nThe pages: {page.as_uri()}\n"
-    table = check_file(ROOT / "results" / study.study, "table.md")
-    book = ROOT / "book" / "_build" / "html" / "index.html"
-    return f"\n{study.title}\n\n{table.read_text().strip()}\n\nThe book: {book.as_uri()}\n"
+    file = check_file(ROOT / "results" / study.study, "summary.txt" if study.private else "table.md")
+    told, built = file.read_text(encoding="utf-8").strip(), ROOT / "book" / "_build"
+    page = (built / f"own-{study.study}" if study.private else built) / "html" / "index.html"
+    where = "The pages" if study.private else "The book"
+    return f"\n{study.title}\n\n{told}\n\n{where}: {page.as_uri()}\n"
 
 
 @command

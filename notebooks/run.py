@@ -325,7 +325,11 @@ def main(arguments: list[str]) -> int:
         return 1
     if not run.planned:
         screen.line("Nothing to be done: every result and the book are up to date.")
-    screen.line(summary(study) + f"The log:  {log}")
+    try:
+        screen.line(summary(study) + f"The log:  {log}")
+    except UserError as error:  # the table is damaged
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     return 0
 
 

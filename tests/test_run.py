@@ -16,13 +16,16 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 import test_workflow
 
 from p2p.errors import UserError
+from p2p.study.checksums import seal
 from p2p.study.jobs import job, read_jobs, sentence
 from p2p.study.study import load_study
 
@@ -31,11 +34,16 @@ SPEC = importlib.util.spec_from_file_location("runner", ROOT / "notebooks" / "ru
 assert SPEC and SPEC.loader
 runner = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(runner)
+EXECUTOR = importlib.util.spec_from_file_location("executor", ROOT / "notebooks" / "execute.py")
+assert EXECUTOR and EXECUTOR.loader
+executor = importlib.util.module_from_spec(EXECUTOR)
+EXECUTOR.loader.exec_module(executor)
 EXECUTE = (
     """
 import os, time
 sys_path = __import__("sys").path; sys_path.insert(0, os.getcwd())
 from p2p.errors import UserError
+from p2p.study.checksums import seal
 from p2p.study.jobs import job
 
 def summary(study):
@@ -135,6 +143,32 @@ def test_a_study_is_some_forty_lines_the_book_may_fail_and_a_last_call_finds_not
     assert "To run: the book." in lines and len(lines) == 7
     code, lines = run(project)
     assert code == 0 and len(lines) == 4 and lines[1].startswith("Nothing to be done")
+
+
+@pytest.mark.parametrize("private", [False, True])
+def test_the_end_is_the_main_table_and_the_address_of_the_book(
+    private: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refuses: Callable[..., AbstractContextManager[None]]
+) -> None:
+    file = test_workflow.OWN.replace("title: Own", f"title: 'Own: <b> é'\nprivate: {json.dumps(private)}")
+    (tmp_path / "own.yaml").write_text(file)
+    study, root, out = load_study(tmp_path / "own.yaml"), tmp_path / "a b", tmp_path / "a b" / "results" / "own"
+    monkeypatch.setattr(executor, "ROOT", root)
+    out.mkdir(parents=True)
+    name = "summary.txt" if private else "table.md"
+    with refuses(name, "not there"):
+        executor.summary(study)
+    for other in ("summary.txt", "table.md"):
+        (out / other).write_text(f"\n| {other} | R² |\n|---|---|\n| student | 0.5 |\n\n", encoding="utf-8")
+    lines = executor.summary(study).splitlines()
+    assert lines[:7] == ["", "Own: <b> é", "", f"| {name} | R² |", "|---|---|", "| student | 0.5 |", ""]
+    built = root / "book" / "_build" / ("own-own/html" if private else "html") / "index.html"
+    said, address = lines[7].split(": ", 1)
+    assert said == ("The pages" if private else "The book") and len(lines) == 8
+    assert address == "file://" + quote(str(built))
+    seal(out, "04_table", [name])
+    (out / name).write_text("half of")
+    with refuses(str(out / name), "damaged"):
+        executor.summary(study)
 
 
 def test_headlines(tmp_path: Path) -> None:
