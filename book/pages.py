@@ -91,8 +91,9 @@ def budget_tables(studies: list[Study]) -> str:
             for head in shown:
                 values = [float(row[head]) for row in mine if row[head]]
                 lines.append(f"  - {sum(values) / len(values):.3f}" if values else "  - –")
-        link = f"[{study.title}](studies/{study.name}/04_table.ipynb)"
-        caption = f"{link}, {study.images}: means over the seeds of each row; R² and accuracies on test images."
+        link = f"[{escape(study.title)}](studies/{study.name}/04_table.ipynb)"
+        told = "means over the seeds of each row; R² and accuracies on test images."
+        caption = f"{link}, {escape(study.images)}: {told}"
         parts.append(fence(lines, "list-table", caption))
     return "\n".join(parts) or "No study in this copy has been run with other budgets.\n"
 
@@ -119,7 +120,7 @@ def search_tables(results: Path) -> str:
             for head in shown:
                 values = [float(row[head]) for row in mine if row.get(head)]
                 lines.append(f"  - {sum(values) / len(values):.3f}" if values else "  - –")
-        parts.append(fence(lines, "list-table", f"Search *{file.stem}*: validation images, means over seeds."))
+        parts.append(fence(lines, "list-table", f"Search *{escape(file.stem)}*: validation images, means over seeds."))
     return "\n".join(parts) or "No search in this copy has been run.\n"
 
 
@@ -163,7 +164,7 @@ def study_page(study: Study) -> str:
         lines.append(f"- [{len(study.runs)} executed notebooks](../../archive.md), one a training or evaluation")
     tables = sorted(path.name for path in study.folder.iterdir() if path.suffix == ".csv")
     tables = [name for name in tables if name not in study.damaged]
-    tables += [name for name in ("provenance.json",) if (study.folder / name).exists()]
+    tables += [n for n in ("provenance.json",) if (study.folder / n).exists() and n not in study.damaged]
     if tables:
         told = "Every number and figure of this study is drawn from these files; their columns are explained in"
         lines += [
@@ -232,7 +233,9 @@ def _archive_row(texts: Sequence[str], cost: dict[str, str], page: str = "") -> 
 
 def pictured(studies: list[Study]) -> Study | None:
     """The study whose picture of one image the first page shows; None: that of the packed networks is shown."""
-    return next((study for study in studies if study.runs and (study.folder / "one-image.svg").is_file()), None)
+    names = ("one-image.svg", "one-image-compact.svg")
+    there = (study for study in studies if study.runs and (study.folder / names[0]).is_file())
+    return next((study for study in there if not {*names} & {*study.damaged}), None)
 
 
 def landing(studies: list[Study], drawn: Path) -> str:

@@ -315,10 +315,12 @@ def test_what_a_study_says_is_shown_as_it_is(prose: Path, results: Path, tmp_pat
     write_study(results / "odd", 0, ODD, intro=INTRO, images=ODD)
     head = "claim,setting,metric,n_seeds,difference,low,high,p_holm,delta,detectable,verdict\n"
     (results / "odd" / "claims.csv").write_text(head + "one,a-b,pms,3,0.0778,0.06,0.09,0.001,0.02,0.01,supported\n")
+    head = 'triple,role,passes,chosen,"top-1, after push",top-1,R²,PMS\n'
+    (results / "odd" / "budget.csv").write_text(f"{head}a-b,student,3,True,0.2,0.4,0.5,0.3\n")
     odd_notebook(results / "odd" / "06_topk.ipynb")
     assert build.main(["-W", "--prose", str(prose), "--results", str(results), "--output", str(tmp_path / "out")]) == 0
     html = tmp_path / "out" / "_build" / "html"
-    for page in ("archive", "studies/odd/index", "studies/odd/06_topk"):
+    for page in ("archive", "schedule", "studies/odd/index", "studies/odd/06_topk"):
         text = (html / f"{page}.html").read_text()
         assert unescape(text).count(ODD) >= 2, page  # in the page, and in the list of all pages beside it
         assert "<b>|x|" not in text and "<script>alert" not in text and 'href="y' not in text, page
