@@ -9,7 +9,7 @@ from html import escape as html_escape
 from pathlib import Path
 
 from explorer import has_explorer
-from studies import KINDS, NOTEBOOK, Study, csv_rows, page_title, run_facts
+from studies import KINDS, NOTEBOOK, Study, csv_rows, is_damaged, page_title, run_facts
 
 from p2p.study.pages import escape, prose
 
@@ -108,6 +108,9 @@ def search_tables(results: Path) -> str:
     shown["PMS"] = "PMS"
     parts = []
     for file in sorted((results / "search").glob("*.csv")):
+        if is_damaged(file.parent, file.name):
+            parts.append(f"*The table of the search `{file.stem}` is damaged and left out.*\n")
+            continue
         rows = csv_rows(file)
         lines = [":header-rows: 1", f":name: tab-search-{file.stem}", "", "* - network", "  - changed", "  - seeds"]
         lines += [f"  - {head}" for head in shown.values()]

@@ -223,6 +223,7 @@ def prepare(study: Study, root: Path = ROOT) -> list[str]:
         keep_from_git(out)
     steps = ["01_data", *(f"02_train-{run}" for run in runs), *(f"03_evaluate-{e}" for e in study.evaluations())]
     steps += ["12_own"] if study.private else sorted(p.stem for p in (root / "notebooks").glob("0[4-8]_*.py"))
+    steps += ["14_explorer"] if study.explorer else []
     said = mend_runs(runs, place) + mend_results(out, steps)
     return said + changed_inputs(runs, place, images_digest(study.data_params()))
 

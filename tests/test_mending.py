@@ -186,6 +186,15 @@ def test_whole_and_older_results_are_left_alone(out) -> None:
     assert "04_table.ipynb" in said
 
 
+@pytest.mark.parametrize("text", ['{"title": "T"}', "", "[]", '{"title'])
+def test_an_older_study_whose_facts_cannot_be_read_makes_them_again(out, text) -> None:
+    for path in (out / "checksums").iterdir():
+        path.unlink()
+    (out / "study.json").write_text(text)
+    (said,) = mend_results(out, STEPS)
+    assert "study.json" in said and not (out / "study.json").exists() and not (out / "04_table.ipynb").exists()
+
+
 def test_checksums_of_a_step(out, refuses) -> None:
     assert set(checksums(out, "03_evaluate-t-s0")) == {
         *("evaluations/t-s0.csv", "evaluations/t-s0.json", "03_evaluate-t-s0.ipynb")
@@ -247,8 +256,17 @@ def test_a_study_is_made_ready(tmp_path: Path) -> None:
     run.mkdir()
     (run / "run.json").write_text("{")
     (tmp_path / "results" / "quick" / "01_data.ipynb").write_text("{")
-    first, second = runner.prepare(quick, tmp_path)
-    assert run.name in first and "01_data" in second
+    out = tmp_path / "results" / "quick"
+    (out / "explorer").mkdir()
+    for name in ("data.js", "sheet-0.webp"):
+        (out / "explorer" / name).write_text(name)
+    nbformat.write(new_notebook(), out / "14_explorer.ipynb")
+    seal(out, "14_explorer", ["explorer/data.js", "explorer/sheet-0.webp"])
+    add_notebook(out, "14_explorer")
+    (out / "explorer" / "sheet-0.webp").write_text("half of")
+    first, second, third = runner.prepare(quick, tmp_path)
+    assert run.name in first and "01_data" in second and "explorer/sheet-0.webp" in third
+    assert not (out / "14_explorer.ipynb").exists() and (out / "explorer" / "data.js").exists()
     assert runner.prepare(quick, tmp_path) == [] and not list(tmp_path.rglob(".room"))
 
 

@@ -79,6 +79,7 @@ BUILD = """
 import os, sys
 sys.path.insert(0, os.getcwd())
 from p2p.study.jobs import job
+assert sys.argv[1:] == ["--strict", "--study", "quick"]
 with job("book"):
     if os.environ.get("FAILING") == "book":
         sys.exit("jupyter-book said a lot")
