@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import json
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 import nbformat
@@ -276,6 +278,32 @@ def test_a_folder_that_cannot_be_made_is_one_sentence(folder: str, tmp_path: Pat
     (tmp_path / folder).write_text("a file")
     with refuses(str(tmp_path / folder), "Cannot write"):
         runner.prepare(load_study(ROOT / "params" / "quick.yaml"), tmp_path)
+
+
+@pytest.mark.parametrize("code", [errno.EROFS, errno.EACCES])
+@pytest.mark.parametrize("folder", ["results/quick", "runs/quick", "runs/failed/quick"])
+def test_a_folder_that_must_not_be_written_is_one_sentence(folder, code, tmp_path, monkeypatch, refuses) -> None:
+    def refused(dir: Path, **more: str) -> tuple[int, str]:  # root may write anywhere: it is told that it may not
+        if dir == tmp_path / folder:
+            raise OSError(code, os.strerror(code))
+        return made(dir=dir, **more)
+
+    made = tempfile.mkstemp
+    monkeypatch.setattr(tempfile, "mkstemp", refused)
+    with refuses(f"Cannot write {tmp_path / folder}", os.strerror(code), "allow writing there", "another folder"):
+        runner.prepare(load_study(ROOT / "params" / "quick.yaml"), tmp_path)
+    assert not list(tmp_path.rglob(".room*"))
+
+
+def test_a_study_at_work_is_left_alone_and_who_works_is_named(tmp_path: Path, refuses) -> None:
+    quick = load_study(ROOT / "params" / "quick.yaml")
+    (tmp_path / "results" / "quick").mkdir(parents=True)
+    (tmp_path / "results" / "quick" / "01_data.ipynb").write_text("{")
+    with run_lock(tmp_path / "runs" / "quick", "Study folder"):
+        with refuses("Study folder", str(tmp_path / "runs" / "quick"), f"({os.getpid()} on "):
+            runner.prepare(quick, tmp_path)
+        assert (tmp_path / "results" / "quick" / "01_data.ipynb").exists()
+    assert len(runner.prepare(quick, tmp_path)) == 1
 
 
 def test_a_full_disk_is_one_sentence_before_anything_runs(small_disk: Path, refuses) -> None:

@@ -62,7 +62,7 @@ def work(name):
 
 def do():
 """
-    + "\n".join(f"    {line}" for line in test_workflow.EXECUTE.strip().split("\n"))
+    + "\n".join(f"    {line}" for line in test_workflow.EXECUTE.replace('"{}")', "sys.argv[4])", 1).strip().split("\n"))
     + """
 
 if __name__ == "__main__":
@@ -126,6 +126,22 @@ def fresh(place: Path) -> Path:
     for name in ("runs", "results", ".snakemake", "book/_build"):
         shutil.rmtree(place / name, ignore_errors=True)
     return place
+
+
+def written(place: Path) -> dict[str, str]:
+    """What a study leaves in its results and runs, but for logs and reports of jobs."""
+    files = [path for name in ("results", "runs") for path in (place / name).rglob("*") if path.is_file()]
+    kept = [path for path in files if ".jobs" not in path.parts and path.name not in ("log.txt", ".lock")]
+    return {path.relative_to(place).as_posix(): path.read_text() for path in kept}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(project: Path) -> dict[str, str]:
+    """What a study leaves that nothing disturbs."""
+    assert run(fresh(project))[0] == 0
+    found = written(project)
+    assert len(set(found.values())) > 10 and "results/quick/04_table.ipynb" in found
+    return found
 
 
 def test_a_study_is_some_forty_lines_the_book_may_fail_and_a_last_call_finds_nothing_to_do(project: Path) -> None:
@@ -294,7 +310,22 @@ def test_stopped_nothing_runs_on_and_the_next_call_goes_on(project: Path, sign: 
     assert code == 0 and "train teacher-small_half-s0" in "\n".join(lines)
 
 
-def test_a_study_killed_as_a_whole_goes_on_where_it_was(project: Path) -> None:
+def test_of_two_calls_at_once_one_says_who_is_at_work_and_the_other_is_not_disturbed(
+    project: Path, undisturbed: dict[str, str]
+) -> None:
+    fresh(project)
+    both = [start(project) for _ in range(2)]
+    said = [process.communicate(timeout=300)[0] for process in both]
+    (winner,) = [one for one, process in enumerate(both) if process.returncode == 0]
+    assert both[1 - winner].returncode == 1 and "start " not in said[1 - winner]
+    last = said[1 - winner].splitlines()[-1]
+    assert last.startswith(f"error: Study folder {project / 'runs' / 'quick'} is in use by another process (")
+    assert f"({both[winner].pid} on " in last
+    assert "THE TABLE of quick" in said[winner] and written(project) == undisturbed
+    assert run(project)[1][1].startswith("Nothing to be done")
+
+
+def test_a_study_killed_as_a_whole_goes_on_where_it_was(project: Path, undisturbed: dict[str, str]) -> None:
     """As a machine that loses its power does; that a killed training ends bit-equal is in test_training.py."""
     process = start(fresh(project), LASTING="02_train-teacher-small_half-s0")
     assert process.stdout is not None
@@ -313,6 +344,7 @@ def test_a_study_killed_as_a_whole_goes_on_where_it_was(project: Path) -> None:
     code, lines = run(project)
     text = "\n".join(lines)
     assert code == 0 and "done    train teacher-small_half-s0" in text and "start   data 01_data" not in text
+    assert written(project) == undisturbed
     assert run(project)[1][1].startswith("Nothing to be done")
 
 
