@@ -9,9 +9,12 @@ import pandas as pd
 import torch
 
 from benchmarks import cabrnet_peer, inputs, stages, steps
+from benchmarks.parts import ADVICE
 from benchmarks.summary import merge, ratio_text
 from benchmarks.timing import Row
 from p2p.device import choose_device
+from p2p.errors import command
+from p2p.study.checksums import check_file
 from p2p.study.params import TrainParams
 
 RECORDED = Path(__file__).parents[1] / "results" / "speed" / "speed.csv"
@@ -58,18 +61,19 @@ def beside(now: pd.DataFrame, recorded: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def main(arguments: list[str] | None = None) -> int:
+@command
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--tiny", action="store_true", help="shapes without meaning, to see that it runs")
     options = parser.parse_args(arguments)
     if reason := cabrnet_peer.missing():
         print(f"{reason}; it is left out.")
+    known = RECORDED.is_file()
+    recorded = pd.read_csv(check_file(RECORDED.parent, RECORDED.name, ADVICE)) if known else pd.DataFrame()
     now = measure(choose_device(options.device), options.tiny)
-    recorded = pd.read_csv(RECORDED) if RECORDED.is_file() else now.iloc[:0]
     print(f"Peer's time / our time, median (lowest–highest round), on {now['device'].iloc[0]}:\n")
-    print(beside(now, recorded).to_markdown(index=False, disable_numparse=True))
-    return 0
+    print(beside(now, recorded if known else now.iloc[:0]).to_markdown(index=False, disable_numparse=True))
 
 
 if __name__ == "__main__":

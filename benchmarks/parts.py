@@ -12,15 +12,19 @@ import pandas as pd
 import torch
 
 from benchmarks import cabrnet_peer, end_to_end, inputs, stages, steps
-from benchmarks.summary import merge, targets
+from benchmarks.summary import PARTS, merge, targets
 from benchmarks.tables import race_target, recipe_costs
 from benchmarks.timing import OURS, Row, describe
 from p2p.data.images import load_images
 from p2p.evaluation.results import study_facts
 from p2p.files import write_table
+from p2p.study.checksums import check_file, seal
 from p2p.study.params import TrainParams
 from p2p.study.provenance import write_json
 from p2p.study.speed_params import SpeedParams
+
+KEPT = ("speed.csv", "objectives.json", "end_to_end.csv", "provenance.json")  # what a part left out has in them stays
+ADVICE = "restore it, or measure all parts again (make speed)"
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,13 @@ def measure_page(params: SpeedParams, device: torch.device, out: Path) -> Measur
         params: Of the page.
         device: Everything runs on.
         out: Folder of the results.
+
+    Raises:
+        UserError: Parts are left out, and a file that holds them is damaged.
     """
+    for name in KEPT if set(PARTS) - set(params.parts) else ():
+        if (out / name).is_file():
+            check_file(out, name, ADVICE)
     frame = merge(measure(params, device, out), out / "speed.csv", list(params.parts))
     write_table(frame, out / "speed.csv", 6)
     write_json(out / "study.json", study_facts(params))
@@ -80,6 +90,11 @@ def keep_records(out: Path, parts: Sequence[str], record: dict[str, Any]) -> dic
     records |= {part: record for part in parts}
     write_json(kept, records)
     return records
+
+
+def seal_page(out: Path) -> None:
+    """Write the checksums of the page's files, those that there are."""
+    seal(out, "09_speed", [name for name in (*KEPT, "study.json", "findings.md") if (out / name).is_file()])
 
 
 def measure(params: SpeedParams, device: torch.device, out: Path) -> list[Row]:

@@ -1,6 +1,6 @@
 """Draw the book: run the notebooks over all studies, stage prose and results, run jupyter-book, check the pages.
 
-    python book/build.py [--results results] [--output book] [--no-strict] [--own NAME]
+    python book/build.py [--results results] [--output book] [--no-strict] [--study NAME] [--own NAME]
 
 The pages are staged in `<output>/_build/src` (see `stage.py`); the book is `<output>/_build/html/index.html`.
 """
@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from draw import draw_pages
 from private import reachable, stage_own
 from stage import stage
-from studies import BookError
+from studies import BookError, read_facts
 
 from p2p.study.jobs import job
 
@@ -204,11 +204,14 @@ def main(arguments: list[str] | None = None) -> int:
         default=True,
         help="a warning is an error (default)",
     )
+    parser.add_argument("--study", metavar="NAME", help="a study that must not be left out as damaged")
     parser.add_argument("--own", metavar="NAME", help="a private study's small book, <output>/_build/own-NAME/html")
     options = parser.parse_args(arguments)
     places = (options.prose.resolve(), options.results.resolve(), options.output.resolve(), options.strict)
     try:
         with job("book"):
+            if options.study:
+                read_facts(options.results / options.study / "study.json")
             print(build_own(options.own, *places) if options.own else build(*places))
     except BookError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -36,8 +36,8 @@ study, in the archive, show a choice of prototypes without it.</p></noscript>
 
 
 def has_explorer(study: Study) -> bool:
-    """Whether there is something to explore."""
-    return (study.folder / DATA).is_file()
+    """Whether there is something to explore, all of it whole."""
+    return (study.folder / DATA).is_file() and not any(name.startswith("explorer/") for name in study.damaged)
 
 
 def explorer(studies: list[Study]) -> str:

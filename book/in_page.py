@@ -8,6 +8,7 @@ import shutil
 from html import escape
 from pathlib import Path
 
+from explorer import DATA, has_explorer
 from runtime import copy_runtime, runtime
 from studies import Study
 
@@ -87,8 +88,7 @@ def written(folder: Path) -> Path:
 def _explored(studies: list[Study], name: str, record: dict) -> str:
     """An attribute where the explorer shows this very student, so that its prototypes can be looked up by number."""
     for study in studies:
-        data = study.folder / "explorer" / "data.js"
-        if study.name == name and data.is_file():
-            head = data.read_text(encoding="utf-8")[:200]
+        if study.name == name and has_explorer(study):
+            head = (study.folder / DATA).read_text(encoding="utf-8")[:200]
             return " data-explored" if f'"seed":{record["parameters"]["seed"]},' in head else ""
     return ""

@@ -9,7 +9,7 @@ from html import escape as html_escape
 from pathlib import Path
 
 from explorer import has_explorer
-from studies import KINDS, NOTEBOOK, Study, csv_rows, page_title, run_facts
+from studies import KINDS, NOTEBOOK, Study, csv_rows, is_damaged, page_title, run_facts
 
 from p2p.study.pages import escape, prose
 
@@ -91,8 +91,9 @@ def budget_tables(studies: list[Study]) -> str:
             for head in shown:
                 values = [float(row[head]) for row in mine if row[head]]
                 lines.append(f"  - {sum(values) / len(values):.3f}" if values else "  - –")
-        link = f"[{study.title}](studies/{study.name}/04_table.ipynb)"
-        caption = f"{link}, {study.images}: means over the seeds of each row; R² and accuracies on test images."
+        link = f"[{escape(study.title)}](studies/{study.name}/04_table.ipynb)"
+        told = "means over the seeds of each row; R² and accuracies on test images."
+        caption = f"{link}, {escape(study.images)}: {told}"
         parts.append(fence(lines, "list-table", caption))
     return "\n".join(parts) or "No study in this copy has been run with other budgets.\n"
 
@@ -107,6 +108,9 @@ def search_tables(results: Path) -> str:
     shown["PMS"] = "PMS"
     parts = []
     for file in sorted((results / "search").glob("*.csv")):
+        if is_damaged(file.parent, file.name):
+            parts.append(f"*The table of the search `{file.stem}` is damaged and left out.*\n")
+            continue
         rows = csv_rows(file)
         lines = [":header-rows: 1", f":name: tab-search-{file.stem}", "", "* - network", "  - changed", "  - seeds"]
         lines += [f"  - {head}" for head in shown.values()]
@@ -118,12 +122,10 @@ def search_tables(results: Path) -> str:
             lines += [f"* - {role}", f"  - {_change(changed)}", f"  - {len(mine)}"]
             for head in shown:
                 values = [float(row[head]) for row in mine if row.get(head)]
-                mean = f"{sum(values) / len(values):.3f}".replace("-", "\N{MINUS SIGN}")
-                lines.append(f"  - {mean}" if values else "  - –")
-        caption = (
-            f"Search *{file.stem}*: validation images, means over seeds. A dash: nothing was changed, or none there."
-        )
-        parts.append(fence(lines, "list-table", caption))
+                mean = f"{sum(values) / len(values):.3f}" if values else "–"
+                lines.append(f"  - {mean.replace('-', chr(0x2212))}")
+        caption = f"Search *{escape(file.stem)}*: validation images, means over seeds."
+        parts.append(fence(lines, "list-table", f"{caption} A dash: nothing was changed, or not measured."))
     return "\n".join(parts) or "No search in this copy has been run.\n"
 
 
@@ -167,7 +169,7 @@ def study_page(study: Study) -> str:
         lines.append(f"- [{len(study.runs)} executed notebooks](../../archive.md), one a training or evaluation")
     tables = sorted(path.name for path in study.folder.iterdir() if path.suffix == ".csv")
     tables = [name for name in tables if name not in study.damaged]
-    tables += [name for name in ("provenance.json",) if (study.folder / name).exists()]
+    tables += [n for n in ("provenance.json",) if (study.folder / n).exists() and n not in study.damaged]
     if tables:
         told = "Every number and figure of this study is drawn from these files; their columns are explained in"
         lines += [
@@ -236,7 +238,9 @@ def _archive_row(texts: Sequence[str], cost: dict[str, str], page: str = "") -> 
 
 def pictured(studies: list[Study]) -> Study | None:
     """The study whose picture of one image the first page shows; None: that of the packed networks is shown."""
-    return next((study for study in studies if study.runs and (study.folder / "one-image.svg").is_file()), None)
+    names = ("one-image.svg", "one-image-compact.svg")
+    there = (study for study in studies if study.runs and (study.folder / names[0]).is_file())
+    return next((study for study in there if not {*names} & {*study.damaged}), None)
 
 
 def landing(studies: list[Study], drawn: Path) -> str:

@@ -216,7 +216,7 @@ def stage(prose: Path, results: Path, source: Path, drawn: Path) -> None:
         drawn: Folder of the executed notebooks over all studies, and of what they left beside them.
 
     Raises:
-        BookError: index.md is missing, or a study cannot be read.
+        BookError: index.md is missing.
     """
     if not (prose / "index.md").exists():
         raise BookError(f"{prose}: no index.md, the landing page; give the folder that holds the book's prose.")

@@ -16,7 +16,7 @@ sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]  # see build.JU
 import nbformat
 
 from p2p.errors import UserError
-from p2p.study.checksums import check_file
+from p2p.study.checksums import check_file, checksums, steps
 
 MAIN = ("table", "tree", "topk", "gallery", "data")  # pages of a study in reading order; others follow by number
 KINDS = {"train": "training", "evaluate": "evaluation"}
@@ -43,31 +43,49 @@ class Study:
 
 
 def find_studies(results: Path) -> list[Study]:
-    """The studies under `results`, by their `order` and then by name.
+    """The studies under `results`, by their `order` and then by name; one that cannot be read is said and left out."""
+    found = []
+    for path in sorted(results.glob("*/study.json")):
+        try:
+            found.append(read_study(path))
+        except BookError as error:
+            print(f"book: {error}", file=sys.stderr)
+    return sorted(found, key=lambda study: (study.order, study.name))
+
+
+def read_facts(path: Path) -> dict[str, Any]:
+    """What a study.json says; `title`, `order` and `intro` are among it.
 
     Raises:
-        BookError: A study.json cannot be read or lacks a key, or a notebook is not named NN_name[-run].ipynb.
+        BookError: It is damaged.
     """
-    studies = [read_study(path) for path in sorted(results.glob("*/study.json"))]
-    return sorted(studies, key=lambda study: (study.order, study.name))
+    try:
+        facts = json.loads(check_file(path.parent, path.name).read_text(encoding="utf-8"))
+        return {**facts, "title": str(facts["title"]), "order": float(facts["order"]), "intro": str(facts["intro"])}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        what = "not as it was written" if isinstance(error, UserError) else repr(error)
+        raise BookError(
+            f"{path} is damaged ({what}), and its study is left out; restore it, or let `{again(path.parent)}` make it "
+            "again."
+        ) from error
 
 
 def read_study(path: Path) -> Study:
-    try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-        title, order, intro = str(facts["title"]), float(facts["order"]), str(facts["intro"])
-        listed = facts.get("runs")  # notebooks of runs that the study no longer has are left out
-    except (ValueError, KeyError, TypeError) as error:
-        expected = 'expected a JSON object with "study", "title", "order" (a number) and "intro"'
-        raise BookError(f"{path}: {error!r}; {expected}; let the workflow write it again.") from error
+    """A study of the book.
+
+    Raises:
+        BookError: Its study.json is damaged.
+    """
+    facts, folder = read_facts(path), path.parent
+    listed = facts.get("runs")  # notebooks of runs that the study no longer has are left out
     pages: list[tuple[int, int, str]] = []
     runs: list[tuple[int, str]] = []
-    for notebook in sorted(path.parent.glob("*.ipynb")):
+    for notebook in sorted(folder.glob("*.ipynb")):
         match = NOTEBOOK.fullmatch(notebook.stem)
         if match is None:
-            raise BookError(
-                f"{notebook}: a notebook of a study is named NN_name.ipynb or NN_name-run.ipynb; rename it."
-            )
+            told = "a notebook of a study is named NN_name.ipynb or NN_name-run.ipynb; rename it, or move it elsewhere"
+            print(f"book: {notebook} is left out: {told}.", file=sys.stderr)
+            continue
         number, kind, run = int(match[1]), match[2], match[3]
         if run and listed is not None and run not in listed:
             continue
@@ -75,19 +93,33 @@ def read_study(path: Path) -> Study:
             runs.append((number, notebook.stem))
         else:
             pages.append((MAIN.index(kind) if kind in MAIN else len(MAIN), number, notebook.stem))
-    names = [*(f"{stem}.ipynb" for *_, stem in pages), *(f"{stem}.ipynb" for _, stem in runs)]
-    names += sorted(file.name for file in path.parent.iterdir() if file.suffix in (".csv", ".md"))
+    shown = [*(f"{stem}.ipynb" for *_, stem in pages), *(f"{stem}.ipynb" for _, stem in runs)]
     return Study(
-        damaged=tuple(name for name in names if is_damaged(path.parent, name)),
-        name=path.parent.name,
-        title=title,
-        order=order,
-        intro=intro,
+        damaged=damaged_files(folder, shown),
+        name=folder.name,
+        title=facts["title"],
+        order=facts["order"],
+        intro=facts["intro"],
         images=str(facts.get("images", "")),
-        folder=path.parent,
+        folder=folder,
         pages=tuple(stem for *_, stem in sorted(pages)),
         runs=tuple(stem for _, stem in sorted(runs)),
     )
+
+
+def damaged_files(folder: Path, shown: list[str]) -> tuple[str, ...]:
+    """The damaged files of a study, among them the notebooks whose pictures are damaged: their pages show these.
+
+    Args:
+        folder: Of its results.
+        shown: Its notebooks that the book shows.
+    """
+    sealed = {step: [name for name in checksums(folder, step) if (folder / name).is_file()] for step in steps(folder)}
+    names = [*shown, *sorted(file.name for file in folder.iterdir() if file.suffix in (".csv", ".md"))]
+    names += [name for found in sealed.values() for name in found if not name.endswith(".ipynb")]
+    bad = [name for name in dict.fromkeys(names) if is_damaged(folder, name)]
+    drawn = [step for step, found in sealed.items() if any(name.endswith(".svg") and name in bad for name in found)]
+    return tuple(dict.fromkeys([*bad, *(f"{step}.ipynb" for step in drawn)]))
 
 
 def is_damaged(folder: Path, name: str) -> bool:
@@ -101,9 +133,15 @@ def is_damaged(folder: Path, name: str) -> bool:
             {int(claim["n_seeds"]) for claim in csv_rows(folder / name)}
     except (UserError, OSError, ValueError, KeyError, TypeError, AttributeError, nbformat.ValidationError) as error:
         what = str(error) if isinstance(error, UserError) else f"{folder / name} is damaged ({type(error).__name__})."
-        print(f"book: {what} It is left out; `make study STUDY={folder.name}` makes it again.", file=sys.stderr)
+        print(f"book: {what} It is left out; `{again(folder, name)}` makes it again.", file=sys.stderr)
         return True
     return False
+
+
+def again(folder: Path, name: str = "") -> str:
+    """The command that makes a folder of results, or a file in it."""
+    others = {"speed": "make speed", "search": f"make search STUDY={Path(name).stem}"}
+    return others.get(folder.name, f"make study STUDY={folder.name}")
 
 
 def csv_rows(path: Path) -> list[dict[str, str]]:

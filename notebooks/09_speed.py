@@ -34,7 +34,7 @@ from IPython.display import SVG, Markdown, display
 
 from benchmarks import page
 from benchmarks.findings import measured_when
-from benchmarks.parts import keep_records, measure_page
+from benchmarks.parts import keep_records, measure_page, seal_page
 from p2p.device import choose_device
 from p2p.figures.speed import accuracy_race, passes_curves, ratio_dots
 from p2p.figures.style import svg
@@ -157,4 +157,5 @@ display(Markdown(findings))
 # %% tags=["remove-input"]
 record = provenance(params, device, time.perf_counter() - began)
 records = keep_records(out, params.parts, record)
+seal_page(out)
 display(Markdown(provenance_box(record, measured_when(records, found.where))))

@@ -40,6 +40,7 @@ from p2p.device import choose_device
 from p2p.figures.speed import growth_panels
 from p2p.figures.style import svg
 from p2p.files import project_path, write_table
+from p2p.study.checksums import seal
 from p2p.study.pages import provenance_box, table
 from p2p.study.params import from_namespace
 from p2p.study.provenance import provenance, write_json
@@ -115,6 +116,7 @@ caption = f"Time at {params.target_images:,} images × {params.target_classes:,}
 display(Markdown(table(times.drop(columns="seconds"), caption, "tab-paper")))
 record = provenance(params, device, time.perf_counter() - began)
 write_json(out / "growth.json", record)
+seal(out, "10_growth", ["growth.csv", "growth.json"])
 display(Markdown(paper.break_sentence(needs, times)))
 
 # %% [markdown]

@@ -38,6 +38,7 @@ from p2p.device import choose_device
 from p2p.figures.speed import time_bars
 from p2p.figures.style import svg
 from p2p.files import project_path, write_table
+from p2p.study.checksums import seal
 from p2p.study.pages import provenance_box, table
 from p2p.study.params import from_namespace
 from p2p.study.provenance import provenance
@@ -62,6 +63,7 @@ display(Markdown(f"Machine: {timing.describe(device)}; torch {torch.__version__}
 data = where.random_images(params, device)
 frame = where.page_parts(params, data)
 write_table(frame, out / "profile.csv", 5)
+seal(out, "11_profile", ["profile.csv"])
 
 # %% [markdown]
 # ## Result

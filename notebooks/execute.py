@@ -27,7 +27,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from p2p.errors import UserError, command
-from p2p.files import atomic_path, cannot_write
+from p2p.files import atomic_path, cannot_write, run_lock
 from p2p.study import explain_params, page_params, params, share_params, speed_params
 from p2p.study.checksums import add_notebook, check_file, sums_file
 from p2p.study.jobs import VARIABLE, job, started_again
@@ -208,7 +208,7 @@ def prepare(study: Study, root: Path = ROOT) -> list[str]:
         What was damaged, and which inputs have changed since, in sentences.
 
     Raises:
-        UserError: A folder cannot be written, or the disk is full.
+        UserError: A folder cannot be written, the disk is full, or another call runs this study.
     """
     from p2p.data.source import images_digest
     from p2p.evaluation.mending import changed_inputs, mend_results, mend_runs
@@ -223,19 +223,19 @@ def prepare(study: Study, root: Path = ROOT) -> list[str]:
         keep_from_git(out)
     steps = ["01_data", *(f"02_train-{run}" for run in runs), *(f"03_evaluate-{e}" for e in study.evaluations())]
     steps += ["12_own"] if study.private else sorted(p.stem for p in (root / "notebooks").glob("0[4-8]_*.py"))
-    said = mend_runs(runs, place) + mend_results(out, steps)
+    steps += ["14_explorer"] if study.explorer else []
+    with run_lock(place, "Study folder"):  # what another call is about to write looks like damage
+        said = mend_runs(runs, place) + mend_results(out, steps)
     return said + changed_inputs(runs, place, images_digest(study.data_params()))
 
 
 def summary(study: Study) -> str:
     """Where the book is, and the main table; of one's own images what came out, in words."""
-    if study.private:
-        told = check_file(ROOT / "results" / study.study, "summary.txt").read_text(encoding="utf-8").strip()
-        page = ROOT / "book" / "_build" / f"own-{study.study}" / "html" / "index.html"
-        return f"\n{study.title}\n\n{told}\n\nThe pages: {page.as_uri()}\n"
-    table = check_file(ROOT / "results" / study.study, "table.md")
-    book = ROOT / "book" / "_build" / "html" / "index.html"
-    return f"\n{study.title}\n\n{table.read_text().strip()}\n\nThe book: {book.as_uri()}\n"
+    file = check_file(ROOT / "results" / study.study, "summary.txt" if study.private else "table.md")
+    told, built = file.read_text(encoding="utf-8").strip(), ROOT / "book" / "_build"
+    page = (built / f"own-{study.study}" if study.private else built) / "html" / "index.html"
+    where = "The pages" if study.private else "The book"
+    return f"\n{study.title}\n\n{told}\n\n{where}: {page.as_uri()}\n"
 
 
 @command

@@ -25,6 +25,7 @@ from types import FrameType
 from typing import Any, TextIO
 
 from p2p.errors import UserError
+from p2p.files import run_lock
 from p2p.study.jobs import VARIABLE, read_jobs
 from p2p.study.study import Study, load_study
 
@@ -310,7 +311,11 @@ def main(arguments: list[str]) -> int:
     screen.line(f"{study.title} ({given.study}); Snakemake's log: {log}")
     config = [f"study={given.study.stem}", f"use={given.use}", f"only={given.only}"]
     try:
-        code = run.run([*config, f"rehearse={'1' if given.rehearse else ''}"])
+        with run_lock(run.log.parent, "Study folder"):  # two calls would take each other's files away
+            code = run.run([*config, f"rehearse={'1' if given.rehearse else ''}"])
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     except Stopped:
         print(f"Stopped; the same command goes on from here. The log: {log}", file=sys.stderr)
         return 130
@@ -325,7 +330,11 @@ def main(arguments: list[str]) -> int:
         return 1
     if not run.planned:
         screen.line("Nothing to be done: every result and the book are up to date.")
-    screen.line(summary(study) + f"The log:  {log}")
+    try:
+        screen.line(summary(study) + f"The log:  {log}")
+    except UserError as error:  # the table is damaged
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     return 0
 
 

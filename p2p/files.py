@@ -22,7 +22,9 @@ if TYPE_CHECKING:  # whoever has a frame has imported pandas; whoever has none m
 
 def cannot_write(path: Path | str, error: OSError) -> UserError:
     """What to raise where the disk is full or read-only, or a name is too long for it."""
-    cure = "shorten the name" if error.errno == errno.ENAMETOOLONG else "free space or choose another folder"
+    cures = dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), "allow writing there or choose another folder")
+    cures[errno.ENAMETOOLONG] = "shorten the name"
+    cure = cures.get(error.errno or 0, "free space or choose another folder")
     return UserError(f"Cannot write {path}: {error.strerror or error}; {cure}.")
 
 
@@ -64,8 +66,12 @@ def write_table(frame: pd.DataFrame, path: Path | str, digits: int | None = None
 
 
 @contextmanager
-def run_lock(folder: Path | str) -> Iterator[None]:
-    """Hold the lock of a run folder, so that two processes never train into the same one.
+def run_lock(folder: Path | str, what: str = "Run folder") -> Iterator[None]:
+    """Hold the lock of a run folder, so that two processes never train into the same one; or of a study's.
+
+    Args:
+        folder: Of the run, or of all runs of a study.
+        what: It is called.
 
     Raises:
         UserError: Another process holds it.
@@ -81,7 +87,7 @@ def run_lock(folder: Path | str) -> Iterator[None]:
         with suppress(OSError):
             who = holder.read_text()
         raise UserError(
-            f"Run folder {folder} is in use by another process ({who}), perhaps one that an earlier call left running; "
+            f"{what} {folder} is in use by another process ({who}), perhaps one that an earlier call left running; "
             "wait for it, or end it."
         ) from error
     except OSError as error:

@@ -21,6 +21,7 @@ from p2p import metrics
 from p2p.device import has_bfloat16
 from p2p.networks import ProtoNet, distance_map
 from p2p.projection import find_patches, push
+from p2p.study.checksums import checksums, damaged, seal
 from p2p.study.params import TrainParams
 from p2p.study.speed_params import SpeedParams
 from p2p.training.objective import objective
@@ -443,6 +444,9 @@ def test_page_runs_and_leaves_its_results(tmp_path: Path) -> None:
         assert works <= set(frame.work) <= works | set(summary.PARTS["end_to_end"])
         scaled = frame[frame.work.isin(["AAP", "AJS", "PMS"])]
         assert scaled["shape"].str.contains("scaled from a sample of 20").all()
+    sealed = {"speed.csv", "objectives.json", "provenance.json", "study.json", "findings.md", "09_speed.ipynb"}
+    assert set(checksums(out.parent, "09_speed")) - {"end_to_end.csv"} == sealed
+    assert damaged(out.parent, "09_speed") == []
     facts = json.loads((out.parent / "study.json").read_text())
     assert facts["study"] == "speed" and {"title", "order", "intro", "images"} <= set(facts)
     assert "not met" in (out.parent / "findings.md").read_text()
@@ -454,3 +458,15 @@ def test_command_prints_its_ratios_beside_the_recorded_ones(capsys: pytest.Captu
     assert command.main(["--tiny", "--device", "cpu"]) == 0
     text = capsys.readouterr().out
     assert "| training step" in text and "| PMS" in text and "recorded" in text
+
+
+def test_damaged_recorded_ratios_are_said_before_anything_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "speed.csv").write_text("work\nPMS\n")
+    seal(tmp_path, "09_speed", ["speed.csv"])
+    (tmp_path / "speed.csv").write_text("work\n")
+    monkeypatch.setattr(command, "RECORDED", tmp_path / "speed.csv")
+    monkeypatch.setattr(command, "measure", lambda *given: 1 / 0)
+    assert command.main([]) == 1
+    assert "speed.csv is damaged" in (said := capsys.readouterr().err) and "make speed" in said

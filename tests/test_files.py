@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import resource
+import shutil
+import subprocess
 
 import pytest
 import torch
@@ -118,6 +121,49 @@ def test_full_disk_under_a_run(small_disk, tiny, birds, refuses):
     with refuses(str(small_disk / "run"), "space"):
         Trainer(tiny, birds, small_disk / "run").run(progress=False)
     assert not [name for name in os.listdir(small_disk / "run") if name.endswith(".part")]
+
+
+@pytest.mark.parametrize("limited", [False, True])
+def test_a_disk_that_fills_keeps_the_last_checkpoint(
+    limited, tiny, birds, teacher_folder, tmp_path, refuses, monkeypatch
+):
+    """After the first checkpoint: by a file that takes all that is left, or as in `small_disk` by a limit for files."""
+    folder, save, before = tmp_path / "run", Trainer.save, resource.getrlimit(resource.RLIMIT_FSIZE)
+    ballast = folder / "ballast"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "none", str(folder)]
+    if not limited and (shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode):
+        pytest.skip("no file system can be mounted here: the limit of a file's size has to do")
+
+    def save_and_fill(trainer, upcoming):
+        save(trainer, upcoming)
+        assert upcoming == (0, 1)  # it is saved no second time
+        if limited:
+            half = (folder / "checkpoint.safetensors").stat().st_size // 2
+            resource.setrlimit(resource.RLIMIT_FSIZE, (half, before[1]))
+            return
+        with pytest.raises(OSError, match="space"), ballast.open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(4096))
+
+    try:
+        with monkeypatch.context() as patch, refuses(str(folder), "space"):
+            patch.setattr(Trainer, "save", save_and_fill)
+            Trainer(tiny, birds, folder).run(progress=False)
+        assert load_tensors(folder / "checkpoint.safetensors")[1]["upcoming"] == [0, 1]
+        assert not [name for name in os.listdir(folder) if name.endswith(".part")]
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        ballast.unlink(missing_ok=True)
+        trainer = Trainer(tiny, birds, folder)
+        trainer.run(progress=False)
+        assert [record["epoch"] for record in trainer.history[:2]] == [1, 2]
+        for name in ("network", "checkpoint"):
+            mine, whole = (load_tensors(place / f"{name}.safetensors")[0] for place in (folder, teacher_folder))
+            assert mine.keys() == whole.keys() and all(torch.equal(mine[key], whole[key]) for key in whole)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        if not limited:
+            subprocess.run(["umount", str(folder)], check=True)
 
 
 # ------------------------------------------------------------------------------------------------- provenance

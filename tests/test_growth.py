@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from benchmarks import growth
+from p2p.study.checksums import checksums, damaged
 from p2p.study.speed_params import GrowthParams
 
 ROOT = Path(__file__).parents[1]
@@ -83,6 +84,8 @@ def test_page_runs_and_leaves_its_results(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr[-3000:]
     frame = pd.read_csv(out.parent / "growth.csv")
+    assert set(checksums(out.parent, "10_growth")) == {"growth.csv", "growth.json", "10_growth.ipynb"}
+    assert damaged(out.parent, "10_growth") == []
     assert list(frame) == growth.COLUMNS and set(frame.quantity) == set(growth.WORKS)
     assert (frame.seconds_low <= frame.seconds).all() and (frame.seconds <= frame.seconds_high).all()
     assert not frame.duplicated(["quantity", "axis", "at"]).any()

@@ -16,6 +16,7 @@ from p2p.evaluation.judged import coarser, fewer_prototypes, measured, misplaced
 from p2p.evaluation.kept import Kept
 from p2p.figures import judged as drawn
 from p2p.responses import ResponseTable, cell_minima, quarter_tau
+from p2p.study.checksums import checksums, damaged
 
 pytestmark = pytest.mark.numeric
 
@@ -151,3 +152,12 @@ def test_files(tmp_path: Path, refuses) -> None:  # type: ignore[no-untyped-def]
     (tmp_path / judged.PLACE / "metrics.csv").write_text("study,seed\na,1\n")
     with refuses("metrics.csv", "'chance'", "make judge"):
         judgement.read_judged(tmp_path, {"a": "A"})
+
+
+def test_what_is_judged_is_sealed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = pd.DataFrame([["own", "a-b", 0, *[1.0] * (len(judged.COLUMNS) - 3)]], columns=list(judged.COLUMNS))
+    monkeypatch.setattr(judge, "judge", lambda *places: made)
+    monkeypatch.setattr(judge, "project_path", lambda name: tmp_path / name)
+    assert judge.main([]) == 0
+    out = tmp_path / "results" / judged.PLACE
+    assert set(checksums(out, "judge")) == {"metrics.csv", "metrics.json"} and damaged(out, "judge") == []

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import json
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 import nbformat
@@ -186,6 +188,15 @@ def test_whole_and_older_results_are_left_alone(out) -> None:
     assert "04_table.ipynb" in said
 
 
+@pytest.mark.parametrize("text", ['{"title": "T"}', "", "[]", '{"title'])
+def test_an_older_study_whose_facts_cannot_be_read_makes_them_again(out, text) -> None:
+    for path in (out / "checksums").iterdir():
+        path.unlink()
+    (out / "study.json").write_text(text)
+    (said,) = mend_results(out, STEPS)
+    assert "study.json" in said and not (out / "study.json").exists() and not (out / "04_table.ipynb").exists()
+
+
 def test_checksums_of_a_step(out, refuses) -> None:
     assert set(checksums(out, "03_evaluate-t-s0")) == {
         *("evaluations/t-s0.csv", "evaluations/t-s0.json", "03_evaluate-t-s0.ipynb")
@@ -247,8 +258,17 @@ def test_a_study_is_made_ready(tmp_path: Path) -> None:
     run.mkdir()
     (run / "run.json").write_text("{")
     (tmp_path / "results" / "quick" / "01_data.ipynb").write_text("{")
-    first, second = runner.prepare(quick, tmp_path)
-    assert run.name in first and "01_data" in second
+    out = tmp_path / "results" / "quick"
+    (out / "explorer").mkdir()
+    for name in ("data.js", "sheet-0.webp"):
+        (out / "explorer" / name).write_text(name)
+    nbformat.write(new_notebook(), out / "14_explorer.ipynb")
+    seal(out, "14_explorer", ["explorer/data.js", "explorer/sheet-0.webp"])
+    add_notebook(out, "14_explorer")
+    (out / "explorer" / "sheet-0.webp").write_text("half of")
+    first, second, third = runner.prepare(quick, tmp_path)
+    assert run.name in first and "01_data" in second and "explorer/sheet-0.webp" in third
+    assert not (out / "14_explorer.ipynb").exists() and (out / "explorer" / "data.js").exists()
     assert runner.prepare(quick, tmp_path) == [] and not list(tmp_path.rglob(".room"))
 
 
@@ -258,6 +278,32 @@ def test_a_folder_that_cannot_be_made_is_one_sentence(folder: str, tmp_path: Pat
     (tmp_path / folder).write_text("a file")
     with refuses(str(tmp_path / folder), "Cannot write"):
         runner.prepare(load_study(ROOT / "params" / "quick.yaml"), tmp_path)
+
+
+@pytest.mark.parametrize("code", [errno.EROFS, errno.EACCES])
+@pytest.mark.parametrize("folder", ["results/quick", "runs/quick", "runs/failed/quick"])
+def test_a_folder_that_must_not_be_written_is_one_sentence(folder, code, tmp_path, monkeypatch, refuses) -> None:
+    def refused(dir: Path, **more: str) -> tuple[int, str]:  # root may write anywhere: it is told that it may not
+        if dir == tmp_path / folder:
+            raise OSError(code, os.strerror(code))
+        return made(dir=dir, **more)
+
+    made = tempfile.mkstemp
+    monkeypatch.setattr(tempfile, "mkstemp", refused)
+    with refuses(f"Cannot write {tmp_path / folder}", os.strerror(code), "allow writing there", "another folder"):
+        runner.prepare(load_study(ROOT / "params" / "quick.yaml"), tmp_path)
+    assert not list(tmp_path.rglob(".room*"))
+
+
+def test_a_study_at_work_is_left_alone_and_who_works_is_named(tmp_path: Path, refuses) -> None:
+    quick = load_study(ROOT / "params" / "quick.yaml")
+    (tmp_path / "results" / "quick").mkdir(parents=True)
+    (tmp_path / "results" / "quick" / "01_data.ipynb").write_text("{")
+    with run_lock(tmp_path / "runs" / "quick", "Study folder"):
+        with refuses("Study folder", str(tmp_path / "runs" / "quick"), f"({os.getpid()} on "):
+            runner.prepare(quick, tmp_path)
+        assert (tmp_path / "results" / "quick" / "01_data.ipynb").exists()
+    assert len(runner.prepare(quick, tmp_path)) == 1
 
 
 def test_a_full_disk_is_one_sentence_before_anything_runs(small_disk: Path, refuses) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from html import unescape
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
+from markdown_it import MarkdownIt
 from PIL import Image
 
 import p2p
@@ -17,12 +19,14 @@ from p2p.data.images import ImageSet, load_images
 from p2p.device import choose_device
 from p2p.evaluation import pack as packing
 from p2p.evaluation import packed
+from p2p.evaluation.card import card
 from p2p.evaluation.pack import ALL, LARGEST, answers, main, pack
 from p2p.evaluation.packed import half, read_patches
 from p2p.evaluation.rows import COLUMNS
 from p2p.evaluation.runs import accuracy, finish_run, load_run
 from p2p.evaluation.sources import source_image, source_patch, source_patches
 from p2p.networks import ProtoNet
+from p2p.study.pages import escape
 from p2p.study.provenance import provenance, write_json
 from p2p.study.study import Study
 from p2p.training.trainer import Trainer
@@ -287,9 +291,19 @@ def test_committed_networks_load_and_have_a_card(folder: Path) -> None:
     assert f'load_run("networks/{folder.parent.name}/{folder.name}")' in text
     assert f"right in {record['packed']['right_unpacked']}, this one in {record['packed']['right_packed']}" in text
     assert abs(record["packed"]["right_unpacked"] - record["packed"]["right_packed"]) <= 1
-    assert all(name in text for name in run.packed.classes)
+    assert all(escape(name) in text for name in run.packed.classes)
     with Image.open(folder / "sources.webp") as sheet:
         assert sheet.format == "WEBP"
+
+
+def test_what_a_study_and_its_classes_are_called_is_no_markup_in_a_card() -> None:
+    odd = "<b>|x|</b> [x](y) *a* `c` {z} www.example.org # _u_"
+    record = packed.read_record(NETWORKS[0]) | {"classes": [odd, f"a\n# {odd}"]}
+    numbers = pd.DataFrame({"": ["top-1"], "this network": ["–"], "published": ["–"], "mean": ["–"]})
+    text = card(record, "networks/a/b", odd, odd, numbers, pd.DataFrame(), 1)
+    html = MarkdownIt("commonmark").enable("table").render(text)
+    assert unescape(html).count(odd) == 6  # title and images twice, and each class
+    assert html.count("<h1>") == 1 and "<b>" not in html and 'href="y"' not in html and "<em>a</em>" not in html
 
 
 @pytest.mark.parametrize("folder", [f for f in NETWORKS if f.parent.name == "birds"], ids=lambda folder: folder.name)

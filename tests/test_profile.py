@@ -12,6 +12,7 @@ import torch
 
 from benchmarks import where
 from p2p.figures.speed import PARTS
+from p2p.study.checksums import checksums, damaged
 from p2p.training.checkpoints import digest
 from p2p.training.trainer import Trainer
 
@@ -59,5 +60,7 @@ def test_notebook_runs_at_tiny_size(tmp_path: Path) -> None:
     done = subprocess.run([*command, "--parameters", json.dumps(values)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     frame = pd.read_csv(tmp_path / "speed" / "profile.csv")
+    assert set(checksums(out.parent, "11_profile")) == {"profile.csv", "11_profile.ipynb"}
+    assert damaged(out.parent, "11_profile") == []
     assert set(frame.network) == {"small_half", "small", "small, student of small"} and set(frame.part) == set(PARTS)
     assert frame.seconds.ge(0).all() and frame[frame.part == "convolution"].seconds.gt(0).all()

@@ -16,13 +16,16 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 import test_workflow
 
 from p2p.errors import UserError
+from p2p.study.checksums import seal
 from p2p.study.jobs import job, read_jobs, sentence
 from p2p.study.study import load_study
 
@@ -31,11 +34,16 @@ SPEC = importlib.util.spec_from_file_location("runner", ROOT / "notebooks" / "ru
 assert SPEC and SPEC.loader
 runner = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(runner)
+EXECUTOR = importlib.util.spec_from_file_location("executor", ROOT / "notebooks" / "execute.py")
+assert EXECUTOR and EXECUTOR.loader
+executor = importlib.util.module_from_spec(EXECUTOR)
+EXECUTOR.loader.exec_module(executor)
 EXECUTE = (
     """
 import os, time
 sys_path = __import__("sys").path; sys_path.insert(0, os.getcwd())
 from p2p.errors import UserError
+from p2p.study.checksums import seal
 from p2p.study.jobs import job
 
 def summary(study):
@@ -54,7 +62,7 @@ def work(name):
 
 def do():
 """
-    + "\n".join(f"    {line}" for line in test_workflow.EXECUTE.strip().split("\n"))
+    + "\n".join(f"    {line}" for line in test_workflow.EXECUTE.replace('"{}")', "sys.argv[4])", 1).strip().split("\n"))
     + """
 
 if __name__ == "__main__":
@@ -71,6 +79,7 @@ BUILD = """
 import os, sys
 sys.path.insert(0, os.getcwd())
 from p2p.study.jobs import job
+assert sys.argv[1:] == ["--strict", "--study", "quick"]
 with job("book"):
     if os.environ.get("FAILING") == "book":
         sys.exit("jupyter-book said a lot")
@@ -119,6 +128,22 @@ def fresh(place: Path) -> Path:
     return place
 
 
+def written(place: Path) -> dict[str, str]:
+    """What a study leaves in its results and runs, but for logs and reports of jobs."""
+    files = [path for name in ("results", "runs") for path in (place / name).rglob("*") if path.is_file()]
+    kept = [path for path in files if ".jobs" not in path.parts and path.name not in ("log.txt", ".lock")]
+    return {path.relative_to(place).as_posix(): path.read_text() for path in kept}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(project: Path) -> dict[str, str]:
+    """What a study leaves that nothing disturbs."""
+    assert run(fresh(project))[0] == 0
+    found = written(project)
+    assert len(set(found.values())) > 10 and "results/quick/04_table.ipynb" in found
+    return found
+
+
 def test_a_study_is_some_forty_lines_the_book_may_fail_and_a_last_call_finds_nothing_to_do(project: Path) -> None:
     code, lines = run(fresh(project), FAILING="book")
     text = "\n".join(lines)
@@ -135,6 +160,32 @@ def test_a_study_is_some_forty_lines_the_book_may_fail_and_a_last_call_finds_not
     assert "To run: the book." in lines and len(lines) == 7
     code, lines = run(project)
     assert code == 0 and len(lines) == 4 and lines[1].startswith("Nothing to be done")
+
+
+@pytest.mark.parametrize("private", [False, True])
+def test_the_end_is_the_main_table_and_the_address_of_the_book(
+    private: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refuses: Callable[..., AbstractContextManager[None]]
+) -> None:
+    file = test_workflow.OWN.replace("title: Own", f"title: 'Own: <b> é'\nprivate: {json.dumps(private)}")
+    (tmp_path / "own.yaml").write_text(file)
+    study, root, out = load_study(tmp_path / "own.yaml"), tmp_path / "a b", tmp_path / "a b" / "results" / "own"
+    monkeypatch.setattr(executor, "ROOT", root)
+    out.mkdir(parents=True)
+    name = "summary.txt" if private else "table.md"
+    with refuses(name, "not there"):
+        executor.summary(study)
+    for other in ("summary.txt", "table.md"):
+        (out / other).write_text(f"\n| {other} | R² |\n|---|---|\n| student | 0.5 |\n\n", encoding="utf-8")
+    lines = executor.summary(study).splitlines()
+    assert lines[:7] == ["", "Own: <b> é", "", f"| {name} | R² |", "|---|---|", "| student | 0.5 |", ""]
+    built = root / "book" / "_build" / ("own-own/html" if private else "html") / "index.html"
+    said, address = lines[7].split(": ", 1)
+    assert said == ("The pages" if private else "The book") and len(lines) == 8
+    assert address == "file://" + quote(str(built))
+    seal(out, "04_table", [name])
+    (out / name).write_text("half of")
+    with refuses(str(out / name), "damaged"):
+        executor.summary(study)
 
 
 def test_headlines(tmp_path: Path) -> None:
@@ -191,6 +242,27 @@ def test_the_sentence_of_a_failed_job_is_last_and_the_exit_code_says_so(project:
     assert any("FAILED  train teacher-small_half-s0" in line for line in lines)
 
 
+def test_behind_that_sentence_make_adds_its_own_line_alone(tmp_path: Path) -> None:
+    """The real Makefile; in the place of Python a program that does as a failed job does, or a failed check."""
+    told = 'echo "error: A sentence." >&2; exit 1'
+    (tmp_path / "python").write_text(f'#!/bin/sh\n[ "$2" = "$FAILS" ] || exit 0\n{told}\n')
+    (tmp_path / "python").chmod(0o755)
+    plain = {key: value for key, value in os.environ.items() if not key.startswith("MAKE")}
+    for fails, code in (("params/quick.yaml", 2), ("--check", 2), ("nothing", 0)):
+        done = subprocess.run(
+            ["make", "-o", "setup", f"BIN={tmp_path}", "study"],
+            cwd=ROOT,
+            env=plain | {"FAILS": fails},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        lines = (done.stdout + done.stderr).splitlines()
+        assert done.returncode == code and lines[:1] == ["error: A sentence."] * bool(code), lines
+        assert len(lines) == 2 * bool(code) and all(re.fullmatch(r"make: \*\*\* \[.*\] Error 1", s) for s in lines[1:])
+    assert "last but for make's own line\n(`make: *** […] Error 1`)" in (ROOT / "README.md").read_text()
+
+
 def test_a_job_killed_without_a_word_is_named(project: Path) -> None:
     code, lines = run(fresh(project), DYING="01_data")
     assert code == 1 and lines[-1].startswith("error: data 01_data: killed before it could say why")
@@ -238,7 +310,22 @@ def test_stopped_nothing_runs_on_and_the_next_call_goes_on(project: Path, sign: 
     assert code == 0 and "train teacher-small_half-s0" in "\n".join(lines)
 
 
-def test_a_study_killed_as_a_whole_goes_on_where_it_was(project: Path) -> None:
+def test_of_two_calls_at_once_one_says_who_is_at_work_and_the_other_is_not_disturbed(
+    project: Path, undisturbed: dict[str, str]
+) -> None:
+    fresh(project)
+    both = [start(project) for _ in range(2)]
+    said = [process.communicate(timeout=300)[0] for process in both]
+    (winner,) = [one for one, process in enumerate(both) if process.returncode == 0]
+    assert both[1 - winner].returncode == 1 and "start " not in said[1 - winner]
+    last = said[1 - winner].splitlines()[-1]
+    assert last.startswith(f"error: Study folder {project / 'runs' / 'quick'} is in use by another process (")
+    assert f"({both[winner].pid} on " in last
+    assert "THE TABLE of quick" in said[winner] and written(project) == undisturbed
+    assert run(project)[1][1].startswith("Nothing to be done")
+
+
+def test_a_study_killed_as_a_whole_goes_on_where_it_was(project: Path, undisturbed: dict[str, str]) -> None:
     """As a machine that loses its power does; that a killed training ends bit-equal is in test_training.py."""
     process = start(fresh(project), LASTING="02_train-teacher-small_half-s0")
     assert process.stdout is not None
@@ -257,6 +344,7 @@ def test_a_study_killed_as_a_whole_goes_on_where_it_was(project: Path) -> None:
     code, lines = run(project)
     text = "\n".join(lines)
     assert code == 0 and "done    train teacher-small_half-s0" in text and "start   data 01_data" not in text
+    assert written(project) == undisturbed
     assert run(project)[1][1].startswith("Nothing to be done")
 
 

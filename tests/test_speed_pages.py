@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from benchmarks import findings, growth, page, paper, tables, where
-from benchmarks.parts import Measured, keep_records, measure_page
+from benchmarks.parts import Measured, keep_records, measure_page, seal_page
 from benchmarks.timing import COLUMNS
+from p2p.study.checksums import checksums
 from p2p.study.speed_params import GrowthParams, ProfileParams, SpeedParams
 
 CPU = torch.device("cpu")
@@ -104,7 +105,7 @@ def test_sections_of_the_page_are_tables_with_their_names() -> None:
     assert page.setting(CPU)[-1].startswith("Machine: ")
 
 
-def test_parts_left_out_stay_as_they_were(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_parts_left_out_stay_as_they_were(tmp_path, refuses) -> None:  # type: ignore[no-untyped-def]
     params = SpeedParams(parts=[], recipes_study="none")
     found = measure_page(params, CPU, tmp_path / "speed")
     assert found.frame.empty and found.scores == {} and found.target is None and found.costs is None and found.where
@@ -112,6 +113,12 @@ def test_parts_left_out_stay_as_they_were(tmp_path) -> None:  # type: ignore[no-
     points().to_csv(tmp_path / "speed" / "end_to_end.csv", index=False)
     again = measure_page(params, CPU, tmp_path / "speed")
     assert len(again.frame) == 5 and again.target == 0.6 and again.where == "cpu"
+    seal_page(tmp_path / "speed")
+    assert set(checksums(tmp_path / "speed", "09_speed")) == {"speed.csv", "end_to_end.csv", "study.json"}
+    assert len(measure_page(params, CPU, tmp_path / "speed").frame) == 5
+    (tmp_path / "speed" / "end_to_end.csv").write_text("who,seconds\n")
+    with refuses("end_to_end.csv", "damaged", "make speed"):
+        measure_page(params, CPU, tmp_path / "speed")
     assert keep_records(tmp_path, ["steps"], {"date": 1}) == {"steps": {"date": 1}}
     assert keep_records(tmp_path, ["push"], {"date": 2}) == {"steps": {"date": 1}, "push": {"date": 2}}
     record = {"date": "today", "commit": "c", "versions": {"torch": "2"}}

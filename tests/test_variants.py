@@ -11,12 +11,14 @@ import pandas as pd
 import pytest
 
 from p2p.errors import UserError
+from p2p.evaluation import search as searching
 from p2p.evaluation import variants
 from p2p.evaluation.claims import UNDECIDED, claims
 from p2p.evaluation.results import write_study
 from p2p.evaluation.search import load_search
 from p2p.evaluation.settings import Setting, read_settings
 from p2p.figures.variants import weight_curves
+from p2p.study.checksums import check_file, checksums, damaged
 from p2p.study.effect import refuse_idle
 from p2p.study.page_params import PageParams
 from p2p.study.study import load_study
@@ -251,3 +253,23 @@ def test_a_study_without_a_second_student_compares_nothing() -> None:
     study = load_study(ROOT / "params" / "quick.yaml").model_copy(update={"compares": True})
     with pytest.raises(UserError, match="'compares' is without effect"):
         refuse_idle(study)
+
+
+def test_a_finished_search_is_sealed_and_a_broken_off_one_is_taken_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search, runs = load_search(ROOT / "params" / "search" / "birds.yaml")
+    first = dict(list(runs[""].items())[:2])
+    monkeypatch.setattr(searching, "load_search", lambda path: (search, {"": first}))
+    monkeypatch.setattr(searching, "load_images", lambda *given: None)
+    monkeypatch.setattr(searching, "project_path", lambda name: tmp_path / name)
+    monkeypatch.setattr(searching, "trial", lambda *given: {"tuned": 0.5})
+    assert searching.main(["birds"]) == 0
+    out = tmp_path / "results" / "search"
+    assert set(checksums(out, "birds")) == {"birds.csv"} and damaged(out, "birds") == []
+    assert len((out / "birds.csv").read_text().splitlines()) == 3
+    told = iter([{"tuned": 0.75}])  # the second trial fails
+    monkeypatch.setattr(searching, "trial", lambda *given: next(told))
+    with pytest.raises(StopIteration):
+        searching.main(["birds"])
+    assert checksums(out, "birds") == {} and "0.75" in check_file(out, "birds.csv").read_text()

@@ -8,7 +8,7 @@ import pandas as pd
 
 from p2p.decision import DECISIONS
 from p2p.evaluation.claims import paired
-from p2p.study.pages import signed
+from p2p.study.pages import escape, signed
 from p2p.study.params import TrainParams
 from p2p.study.places import NETWORK
 
@@ -183,7 +183,7 @@ def card(
         side=params["size"],
         start=known,
         rights=RIGHTS.get(params["reader"], OTHER_RIGHTS),
-        names=", ".join(record["classes"]),
+        names=", ".join(map(escape, record["classes"])),
         trained=ran["date"],
         trained_commit=ran["commit"],
         dirty=" with changed files" if ran["dirty"] else "",
@@ -193,8 +193,8 @@ def card(
         metrics=metrics.to_markdown(index=False, disable_numparse=True),
         claims=told,
         folder=folder,
-        title=title,
-        images=images,
+        title=escape(title),
+        images=escape(images),
         size=size / 1e6,
         taught=taught,
         same=ANEW if anew else "It is the published run of its seed.",

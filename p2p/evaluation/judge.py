@@ -16,6 +16,7 @@ from p2p.evaluation.judged import COLUMNS, PLACE, rows_of
 from p2p.evaluation.judged_maps import rows_of_networks
 from p2p.evaluation.kept import read_kept
 from p2p.files import project_path, write_table
+from p2p.study.checksums import seal
 from p2p.study.page_params import QuestionParams
 from p2p.study.provenance import provenance, write_json
 from p2p.study.study import Study, load_study
@@ -64,6 +65,7 @@ def main(arguments: list[str] | None = None) -> None:
     rows = judge(results, studies, project_path(params.networks))
     write_table(rows, results / PLACE / "metrics.csv", 5)
     write_json(results / PLACE / "metrics.json", provenance(params, torch.device("cpu"), time.perf_counter() - began))
+    seal(results / PLACE, "judge", ["metrics.csv", "metrics.json"])
     print(f"{len(rows)} rows in {results / PLACE / 'metrics.csv'}")
 
 

@@ -18,6 +18,8 @@ from p2p.study.checksums import checksums, damaged, run_files, run_sums
 from p2p.study.params import TrainParams
 from p2p.training.checkpoints import readable
 
+FACTS = ("study", "title", "order", "intro")  # what the book needs of a study.json
+
 
 def _record(folder: Path) -> dict[str, Any] | None:
     try:
@@ -85,8 +87,9 @@ def mend_results(out: Path, names: Iterable[str]) -> list[str]:
         if not notebook.is_file():
             continue  # to be made anyway, or being made
         bad = damaged(out, step)
-        if notebook.name not in checksums(out, step) and not _is_json(notebook):
-            bad.append(notebook.name)
+        for name, keys in ((notebook.name, ["cells"]), *([("study.json", FACTS)] if step == "04_table" else [])):
+            if name not in checksums(out, step) and (out / name).is_file() and not _has(out / name, keys):
+                bad.append(name)
         for file in {*bad, *([notebook.name] if bad else [])}:
             (out / file).unlink(missing_ok=True)
         if bad:
@@ -94,9 +97,11 @@ def mend_results(out: Path, names: Iterable[str]) -> list[str]:
     return said
 
 
-def _is_json(path: Path) -> bool:
+def _has(path: Path, keys: Iterable[str]) -> bool:
+    """Whether a file is a JSON object with these keys: what can be seen without checksums."""
     try:
-        return isinstance(json.loads(path.read_text(encoding="utf-8")), dict)
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return isinstance(found, dict) and set(keys) <= set(found)
     except (OSError, ValueError):
         return False
 

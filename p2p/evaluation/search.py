@@ -24,6 +24,7 @@ from p2p.evaluation.runs import Trained, load_run, respond, top1
 from p2p.files import project_path, run_lock, write_table
 from p2p.networks import ProtoNet
 from p2p.projection import same_source
+from p2p.study.checksums import seal, sums_file
 from p2p.study.params import Seed, Strict, TrainParams, check
 from p2p.study.places import refuse_in_change
 from p2p.study.reading import read_keys
@@ -130,6 +131,8 @@ def main(arguments: list[str] | None = None) -> None:
     first = next(iter(runs[""].values()))
     images = load_images(first, choose_device(first.device))
     trials, rows = {one.name: one for one in search.trials}, []
+    out = project_path("results") / "search"
+    sums_file(out, name).unlink(missing_ok=True)  # of an earlier time; this one's come when its last row is written
     for use, own in runs.items():
         teachers = {params.seed: params.run for params in reversed(own.values()) if params.role == "teacher"}
         for params in own.values():
@@ -138,8 +141,9 @@ def main(arguments: list[str] | None = None) -> None:
             what = {"seed": params.seed, "role": one.of if one else params.role, "changed": changed}
             place = project_path(params.runs) / params.study
             rows.append(what | trial(params, images, place, teachers[params.seed]))
-            write_table(pd.DataFrame(rows), project_path("results") / "search" / f"{name}.csv", 4)
+            write_table(pd.DataFrame(rows), out / f"{name}.csv", 4)
             print(json.dumps(rows[-1]), flush=True)
+    seal(out, name, [f"{name}.csv"])
 
 
 if __name__ == "__main__":

@@ -71,16 +71,21 @@ def damaged(out: Path, step: str) -> list[str]:
     return [name for name, value in known.items() if not (out / name).is_file() or sha256(out / name) != value]
 
 
-def check_file(out: Path, name: str) -> Path:
+def check_file(out: Path, name: str, advice: str = ADVICE) -> Path:
     """The path of a result file that is about to be read.
+
+    Args:
+        out: Folder of the results.
+        name: Its path in `out`.
+        advice: What to do where it is damaged.
 
     Raises:
         UserError: Missing, or not as its step wrote it.
     """
     path = out / name
     if not path.is_file():
-        raise UserError(f"{path} is not there; {ADVICE}.")
+        raise UserError(f"{path} is not there; {advice}.")
     known = {found[name] for found in (checksums(out, step) for step in steps(out)) if name in found}
     if known and sha256(path) not in known:  # two evaluations may have written the answers of one teacher
-        raise UserError(f"{path} is damaged, its contents are not those that were written; {ADVICE}.")
+        raise UserError(f"{path} is damaged, its contents are not those that were written; {advice}.")
     return path
