@@ -33,6 +33,7 @@ from p2p.study.checksums import add_notebook, check_file, sums_file
 from p2p.study.jobs import VARIABLE, job, started_again
 from p2p.study.own import keep_from_git
 from p2p.study.params import near_names
+from p2p.study.remedy import fitting
 from p2p.study.schema import schema
 from p2p.study.study import Study, load_study
 
@@ -216,8 +217,11 @@ def prepare(study: Study, root: Path = ROOT) -> list[str]:
     name, runs = study.study, study.runs()
     place, out = root / "runs" / name, root / "results" / name
     for folder in (place, root / "runs" / "failed" / name, out, root / ".snakemake", root / "book" / "_build"):
-        with atomic_path(folder / ".room") as temporary:
-            temporary.write_bytes(b"." * ROOM)
+        try:
+            with atomic_path(folder / ".room") as temporary:
+                temporary.write_bytes(b"." * ROOM)
+        except UserError as error:
+            raise fitting(error) from error.__cause__
         (folder / ".room").unlink(missing_ok=True)
     if study.private:
         keep_from_git(out)

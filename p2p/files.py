@@ -22,8 +22,7 @@ if TYPE_CHECKING:  # whoever has a frame has imported pandas; whoever has none m
 
 def cannot_write(path: Path | str, error: OSError) -> UserError:
     """What to raise where the disk is full or read-only, or a name is too long for it."""
-    cures = dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), "allow writing there or choose another folder")
-    cures[errno.ENAMETOOLONG] = "shorten the name"
+    cures = {errno.ENAMETOOLONG: "shorten the name", errno.EROFS: "mount it for writing or choose another folder"}
     cure = cures.get(error.errno or 0, "free space or choose another folder")
     return UserError(f"Cannot write {path}: {error.strerror or error}; {cure}.")
 

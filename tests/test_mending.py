@@ -280,17 +280,17 @@ def test_a_folder_that_cannot_be_made_is_one_sentence(folder: str, tmp_path: Pat
         runner.prepare(load_study(ROOT / "params" / "quick.yaml"), tmp_path)
 
 
-@pytest.mark.parametrize("code", [errno.EROFS, errno.EACCES])
+@pytest.mark.parametrize("code", [errno.EROFS, errno.EACCES], ids=["read-only", "not allowed"])
 @pytest.mark.parametrize("folder", ["results/quick", "runs/quick", "runs/failed/quick"])
 def test_a_folder_that_must_not_be_written_is_one_sentence(folder, code, tmp_path, monkeypatch, refuses) -> None:
     def refused(dir: Path, **more: str) -> tuple[int, str]:  # root may write anywhere: it is told that it may not
         if dir == tmp_path / folder:
-            raise OSError(code, os.strerror(code))
+            raise OSError(code, os.strerror(code), str(dir / "x"))
         return made(dir=dir, **more)
 
-    made = tempfile.mkstemp
+    made, cure = tempfile.mkstemp, "mount it for writing" if code == errno.EROFS else f"chmod u+w {tmp_path / folder}"
     monkeypatch.setattr(tempfile, "mkstemp", refused)
-    with refuses(f"Cannot write {tmp_path / folder}", os.strerror(code), "allow writing there", "another folder"):
+    with refuses(f"Cannot write {tmp_path / folder}", os.strerror(code), cure, "choose another folder"):
         runner.prepare(load_study(ROOT / "params" / "quick.yaml"), tmp_path)
     assert not list(tmp_path.rglob(".room*"))
 

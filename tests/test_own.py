@@ -205,6 +205,12 @@ def test_where_the_system_forbids_the_remedy_is_a_permission(tmp_path: Path, mon
         f"allow it with `chmod u+w '{tmp_path}/my params'`, or choose another folder."
     )
     assert "free space" in str(told.value) and str(fitting(UserError("No."))) == "No."
+    with pytest.raises(UserError, match="No") as again:
+        try:
+            raise UserError("No.")
+        except UserError as error:
+            raise fitting(error) from error
+    assert fitting(again.value) is again.value  # though it is its own cause
 
 
 def test_few_images_mean_few_prototypes_and_many_passes() -> None:

@@ -15,7 +15,7 @@ def fitting(error: UserError) -> UserError:
         error: Raised from the system's own error, as `raise … from error` does.
     """
     cause: BaseException = error
-    while cause.__cause__ is not None:
+    while cause.__cause__ is not None and cause.__cause__ is not cause:  # `raise fitting(error) from error` makes it so
         cause = cause.__cause__
     if not isinstance(cause, PermissionError) or not cause.filename:
         return error
