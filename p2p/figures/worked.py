@@ -125,7 +125,7 @@ def pulled_cells(image: Tensor, example: Example, n: int = 0) -> Figure:
                 _cell(ax, cell, size, ROLES[role], 0.35)
             inside = [str(j) for j, own in enumerate(example.teacher.cells[n].tolist()) if own == cell]
             words = " ".join(inside) if role == "teacher" else str(errors[cell])
-            how = {"weight": "bold"} if counts else {"color": "#777777"}
+            how: dict[str, Any] = {"weight": "bold"} if counts else {"color": "#777777"}
             ax.text((cell % GRID + 0.5) * size, (cell // GRID + 0.5) * size, words, ha="center", va="center", **how)
         told = f"{sum(active)} active patches" if role == "teacher" else "pulled there, free elsewhere"
         ax.set_title(f"{role}: {told}")
