@@ -8,9 +8,9 @@
 # %% [markdown]
 # # The metrics, worked
 #
-# **Question.** What do AAP, AJS and PMS count? Here on one image, a 5×5 grid and eight prototypes. The answers of the two
-# networks are made up, so that everything can be counted by hand; the values come from the functions that measure the
-# studies.
+# **Question.** What do AAP, AJS and PMS count, and what does the loss PPC pull? Here on a few images, a 5×5 grid and eight
+# prototypes, numbered from 0 as everywhere in this book. The answers of the two networks are made up, so that everything can be
+# counted by hand; the values come from the functions that train and measure the studies.
 
 # %% tags=["parameters", "remove-input"]
 # All keys and their defaults: p2p.study.page_params.QuestionParams.
@@ -23,13 +23,13 @@ import pandas as pd
 import torch
 from IPython.display import SVG, Markdown, display
 
-from p2p import figures, metrics
+from p2p import figures, losses, metrics
 from p2p.data.images import load_images
 from p2p.figures import worked
 from p2p.responses import quarter_tau
 from p2p.study.page_params import QuestionParams
 from p2p.study.pages import provenance_box, table
-from p2p.study.params import DataParams, from_namespace
+from p2p.study.params import DataParams, TrainParams, from_namespace
 from p2p.study.provenance import provenance
 
 params = from_namespace(QuestionParams, globals())
@@ -73,17 +73,46 @@ display(
 # common share most of them. Hence *other images*, and a threshold at which a quarter of the teacher's cells are active.
 
 # %% [markdown]
+# ## The same cells in training: PPC
+#
+# The loss PPC takes the teacher's active patches of an image, and pulls the student's features to the teacher's there and only
+# there. Elsewhere the student is free.
+
+# %% mystnb={"figure": {"caption": "The same image. Left: the teacher's active patches, where its prototypes are. Right: in each cell of the student's map the squared distance from the teacher's features; those in bold on green are averaged, the grey ones count for nothing.", "name": "fig-ppc"}, "image": {"alt": "A bird twice under a five by five grid: the teacher's active cells, and the student's distances there and elsewhere."}}
+SVG(figures.svg(worked.pulled_cells(birds.pixels[0], example)))
+
+# %%
+student, teacher = worked.maps(example)
+ppc, whole_map = (losses.patch_correspondence(student, teacher, mask_source=cells) for cells in ("teacher", "all"))
+tau, farthest = TrainParams.model_fields["tau_train"].default, float(example.teacher.distances.max())
+display(
+    Markdown(
+        f"PPC, the mean of the bold numbers, is {ppc:.2f}; over all cells it would be {whole_map:.2f}. Training has a threshold of its own, τ = {tau:.0f}, as published: no distance here is above {farthest:.2f}, so it holds none back, and *active* means nearest to some prototype. In the metrics τ is said beside each value."
+    )
+)
+
+# %% [markdown]
 # ## Who is whose partner: PMS
 #
-# $k_{ij}$ counts the images in which the teacher's prototype $i$ and the student's $j$ sit on the same cell. The best
-# one-to-one matching pairs them so that these counts add up to most. For each α from 0.1 to 1 a pair is worth
-# $\min(1, k_{ij} / \alpha N)$: at α = 0.1 agreeing in one image of ten is enough, at α = 1 it takes all. PMS is the mean over α.
+# $k_{ij}$ counts the images in which the teacher's prototype $i$ and the student's $j$ sit on the same cell. For each α from 0.1
+# to 1 a pair is worth $\min(1, k_{ij} / \alpha N)$: at α = 0.1 agreeing in one image of ten is enough, at α = 1 it takes all.
+# Prototypes are matched one to one so that the pairs are worth most together, for each α anew. PMS is the mean over α.
 
-# %% mystnb={"figure": {"caption": "In how many of the ten images each pair of prototypes shares a cell; framed: the best matching. Prototypes 3 and 4 of the student have changed places, which PMS does not mind and *same number* does.", "name": "fig-counts"}, "image": {"alt": "Matrix of counts, eight by eight, with the matched pairs framed."}}
+# %% mystnb={"figure": {"caption": "In how many of the ten images each pair of prototypes shares a cell; framed: the best matching at α = 1; dashed: where that at α = 0.1 differs. Prototypes 2 and 3 of the student have changed places, which PMS does not mind and *same number* does.", "name": "fig-counts"}, "image": {"alt": "Matrix of counts, eight by eight, with the matched pairs framed."}}
 SVG(figures.svg(worked.count_matrix(example)))
 
 # %%
 found = metrics.pms(*example)
+counts, first, last = metrics.coincidences(*example), *found.matching[[0, -1]].tolist()
+moved = " and ".join(f"{i} with {j}" for i, j in enumerate(first) if j != last[i])
+left = ", ".join(f"{i} with {j}" for i, j in enumerate(last) if counts[i, j] == 0)
+display(
+    Markdown(
+        f"At α = 0.1 it is worth more to pair the teacher's {moved} of the student (dashed): pairs that agree once are worth 1 each there, a pair that never agrees is worth nothing. The framed {left} never agrees: it is what was left over when all others had found a partner. It adds nothing to PMS, but *same number*, which asks who is paired at α = 1 and not how often they agree, counts it."
+    )
+)
+
+# %%
 display(
     Markdown(
         table(

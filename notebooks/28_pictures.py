@@ -23,7 +23,7 @@ import torch
 from IPython.display import SVG, Markdown, display
 
 from p2p import figures
-from p2p.evaluation.idea import read_idea
+from p2p.evaluation.idea import one_patch, read_idea, what_is_packed
 from p2p.figures import idea as drawn
 from p2p.figures.one_image import one_image
 from p2p.files import project_path
@@ -43,8 +43,12 @@ out = project_path(params.out)
 #
 # A prototype is a patch of a training image, and the network decides by where the image resembles it.
 
-# %% mystnb={"figure": {"caption": "The student's three prototypes that count most. Above, the places of the test bird, framed; below, the training patches that the prototypes are. The sum is similarity × weight: what each adds to the class.", "name": "fig-idea-this-that"}, "image": {"alt": "A bird with three framed places; each place enlarged above the training patch that it resembles.", "classes": "clear"}}
+# %% mystnb={"figure": {"caption": "The student's three prototypes that count most, by rank, with their numbers. Above, the places of the test bird, framed; below, the training patches that the prototypes are. Under each its similarity × its weight: these products, and those of all other prototypes, are added up to the score of the class.", "name": "fig-idea-this-that"}, "image": {"alt": "A bird with three framed places; each place enlarged above the training patch that it resembles.", "classes": "clear"}}
 SVG(figures.svg(drawn.this_like_that(idea.told["student"])))
+
+# %% tags=["remove-input"]
+if same := one_patch(idea.told["student"], drawn.SHOWN):
+    display(Markdown(same))
 
 # %% [markdown]
 # ## Three networks, one bird
@@ -52,21 +56,21 @@ SVG(figures.svg(drawn.this_like_that(idea.told["student"])))
 # The small student was taught by the large teacher, the baseline is the same small network trained alone: all three may be
 # right, but for different reasons.
 
-# %% mystnb={"figure": {"caption": "The same bird by teacher, student and baseline: where their deciding prototypes respond (bright), the training patches that these are, and each one's share of all that speaks for the class.", "name": "fig-idea-three"}, "image": {"alt": "Three rows, a network each: the bird with its heat, and three training patches with their shares.", "classes": "clear"}}
+# %% mystnb={"figure": {"caption": "The same bird by teacher, student and baseline: where their deciding prototypes respond (bright), the training patches that these are, by rank, and each one's share of all that speaks for the class.", "name": "fig-idea-three"}, "image": {"alt": "Three rows, a network each: the bird with its heat, and three training patches with their shares.", "classes": "clear"}}
 told, right = [idea.told[role] for role in ("teacher", "student", "baseline")], int(idea.labels[idea.chosen])
 for file, compact in (("one-image", False), ("one-image-compact", True)):
     figures.save(one_image(told, compact, right), out / f"{file}.svg")
 SVG(figures.svg(one_image(told, False, right)))
 
 # %% [markdown]
-# Which prototypes are these? [The explorer](explorer.md) has all of them, the sums, and every test bird.
+# The boxed numbers are ranks. Which prototypes are these? [The explorer](explorer.md) has all of them, the sums, and every test bird.
 #
 # ## What the two losses pull
 #
 # Proto2Proto adds two forces to the student's training: on its prototypes (Global) and on its features where the teacher looks
 # (PPC).
 
-# %% mystnb={"figure": {"caption": "The bird under the grid of the add-on map; coloured: the teacher's active patches. Right: prototypes of the same number, as the training patches that they are in the end. Global pulls their vectors together; the push then gives each network a patch of its own, so the pictures need not be the same.", "name": "fig-idea-pulls"}, "image": {"alt": "Arrows lead from the student's map to the teacher's, and from the student's prototypes to the teacher's.", "classes": "clear"}}
+# %% mystnb={"figure": {"caption": "The bird under the grid of the add-on map; coloured: the teacher's *active patches*, the cells that are nearest to at least one teacher prototype. Right: prototypes of the same number, as the training patches that they are in the end. Global pulls their vectors together; the push then gives each network a patch of its own, so the pictures need not be the same.", "name": "fig-idea-pulls"}, "image": {"alt": "Arrows lead from the student's map to the teacher's, and from the student's prototypes to the teacher's.", "classes": "clear"}}
 SVG(figures.svg(drawn.pulls(idea)))
 
 # %% [markdown]
@@ -80,7 +84,7 @@ often = shared.sum(0)
 best = int(often.argmax())
 display(
     Markdown(
-        f"Teacher and student agree most about prototype {best}: on the same cell in {int(often[best])} of the first {len(shared)} test birds. Over all {shared.shape[1]} pairs of the same number it is {100 * float(shared.float().mean()):.0f} %, for the baseline {100 * float(idea.shared('baseline').float().mean()):.0f} %."
+        f"Teacher and student agree most about prototype {best}: on the same cell in {int(often[best])} of the first {len(shared)} test birds. Over all {shared.shape[1]} pairs of the same number it is {100 * float(shared.float().mean()):.0f} %, for the baseline {100 * float(idea.shared('baseline').float().mean()):.0f} %. By chance, each asked about another bird, it would be {100 * idea.by_chance('student'):.0f} % and {100 * idea.by_chance('baseline'):.0f} %."
     )
 )
 
@@ -94,8 +98,14 @@ SVG(figures.svg(drawn.same_places(idea, "student", best)))
 # ## What this means, and what it does not
 #
 # One bird and three networks of one seed show what is meant; whether it holds is told by the [claims](claims.ipynb), over
-# seeds and settings. Packed networks were trained again from the recipe of the study [Drawn birds](archive.md), and are not
-# its published runs.
+# seeds and settings.
+
+# %% tags=["remove-input"]
+display(
+    Markdown(
+        f"{what_is_packed(project_path(params.networks))} Their study is *Drawn birds* in the [archive](archive.md)."
+    )
+)
 
 # %% tags=["remove-input"]
 record = provenance(params, torch.device("cpu"), time.perf_counter() - began)

@@ -56,15 +56,22 @@ for name, run in runs.items():
 # %% [markdown]
 # ## Why does the student take this bird for what it takes it for?
 #
-# `p2p.explain` finds the prototypes that decided: training patches, the cells of the bird that resemble them, and contributions that add up to the logit. It takes a photograph's path as well.
+# `p2p.explain` finds the prototypes that decided: training patches, the cells of the bird that resemble them, and contributions that add up to the logit. It takes a photograph's path as well, and `said.text()` tells it in sentences.
 
 # %% tags=["show-input"]
 import p2p
 
 said = p2p.explain(pixels[1], place / "student-small_eighth", k=3)
-print(said.text())
+name, logit, probability = said.best(1)[0]
+speaks = said.contributions.clamp(min=0).sum()  # all that prototypes add to this class; the rest takes away
+print(f"{name}, {probability:.0%} sure: {speaks:.2f} speaks for it, {logit - speaks:.2f} against it")
+for rank, one in enumerate(said.evidence, 1):
+    share = one.contribution / speaks
+    print(
+        f"rank {rank}: prototype {one.prototype}, from {one.source_name}: {share:.0%} of all that speaks for the class"
+    )
 
-# %% mystnb={"figure": {"caption": "The bird with the cells of the three prototypes that count most, the training patches that these are, where the bird resembles them (bright), and their share of the logit.", "name": "fig-tour"}, "image": {"alt": "A drawn bird, three training patches, where it resembles them, and bars that add up to the logit."}} tags=["show-input"]
+# %% mystnb={"figure": {"caption": "The bird with the cells of the three prototypes that count most, the training patches that these are, where the bird resembles them (bright), and how all contributions add up to the logit.", "name": "fig-tour"}, "image": {"alt": "A drawn bird, three training patches, where it resembles them, and bars that add up to the logit."}} tags=["show-input"]
 from IPython.display import SVG
 
 from p2p import figures
@@ -86,7 +93,8 @@ for name in ("student", "baseline"):
     other = metrics.permute_images(tables[name], torch.Generator().manual_seed(0))
     for table, of in ((tables[name], ""), (other, ", images permuted")):
         ajs = float(metrics.ajs(teacher, table, [tau])[0])
-        print(f"{name}{of}: PMS {metrics.pms(teacher, table).value:.2f}, AJS {ajs:.2f}")
+        pms = metrics.pms(teacher, table).value
+        print(f"{name}{of}: PMS {pms:.2f}, AJS {ajs:.2f}; seed {runs[name].params.seed}, {len(pixels)} images")
 
 # %% [markdown]
 # ## What PPC looks at

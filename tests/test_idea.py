@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from p2p.data.images import BIRD_TEST_INDEX, load_images
-from p2p.evaluation.idea import ROLES, Idea, draw_birds, read_idea
+from p2p.evaluation.idea import PUBLISHED, ROLES, Idea, draw_birds, one_patch, read_idea, what_is_packed
 from p2p.evaluation.runs import load_run
 from p2p.figures import idea as drawn
 
@@ -45,6 +47,28 @@ def test_shared_cells_are_counted_by_number(idea: Idea) -> None:
     for n, j in ((0, 0), (3, 7), (7, 39)):
         assert bool(shared[n, j]) == (idea.cells["teacher"][n, j] == idea.cells["student"][n, j]).item()
     assert idea.shared("teacher").all()
+    of, cells = idea.cells["teacher"], idea.cells["student"]
+    met = [(of[n] == cells[m]).float().mean().item() for n in range(8) for m in range(8) if n != m]
+    assert idea.by_chance("student") == pytest.approx(sum(met) / len(met))
+
+
+def test_prototypes_that_are_one_patch_are_named_by_rank(idea: Idea) -> None:
+    said = idea.told["student"]
+    first, second, third = (replace(one, source_name=f"bird {n}") for n, one in enumerate(said.evidence[:3]))
+    assert one_patch(replace(said, evidence=(first, second, third)), 3) == ""
+    again = replace(third, source_name=first.source_name, source_cell=first.source_cell)
+    twice = replace(said, evidence=(first, second, again))
+    assert one_patch(twice, 3).endswith("prototypes of the student: ranks 1 and 3.") and one_patch(twice, 2) == ""
+
+
+def test_what_the_packed_networks_are_is_read_from_their_records_and_cards(tmp_path: Path) -> None:
+    shutil.copytree(NETWORKS, tmp_path / "birds")
+    (seed,) = {load_run(NETWORKS / folder).params.seed for folder in ROLES.values()}
+    told = what_is_packed(tmp_path / "birds")
+    assert told == f"The packed networks are the published runs of seed {seed}, stored in half precision."
+    card = tmp_path / "birds" / ROLES["student"] / "README.md"
+    card.write_text(card.read_text().replace(PUBLISHED, "It is not the published run of its seed itself."))
+    assert "not all of them published" in what_is_packed(tmp_path / "birds")
 
 
 def test_figures_show_what_was_found(idea: Idea) -> None:

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
-from p2p import metrics
+from p2p import losses, metrics
 from p2p.evaluation import across, questions
 from p2p.evaluation.claims import UNDECIDED, claims
 from p2p.evaluation.settings import ACCURACIES, SIMILARITIES, Setting, read_settings
@@ -246,5 +246,23 @@ def test_the_worked_example_counts_what_the_metrics_count() -> None:
     shown = [[int(ax.texts[8 * i + j].get_text()) for j in range(8)] for i in range(8)]
     cells_t, cells_s = example.teacher.cells, example.student.cells
     assert shown == [[int((cells_t[:, i] == cells_s[:, j]).sum()) for j in range(8)] for i in range(8)]
-    framed = {(round(p.get_y() + 0.5), round(p.get_x() + 0.5)) for p in ax.patches}
-    assert len(framed) == 8 and {(2, 3), (3, 2)} <= framed  # two have changed places, and PMS finds them
+    found = metrics.pms(*example)
+    for style, own in (("solid", -1), ("--", 0)):  # the matching is sought anew for each α
+        boxes = [p for p in ax.patches if p.get_linestyle() == style]
+        framed = {(round(p.get_y() + 0.5), round(p.get_x() + 0.5)) for p in boxes}
+        pairs = set(enumerate(found.matching[own].tolist()))
+        assert framed == (pairs if style == "solid" else pairs - set(enumerate(found.matching[-1].tolist()))) and framed
+    assert {(2, 3), (3, 2)} <= set(
+        enumerate(found.matching[-1].tolist())
+    )  # two have changed places, and PMS finds them
+    worth = [min(10 * shown[i][int(j)] / 10, 1) for i, j in enumerate(found.matching[-1])]
+    assert sum(worth) / 8 < found.per_alpha[0]  # at α = 0.1 another matching is better
+
+
+def test_the_worked_example_of_ppc_counts_the_teachers_active_patches_alone() -> None:
+    example = worked.example()
+    student, teacher = worked.maps(example)
+    texts = worked.pulled_cells(torch.zeros(3, 50, 50, dtype=torch.uint8), example).axes[1].texts
+    counted = [int(text.get_text()) for text in texts if text.get_weight() == "bold"]
+    assert len(texts) == 25 and len(counted) == len(set(example.teacher.cells[0].tolist()))
+    assert losses.patch_correspondence(student, teacher).item() == pytest.approx(sum(counted) / len(counted))

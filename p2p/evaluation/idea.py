@@ -13,10 +13,13 @@ from p2p.data import birds
 from p2p.data.images import BIRD_TEST_INDEX, bird_counts, bird_indices, bird_table
 from p2p.evaluation.explainer import Explainer
 from p2p.evaluation.explanation import Explanation
+from p2p.evaluation.packed import read_record
+from p2p.study.pages import listed
 from p2p.study.params import DataParams
 
 ROLES = {"teacher": "teacher-small", "student": "student-small_eighth", "baseline": "baseline-small_eighth"}
 SEEN = 32  # test birds looked at, the first ones
+PUBLISHED = "It is the published run of its seed."  # in the card of a packed network, if it is
 
 
 @dataclass(frozen=True)
@@ -37,9 +40,36 @@ class Idea:
     told: dict[str, Explanation]
     cells: dict[str, Tensor]
 
+    def by_chance(self, role: str) -> float:
+        """Share of pairs of the same number on one cell when the role is asked about another bird, over all others."""
+        met = (self.cells["teacher"][:, None] == self.cells[role]).double().mean(2)  # (N, N)
+        return float((met.sum() - met.trace()) / (met.numel() - len(met)))
+
     def shared(self, role: str) -> Tensor:
         """(N, P) bool: the teacher's prototype sits on the cell of the role's of the same number."""
         return self.cells["teacher"] == self.cells[role]
+
+
+def one_patch(said: Explanation, shown: int) -> str:
+    """Which of the first prototypes are one training patch, in a sentence by their ranks; "" where all differ."""
+    places: dict[tuple[str, tuple[int, int]], list[str]] = {}
+    for rank, one in enumerate(said.evidence[:shown], 1):
+        places.setdefault((one.source_name, one.source_cell), []).append(str(rank))
+    same = [f"ranks {listed(ranks)}" for ranks in places.values() if len(ranks) > 1]
+    if not same:
+        return ""
+    return f"One training patch, onto which the push has put several prototypes of the {said.role}: {'; '.join(same)}."
+
+
+def what_is_packed(networks: Path) -> str:
+    """Of which runs the packed networks are, by their records and cards, in a sentence."""
+    records = [read_record(networks / folder) for folder in ROLES.values()]
+    cards = [networks / folder / "README.md" for folder in ROLES.values()]
+    own = all(card.is_file() and PUBLISHED in " ".join(card.read_text(encoding="utf-8").split()) for card in cards)
+    seeds = listed(sorted({str(record["parameters"]["seed"]) for record in records}))
+    stored = listed(sorted({str(record["packed"]["precision"]) for record in records}))
+    runs = f"the published runs of seed {seeds}" if own else f"runs of seed {seeds}, not all of them published ones"
+    return f"The packed networks are {runs}, stored in {stored} precision."
 
 
 def draw_birds(params: DataParams, numbers: Sequence[int]) -> tuple[Tensor, Tensor]:

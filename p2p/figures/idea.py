@@ -41,6 +41,7 @@ def this_like_that(said: Explanation) -> Figure:
         middle = (left + side / 2) / WIDTH
         told = f"{one.similarity:.2f} × {number(one.weight)} = {number(one.contribution)}"
         figure.text(middle, 0.2 / 3.75, told, color=INK, ha="center", va="center")
+        figure.text(middle, 3.65 / 3.75, f"rank {rank}: no. {one.prototype}", color=INK, ha="center", va="center")
         figure.text(middle, 1.97 / 3.75, "looks like", color=INK, ha="center", va="center")
     for foot, text in ((2.1 + side / 2, "this"), (0.4 + side / 2, "that, from\ntraining")):
         figure.text(2.65 / WIDTH, foot / 3.75, text, color=INK, rotation=90, ha="left", va="center", ma="center")
@@ -68,7 +69,8 @@ def pulls(idea: Idea) -> Figure:
         cell = divmod(next(cell for cell in active if cell // grid[1] == line), grid[1])
         x0, y0, x1, y1 = cell_box(cell, grid, size).tolist()
         _arrow(figure, maps, ((x0 + x1) / 2, (y0 + y1) / 2), ((x0 + x1) / 2, (y0 + y1) / 2))
-    _below(figure, 2.25, f"PPC pulls the student's vectors to the teacher's,\non the {len(active)} active patches")
+    told = f"on the {len(active)} cells nearest to at least one teacher prototype"
+    _below(figure, 2.25, f"PPC pulls the student's vectors to the teacher's,\n{told}")
     for row, one in enumerate(teacher.evidence[:SHOWN]):
         foot = 0.55 + (SHOWN - 1 - row) * 0.69
         own = next((each for each in student.evidence if each.prototype == one.prototype), None)
