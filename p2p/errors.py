@@ -42,7 +42,7 @@ def pick(table: Mapping[str, T], name: str, key: str) -> T:
 
 def reason(error: BaseException) -> str:
     """What another library's exception gives as its first cause: its first sentence, without a full stop, to quote."""
-    while error.__cause__ is not None:
+    while error.__cause__ is not None and error.__cause__ is not error:  # as of `raise fitting(error) from error`
         error = error.__cause__
     text = re.split(r"[.!?]+( +(?=[A-Z])|$)", " ".join(str(error).split()))[0]
     return (text if len(text) <= 200 else f"{text[:200]} …") or type(error).__name__
