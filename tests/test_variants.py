@@ -157,6 +157,7 @@ def test_sentences_say_whether_the_reproduction_is_met(setting: Setting) -> None
     assert "51.22 %" in on_global and "Here it is above it" in on_global and "+0.160" in on_global
     assert "13.44 %" in on_ppc and "So it is here" in on_ppc
     (others,) = variants.other_sentences(setting)
+    assert others.startswith("**") and ".** " in others
     assert "*relations* top-1 −0.080 (−0.080 to −0.080)" in others and "*more* top-1 +0.020" in others
     assert variants.other_sentences(replace(setting, variants={"paper": STUDENTS["paper"]})) == []
 

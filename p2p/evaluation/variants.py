@@ -276,14 +276,20 @@ def fewer_seeds(setting: Setting, names: Sequence[str]) -> str:
 
 
 def other_sentences(setting: Setting) -> list[str]:
-    """The differences of the other ways to distil to the paper's student, in accuracy and in PMS; none without any."""
+    """Which other ways to distil hand over fewer places than the paper's losses, with accuracy and PMS less theirs."""
     found, parts = _by_key(effects(setting, by_others(setting))), []
+    by: dict[bool, list[str]] = {True: [], False: []}
     for name in by_others(setting):
         rows = {metric: found.get((name, setting.variant, metric)) for metric in ("top1", "pms")}
         told = ", ".join(f"{HEADS[metric]} {_difference(row)}" for metric, row in rows.items() if row)
         parts.append(f"*{escape(name)}* {told or NONE}")
-    told = f"{_place_told(setting)}: other ways to distil, less the paper's student: {'; '.join(parts)}."
-    return [told] if parts else []
+        by[bool(rows["pms"] and rows["pms"]["verdict"] == "contradicted")].append(f"*{escape(name)}*")
+    less, rest = (listed(by[word]) for word in (True, False))
+    head = [f"Fewer of the teacher's places than the paper's losses hand over {less}"] if less else []
+    if rest:
+        head.append(f"of {rest} that is not shown" if less else "No other way is shown to hand over fewer")
+    told = f"**{'; '.join(head)}.** {_place_told(setting)}, other ways to distil, less the paper's student"
+    return [f"{told}: {'; '.join(parts)}."] if parts else []
 
 
 def _place_told(setting: Setting) -> str:
