@@ -34,8 +34,8 @@ FOREST = """\
 :alt: Forest plot of all claims, a row a claim, a colour a setting.
 
 Student minus baseline, mean over seeds with 95 % interval. Right of the grey line the student is better, within the
-grey band the difference does not matter, a hollow mark may still change with more passes. Similarities are
-corrected for chance. [Every number](claims.ipynb).
+grey band the difference does not matter, a hollow mark may still change with more passes. PMS and AJS are corrected
+for chance; a grey tick is where a student at chance would lie. [Every number](claims.ipynb).
 :::
 """
 
