@@ -79,9 +79,9 @@ caption = f"The loss as two versions of torch compute it; the gradient is {ratio
 display(Markdown(table(norms.map(lambda v: v if isinstance(v, str) else f"{v:.4g}"), caption, "tab-norms")))
 
 # %% [markdown]
-# ## A3 and A18: which patches are active
+# ## A1, A3 and A18: which patches are active
 #
-# With the published threshold every prototype's nearest patch is active, whatever its distance: the mask only says *where*, not *whether*. The comparison by equality then takes every cell that is equally near; saturated maps have many of those.
+# With the mask of its own distances a student is corrected where *it* fires, rightly or not: a reading of A1's effect that was not tested. With the published threshold every prototype's nearest patch is active, whatever its distance: the mask only says *where*, not *whether*. The comparison by equality then takes every cell that is equally near; saturated maps have many of those.
 
 # %%
 caption = "Share of cells active on a random map, half of it saturated: at τ = 100 none is held back; ties add cells."

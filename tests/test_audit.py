@@ -56,6 +56,7 @@ def test_effects_are_the_code_less_what_stands_beside_it(results: Path) -> None:
     top1 = rows[rows["metric"] == "top1"].set_index("switch")["difference"]
     moved = 0.01 * np.mean([seed**2 for seed in SEEDS])
     assert top1["A1"] == pytest.approx(-0.1 + moved)
+    assert not {"A6", "A15", "A22"} & set(rows["switch"])  # what would stand beside the paper's student was not run
     assert top1["A3"] == pytest.approx(-0.05 - moved)  # as coded is the paper's student; the variant stands beside it
     assert top1["all"] == pytest.approx(-0.2 + moved) and "all, today" not in top1
     assert top1["c-head-alone"] == pytest.approx(0.05 + moved) and top1["paper"] == pytest.approx(0.2)

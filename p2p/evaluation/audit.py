@@ -73,8 +73,9 @@ def effects(found: dict[str, list[Setting]]) -> pd.DataFrame:
         pairs |= {name: (name, "baseline") for name in ("paper", *CONTROLS)}
         rows = []
         for switch, (variant, beside) in pairs.items():
-            # warm passes are the recipe's own where the trunk is pretrained
-            against = beside if len(values(settings, beside, "top1")) else "paper"
+            # warm passes are the recipe's own where the trunk is pretrained; but nothing stands beside itself
+            there = len(values(settings, beside, "top1")) or variant == "paper"
+            against = beside if there else "paper"
             for metric in MEASURES:
                 result = difference(settings, variant, against, metric)
                 if result.n:
