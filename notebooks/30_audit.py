@@ -8,7 +8,7 @@
 # %% [markdown]
 # # What does the released code do differently, and what is it worth?
 #
-# **Question.** The released code departs from the paper, or from itself, in some twenty places. Which of them move accuracy or similarity?
+# **Question.** The released code departs from the paper, or from itself, in twenty-one places. Which of them move accuracy or similarity?
 
 # %% tags=["parameters", "remove-input"]
 # All keys and their defaults: p2p.study.page_params.QuestionParams.
@@ -64,7 +64,7 @@ if len(effects):
 
 # %%
 for i, study in enumerate(found or ["audit-birds"]):
-    caption = f"{study}: effect of each departure, largest first."
+    caption = f"{study}: effect of each departure, largest first; p is Holm's. A dash: not run in this study."
     display(Markdown(table(audit.departures_table(effects, study), caption, f"tab-departures-{i}")))
 
 # %% [markdown]
