@@ -8,7 +8,7 @@
 # %% [markdown]
 # # What does the released code do differently, and what is it worth?
 #
-# **Question.** The released code departs from the paper, or from itself, in twenty-one places. Which of them move accuracy or similarity?
+# **Question.** The released code departs from the paper, or from itself, in twenty-two places. Which of them move accuracy or similarity?
 
 # %% tags=["parameters", "remove-input"]
 # All keys and their defaults: p2p.study.page_params.QuestionParams.
