@@ -150,9 +150,8 @@ display(*map(Markdown, page.recipes(found)))
 # how soon, not how good; and a peer with another schedule may be sooner.
 
 # %%
-findings = page.summed_up(found)
-write_atomic(out / "findings.md", findings + "\n")
-display(Markdown(findings))
+write_atomic(out / "findings.md", page.summed_up(found) + "\n")
+display(Markdown(page.summed_up(found)))
 
 # %% tags=["remove-input"]
 record = provenance(params, device, time.perf_counter() - began)

@@ -65,8 +65,9 @@ def test_dependency_is_locked_within_its_range(dependency):
 
 def test_what_the_package_and_the_tests_import_is_declared():
     declared = {canonicalize_name(Requirement(line).name) for line in DEPENDENCIES}
-    names = {"PIL": "pillow", "ruamel": "ruamel.yaml"}
-    transitive = {"nbformat", "packaging", "jsonschema", "ipython"}  # of papermill, pytest, jupyter-book, ipykernel
+    names = {"PIL": "pillow", "ruamel": "ruamel.yaml", "markdown_it": "markdown-it-py"}
+    # of papermill, pytest, jupyter-book (twice), ipykernel
+    transitive = {"nbformat", "packaging", "jsonschema", "markdown-it-py", "ipython"}
     for path in [
         *(ROOT / "p2p").rglob("*.py"),
         *(ROOT / "tests").glob("*.py"),

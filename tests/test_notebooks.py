@@ -269,6 +269,6 @@ def test_unknown_key_and_missing_run_are_one_sentence(tmp_path: Path) -> None:
 def test_a_page_of_results_has_its_five_parts(path: Path) -> None:
     """Answer, figure, table, how to run it again, and what it does not mean."""
     text = path.read_text()
-    order = [text.index(f"# ## {head}\n") for head in ("Answer", "Method", "What this means, and what it does not")]
+    order = [text.index(f"# ## {head}\n") for head in ("Answer", "What this means, and what it does not")]
     assert order == sorted(order)
     assert "table(" in text and ("SVG(" in text or "questions.picture(" in text) and "`make study STUDY=" in text

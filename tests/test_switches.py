@@ -196,7 +196,7 @@ def test_the_audit_studies(names):
     other = next(r for r in students if r.teaches == "other")
     assert other.other_teacher_run in runs and other.other_teacher_run != teacher.run
     assert not any("official" in r.variant for r in students)
-    assert all(len(load_study(ROOT / "params" / f"{name}.yaml", rehearse=True).seeds) == 2 for name in names)
+    assert len(load_study(ROOT / "params" / f"{names[-1]}.yaml", rehearse=True).seeds) == 2  # one is another's teacher
 
 
 def test_variants_with_few_seeds_and_triples_of_their_own():

@@ -9,10 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from p2p.evaluation.claims import UNDECIDED, claimed
+from p2p.evaluation.claims import CLAIMS, UNDECIDED, claimed
 from p2p.evaluation.settings import ACCURACIES, SHORT, SIMILARITIES, Setting, mean
 from p2p.evaluation.tables import HEADS
-from p2p.evaluation.variants import METRICS
 from p2p.figures import style as look
 from p2p.figures.style import MARKERS, ROLES, WIDTH, styled
 
@@ -70,7 +69,7 @@ def forest(settings: Sequence[Setting], panels: Sequence[tuple[str, Sequence[str
 def at_chance(setting: Setting, metric: str) -> float | None:
     """Where a student would lie in the forest whose similarity is that of chance: it is the baseline that is taken
     off. None for what has no such level."""
-    claim = METRICS[metric]
+    claim = next(claim for claim in CLAIMS if claim.metric == metric)
     if claim.form != "corrected" and metric != "same_index":
         return None
     level = mean(setting.of("student"), "same_index_chance") if metric == "same_index" else 0.0
