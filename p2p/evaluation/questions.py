@@ -66,7 +66,7 @@ def handed_over(settings: Sequence[Setting], brief: bool = False) -> str:
     numbers = f" Of 100 prototypes of the student, so many pair with the teacher's of the same number: {listed(pairs)}."
     return (
         f"**{word}** Prototypes on the same places, image by image (PMS, corrected for chance): "
-        f"{told(settings, 'pms', brief)}.{numbers if pairs else ''}{same_cell(settings)}"
+        f"{told(settings, 'pms', brief)}.{numbers if pairs else ''}{'' if brief else same_cell(settings)}"
     )
 
 
