@@ -56,7 +56,7 @@ display(Markdown("\n".join(f"- {sentence}" for sentence in said)))
 # %% [markdown]
 # ## Each departure
 #
-# As the code does it, less what stands beside it, all else alike: within seeds, 95 % interval, p corrected by Holm over all rows of a study. PMS and AJS are corrected for chance; an effect on them matters from 0.02 on, which was declared before the runs. Accuracy has no verdict: it moves with more passes. What trains nothing is shown below.
+# As the code does it, less what stands beside it, all else alike: within seeds, 95 % interval, p corrected by Holm over all rows of a study. PMS and AJS are corrected for chance; an effect on them matters from 0.02 on, which was declared before the runs. The verdict goes by the interval, so that one whose p is large does not stand alone. Accuracy has no verdict: it moves with more passes. What trains nothing is shown below.
 
 # %% mystnb={"figure": {"caption": "What each departure changes, as the code does it less what stands beside it: mean over seeds with 95 % interval. Left of the grey line the code's way lowers the value.", "name": "fig-departures"}, "image": {"alt": "Dots with intervals: the effect of each departure on top-1, R², PMS and AJS, the largest first."}}
 if len(effects):

@@ -96,14 +96,14 @@ def test_questions_are_answered_with_verdicts_on_similarities_alone() -> None:
         rows.append(row(switch, "pms", by, by + 0.02))
     said = audit.answers(pd.DataFrame(rows, columns=audit.COLUMNS))
     assert said[0] == (
-        "**Does the slip of the mask matter (A1)?** *audit-x*, top-1 +0.030 (+0.020 to +0.040); PMS +0.003 (−0.010 to "
-        "+0.016), *no effect that matters*; AJS −0.030 (−0.050 to −0.010), *yes, the code's way is less like the "
-        "teacher*."
+        "**Does the slip of the mask matter (A1)?** *audit-x*, top-1 +0.030 (+0.020 to +0.040), p 0.04; PMS +0.003 "
+        "(−0.010 to +0.016), p 0.04, *no effect that matters*; AJS −0.030 (−0.050 to −0.010), p 0.04, *yes, the code's "
+        "way is less like the teacher*."
     )
     assert said[1].endswith(
-        "over the network trained alone the paper's student gains PMS +0.400 (+0.300 to +0.500); top-1 +0.050 (+0.000 "
-        "to +0.100). Of the teacher's decision layer, learning along: alone PMS +0.020 (+0.010 to +0.030); beside the "
-        "paper's losses PMS +0.030 (+0.020 to +0.040)."
+        "over the network trained alone the paper's student gains PMS +0.400 (+0.300 to +0.500), p 0.04; top-1 +0.050 "
+        "(+0.000 to +0.100), p 0.04. Of the teacher's decision layer, learning along: alone PMS +0.020 (+0.010 to "
+        "+0.030), p 0.04; beside the paper's losses PMS +0.030 (+0.020 to +0.040), p 0.04."
     )
     assert len(said) == 2
 

@@ -209,7 +209,7 @@ def answers(rows: pd.DataFrame) -> list[str]:
 
 
 def _numbers(own: pd.DataFrame, switch: str, metrics: Iterable[str], judged: bool = False) -> str:
-    """ "PMS +0.012 (+0.001 to +0.023), *supported*; R² …": a switch's rows of one study; empty without any.
+    """ "PMS +0.012 (+0.001 to +0.023), p 0.04, *…*; R² …": a switch's rows of one study; empty without any.
 
     Args:
         own: Rows of `effects` of one study.
@@ -220,7 +220,7 @@ def _numbers(own: pd.DataFrame, switch: str, metrics: Iterable[str], judged: boo
     parts = []
     for metric in metrics:
         for row in own[(own["switch"] == switch) & (own["metric"] == metric)].to_dict("records"):
-            told = f"{HEADS[metric]} {signed(row['difference'])}{interval(row['low'], row['high'])}"
+            told = f"{HEADS[metric]} {_told(own, switch, metric)}"
             if judged and metric in ("pms", "ajs"):
                 result = Paired(row["n_seeds"], row["difference"], row["low"], row["high"], row["p_holm"], nan)
                 told += f", *{CHANGED[verdict(result, DELTAS['similarity'])]}*"

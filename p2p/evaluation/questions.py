@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from p2p.evaluation.claims import UNDECIDED, control_effects, doubled, flat_budget
 from p2p.evaluation.explanation import number
@@ -158,13 +159,19 @@ def beside_the_object(settings: Sequence[Setting]) -> list[str]:
     return said
 
 
+def by_control(setting: Setting) -> dict[str, dict[str, dict[Hashable, Any]]]:
+    """Of each control the rows of `control_effects`, by metric."""
+    found: dict[str, dict[str, dict[Hashable, Any]]] = {}
+    for row in control_effects(setting.frame, setting.controls, setting.variant).to_dict("records"):
+        found.setdefault(row["control"], {})[row["metric"]] = row
+    return found
+
+
 def shared_pictures(settings: Sequence[Setting]) -> list[str]:
     """The controls that give the student its teacher's own pictures, and what that costs, a sentence each."""
     said = []
     for setting in settings:
-        effects = control_effects(setting.frame, setting.controls, setting.variant)
-        for control, rows in effects.groupby("control", sort=False):
-            by = {row["metric"]: row for row in rows.to_dict("records")}
+        for control, by in by_control(setting).items():
             if "same_source_image" in by and by["same_source_image"]["difference"] > 0.5:
                 parts = [f"{HEADS[name]} {signed(by[name]['difference'])}{ends(by[name])}" for name in ("pms", "top1")]
                 said.append(
@@ -240,15 +247,13 @@ def recipe_sentences(settings: Sequence[Setting]) -> list[str]:
     """Of each control what it does to accuracy, PMS and sources, a sentence a setting."""
     said = []
     for setting in settings:
-        effects = control_effects(setting.frame, setting.controls, setting.variant)
-        for control, rows in effects.groupby("control", sort=False):
-            by = {row["metric"]: row for row in rows.to_dict("records")}
+        for control, by in by_control(setting).items():
             parts = [
                 f"{HEADS[name]} by {signed(by[name]['difference'])}{ends(by[name])}"
                 for name in ("top1", "pms", "same_source_image")
                 if name in by
             ]
-            seeds = int(rows["n_seeds"].max())
+            seeds = int(max(row["n_seeds"] for row in by.values()))
             many = f"{seeds} seeds" if seeds != 1 else "one seed"
             said.append(f"*{control}* on {escape(setting.title)} ({many}) moves {listed(parts)}.")
     return said
