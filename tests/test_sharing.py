@@ -25,7 +25,7 @@ from p2p.evaluation.sharing import look, shared_rows
 from p2p.evaluation.sharing_table import by_seed, sharing_table
 from p2p.figures.explain import Explained
 from p2p.figures.sharing import sharing_curves
-from p2p.networks import ProtoNet
+from p2p.networks import ProtoNet, distance_map
 from p2p.responses import ResponseTable
 from p2p.sharing import count_at, disagreement, joined, merge_order, merged_into, share
 from p2p.study.share_params import share_params
@@ -89,7 +89,13 @@ def test_a_merged_network_sums_weights_and_serves_the_classes_of_all(teacher: Pr
     merged = share(teacher, into)
     again = merged(images)
     kept = [0, 1, 3, 4, 7]
-    assert torch.equal(again.distances, out.distances[:, kept]) and torch.equal(again.cells, out.cells[:, kept])
+    # With other prototypes beside it, a product of matrices may round a distance otherwise: of a map of 9 cells whose
+    # squared norms are up to 8, by a few of float32's steps there.
+    steps = 8 * 8 * torch.finfo(torch.float32).eps
+    torch.testing.assert_close(again.distances, out.distances[:, kept], rtol=0, atol=steps)
+    maps = distance_map(out.z, teacher.prototypes).flatten(2)
+    at = maps[:, kept].gather(2, again.cells.unsqueeze(2)).squeeze(2)
+    torch.testing.assert_close(at, again.distances, rtol=0, atol=steps)
     # every prototype still votes, with the activation of the one that stands for it
     activations = teacher.layer.similarity(out.distances)
     slow = torch.stack([sum(teacher.decision.weight[:, j] * row[into[j]] for j in range(8)) for row in activations])
