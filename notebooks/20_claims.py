@@ -23,7 +23,7 @@ from IPython.display import SVG, Markdown, display
 
 from p2p import figures
 from p2p.evaluation import across, questions
-from p2p.evaluation.settings import ACCURACIES, SIMILARITIES, older_studies, read_settings
+from p2p.evaluation.settings import ACCURACIES, SIMILARITIES, older_studies, read_settings, spoken_of
 from p2p.figures import questions as drawn
 from p2p.files import project_path
 from p2p.study.page_params import QuestionParams
@@ -41,11 +41,8 @@ out.mkdir(parents=True, exist_ok=True)
 # ## Answer
 
 # %%
-found = [
-    questions.handed_over(settings, True),
-    questions.more_accurate(settings, True),
-    questions.other_pictures(settings),
-]
+told = spoken_of(settings)
+found = [questions.handed_over(told, True), questions.more_accurate(told, True), questions.other_pictures(told)]
 if settings:
     (out / "findings.md").write_text("\n\n".join(found) + "\n", encoding="utf-8")
     display(Markdown("\n".join(f"- {sentence}" for sentence in found)))
@@ -59,6 +56,7 @@ else:
 # corrected for chance; accuracies are those of the test images. The words follow from the interval and from the smallest
 # effect of interest δ that each study file declared before its runs: *supported*, *contradicted*, *no effect that
 # matters*, *inconclusive*; of accuracies *not decided at this budget*, where twice the passes would still move them.
+# The answer speaks of studies of three seeds or more, where there are any; figure and tables hold all.
 
 # %% [markdown]
 # ## Result

@@ -13,7 +13,7 @@ import torch
 from p2p import losses, metrics
 from p2p.evaluation import across, questions
 from p2p.evaluation.claims import UNDECIDED, claims
-from p2p.evaluation.settings import ACCURACIES, SIMILARITIES, Setting, read_settings
+from p2p.evaluation.settings import ACCURACIES, SIMILARITIES, Setting, read_settings, spoken_of
 from p2p.figures import questions as drawn
 from p2p.figures import worked
 
@@ -64,6 +64,11 @@ def test_settings_are_in_the_order_of_studies_and_a_triple_each(tmp_path: Path, 
     assert [(setting.title, setting.seeds) for setting in settings] == [("One", 3), ("Two", 2)]
     write(tmp_path / "pairs", "Pairs", 0, pd.concat([metric_rows(3), metric_rows(3, "c-d")]))
     assert [setting.title for setting in read_settings(tmp_path)] == ["Pairs, a-b", "Pairs, c-d", "One", "Two"]
+
+
+def test_short_texts_speak_of_studies_of_several_seeds_where_there_are_any(settings: list[Setting]) -> None:
+    three, two = settings
+    assert spoken_of([two, three]) == [three] and spoken_of([two]) == [two] and spoken_of([]) == []
 
 
 @pytest.mark.parametrize("damage", ["claims.csv", "metrics.csv", "study.json", "an earlier rule"])

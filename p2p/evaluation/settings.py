@@ -101,6 +101,12 @@ def read_settings(place: Path, every: bool = False) -> list[Setting]:
     return [setting for *_, settings in sorted(found, key=lambda row: row[:2]) for setting in settings]
 
 
+def spoken_of(settings: list[Setting]) -> list[Setting]:
+    """Those of three seeds or more, where there are any, else all: two seeds can say little, so short texts leave them
+    to the figures and tables."""
+    return [setting for setting in settings if setting.seeds >= 3] or settings
+
+
 def older_studies(place: Path) -> list[str]:
     """Of each study of networks that was judged by an earlier rule, so that no page shows it: its title, and top-1 of
     student and baseline as a sentence has them."""
