@@ -125,7 +125,7 @@ if len(effects):
 #
 # A change that does nothing here may matter where students follow their teachers less far. Of many intervals of 95 % some miss
 # by chance: single ones among many rows are a hint. To try another: add a line to `variants:` or `controls:` of a study file
-# and `make study STUDY=` its name; only the new runs are trained.
+# and call `make study STUDY=birds`, or with that file's name; only the new runs are trained.
 
 # %% tags=["remove-input"]
 record = provenance(params, torch.device("cpu"), time.perf_counter() - began)

@@ -59,7 +59,7 @@ for i, setting in enumerate(settings):
 # %% [markdown]
 # ## What this means, and what it does not
 #
-# The best of a few candidates on a few hundred validation images is chosen partly by their noise; that is why it is confirmed elsewhere. Another trunk or another data set may want another one: the search is one command, `make search STUDY=` with the study's name.
+# The best of a few candidates on a few hundred validation images is chosen partly by their noise; that is why it is confirmed elsewhere. Another trunk or another data set may want another one: the search is one command, `make search STUDY=today-birds`, or with the name of another file in `params/search/`.
 
 # %% tags=["remove-input"]
 record = provenance(params, torch.device("cpu"), time.perf_counter() - began)

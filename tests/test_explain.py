@@ -78,6 +78,8 @@ def test_contributions_add_up_to_the_logit(said: Explained, birds: ImageSet, pla
         assert sum(e.contribution for e in one.evidence) + gain + loss == pytest.approx(one.logit, abs=1e-5)
         values = [e.contribution for e in one.evidence]
         assert values == sorted(values, reverse=True) and max(one.contributions.tolist()) == pytest.approx(values[0])
+        assert sum(map(one.share, one.contributions.tolist())) == pytest.approx(1)
+        assert f" {100 * one.share(values[0]):.0f} % of all that speaks for this class." in one.lines()[2]
         for e in one.evidence:
             assert e.contribution == pytest.approx(e.similarity * e.weight, rel=1e-5)
             row, column = e.cell

@@ -170,9 +170,10 @@ class Explanation:
         ends = torch.tensor([0.0, *(value for _, value in parts)], dtype=torch.float64).cumsum(0).tolist()
         return [(label, ends[i], ends[i + 1]) for i, (label, _) in enumerate(parts)]
 
-    def share(self, contribution: float) -> str:
-        """A contribution as a share of the logit, "37 %"; empty where it is larger than the logit is."""
-        return f"{100 * contribution / self.logit:.0f} %" if 0 < self.logit >= contribution else ""
+    def share(self, contribution: float) -> float:
+        """A contribution's part, 0 to 1, of all that speaks for the class. Parts of the logit, from which others take,
+        would add up to more than all."""
+        return max(contribution, 0.0) / max(float(self.contributions.clamp(min=0).sum()), 1e-9)
 
     @property
     def warning(self) -> str:
@@ -233,12 +234,11 @@ class Explanation:
             f"{number(told)} {f'of {number(logit)} ' if logit > told else ''}together:",
         ]
         for rank, one in enumerate(self.evidence, 1):
-            share = self.share(one.contribution)
             said.append(
                 f"{rank}. Prototype {one.prototype} ({self.owner(one)}): {place(one.cell)} of the image "
                 f"looks like {place(one.source_cell)} of training image {one.source_name}. Similarity "
-                f"{one.similarity:.2f} × weight {number(one.weight)} = {number(one.contribution)}"
-                + (f", {share} of the logit." if share else ".")
+                f"{one.similarity:.2f} × weight {number(one.weight)} = {number(one.contribution)}, "
+                f"{100 * self.share(one.contribution):.0f} % of all that speaks for this class."
             )
         count, gain, loss = self.rest
         others_say = "The other prototype adds" if count == 1 else f"The other {count} prototypes add"

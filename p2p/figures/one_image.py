@@ -65,7 +65,7 @@ def one_image(explanations: Sequence[Explanation], compact: bool, label: int | N
             picture, box = around(each.source, each.source_cell, one.grid)
             look.strip(patch, [picture])
             look.box(patch, torch.from_numpy(box), colour)
-            share = max(each.contribution, 0.0) / max(float(one.contributions.clamp(min=0).sum()), 1e-9)
+            share = one.share(each.contribution)
             text = f"{rank}: {100 * share:.0f} %{'' if compact or rank > 1 else ' of evidence'}"
             patch.text(0, -0.16, text, color=INK, fontsize=9.5, transform=patch.transAxes, va="center")
             for part, ink in ((1.0, "#BBBBBB"), (share, colour)):

@@ -98,9 +98,8 @@ def mistakes(explanations: Sequence[Explanation], truths: Sequence[str]) -> Figu
         cells = {rank: cell_box(each.cell, one.grid, size) for rank, each in enumerate(one.evidence, 1)}
         look.numbered(whole, cells, look.role(one.role))
         for rank, (ax, each) in enumerate(zip(parts, one.evidence, strict=False), 1):
-            share = one.share(each.contribution)
             title = f"{rank}: no. {each.prototype}\n{look.short(one.owner(each, True), letters)}"
-            title += f"\n{share} of the decision" if share else f"\nadds {number(each.contribution)}"
+            title += f"\n{100 * one.share(each.contribution):.0f} % of evidence"
             look.strip(ax, [look.array(each.source)], title)
             look.box(ax, cell_box(each.source_cell, one.grid, size), look.role(one.role))
     return figure
