@@ -195,7 +195,7 @@ def test_costs_and_controls_are_told(settings: list[Setting]) -> None:
     (said,) = questions.recipe_sentences(settings[:1])
     assert (
         said.startswith("*shared-push* on One (3 seeds) moves top-1 by +0.040")
-        and "PMS by +0.000 (+0.000 to +0.000)" in said
+        and "PMS by 0.000 (0.000 to 0.000)" in said
     )
 
 

@@ -16,7 +16,6 @@ from p2p.errors import UserError
 from p2p.evaluation.claims import CLAIMS, UNDECIDED, Claim, claimed, flat_budget, paired, verdict
 from p2p.evaluation.settings import Setting
 from p2p.evaluation.tables import NONE, interval
-from p2p.losses import DISTILLATION
 from p2p.study.pages import escape, listed, mean_range, signed
 from p2p.study.reading import read_keys
 
@@ -42,13 +41,8 @@ def topic(study: str) -> str:
 def losses_of(change: Mapping[str, Any]) -> dict[str, float]:
     """Distillation losses with a weight above 0; change: of a variant, as `Setting.variants` has it."""
     weights = change["distillation"]
-    return {name: float(weights[name]) for name in sorted(weights, key=_place) if weights[name]}
-
-
-def _place(loss: str) -> int:
-    """In the order of the table of losses; one that is no longer there comes last."""
-    names = list(DISTILLATION)
-    return names.index(loss) if loss in names else len(names)
+    ours = sorted(weights, key=lambda name: (name not in PUBLISHED, name))  # the paper's first
+    return {name: float(weights[name]) for name in ours if weights[name]}
 
 
 def by_losses(setting: Setting) -> list[str]:
@@ -234,12 +228,12 @@ def loss_sentences(setting: Setting) -> list[str]:
     found = _by_key(effects(setting, list(quoted)))
     for name, theirs in quoted.items():
         row = found[name, "baseline", "top1"]
-        above = "Here it is above it" if row["low"] > 0 else "That is not shown here"
+        above = "Here it is above it, at this budget" if row["low"] > 0 else "That is not shown here"
         word = "So it is here" if row["high"] < 0 else above
         said.append(
             f"With {single[name]} alone Bikker et al. report {theirs} % on Cars, far below their baseline's "
             f"{REPRODUCED[frozenset()]} %. {word}: the difference to the baseline is {_difference(row)}"
-            f"{f', *{UNDECIDED}*' if row['verdict'] == UNDECIDED else ''}."
+            f"{', which more passes may change' if row['verdict'] == UNDECIDED else ''}."
         )
     return said
 
@@ -285,9 +279,10 @@ def other_sentences(setting: Setting) -> list[str]:
         parts.append(f"*{escape(name)}* {told or NONE}")
         by[bool(rows["pms"] and rows["pms"]["verdict"] == "contradicted")].append(f"*{escape(name)}*")
     less, rest = (listed(by[word]) for word in (True, False))
-    head = [f"Fewer of the teacher's places than the paper's losses hand over {less}"] if less else []
-    if rest:
-        head.append(f"of {rest} that is not shown" if less else "No other way is shown to hand over fewer")
+    verb = "hands" if len(by[True]) == 1 else "hand"
+    head = [f"Of the teacher's places {less} {verb} over fewer than the paper's losses"] if less else []
+    head = head or ["No other way is shown to hand over fewer of the teacher's places than the paper's losses"]
+    head += [f"that {rest} {'does' if len(by[False]) == 1 else 'do'} is not shown"] if less and rest else []
     told = f"**{'; '.join(head)}.** {_place_told(setting)}, other ways to distil, less the paper's student"
     return [f"{told}: {'; '.join(parts)}."] if parts else []
 

@@ -99,8 +99,9 @@ def listed(parts: Sequence[str]) -> str:
 
 
 def signed(value: float, digits: int = 3) -> str:
-    """A difference with its sign, "+0.012" or "−0.012", a minus as typographers have it."""
-    return f"{value:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
+    """A difference with its sign, "+0.012" or "−0.012", a minus as typographers have it; nothing has none, "0.000"."""
+    text = f"{value:+.{digits}f}"
+    return text.replace("-", "\N{MINUS SIGN}") if float(text) else text[1:]
 
 
 def mean_range(values: pd.Series, digits: int = 3, spread: bool = True) -> str:
