@@ -16,17 +16,18 @@ results = "results"  # Folder of the studies' results.
 
 # %% tags=["remove-input"]
 import time
-from functools import partial
 
 import torch
 from IPython.display import SVG, Markdown, display
 
 from p2p import figures
 from p2p.evaluation import audit
+from p2p.evaluation import audit_tables as tables
 from p2p.evaluation import demonstrations as shown
 from p2p.evaluation.settings import mean, read_settings
 from p2p.evaluation.variants import not_run, not_run_sentence
 from p2p.figures import questions as drawn
+from p2p.figures.variants import mask_curves
 from p2p.files import project_path, write_table
 from p2p.study.page_params import QuestionParams
 from p2p.study.pages import escape, numbers, provenance_box, table
@@ -40,32 +41,34 @@ found, settings = audit.audit_settings(place), read_settings(place)
 effects = audit.effects(found)
 if len(effects):
     write_table(effects, place / "audit" / "effects.csv", 6)
-decimals = partial(numbers, digits=4)
 waiting = not_run_sentence(not_run(place, project_path("params"), "audit"))
 
 # %% [markdown]
 # ## Answer
 
 # %%
-said = [*audit.answers(effects), *([waiting] if waiting else [])]
-said.append(
-    "Is it explanation that is handed over? The [controls](controls.ipynb) say. Which metric can be believed, and when? [A perfect student, damaged](metrics.ipynb), says."
-)
+elsewhere = "Is it explanation that is handed over? The [controls](controls.ipynb) say. Which metric can be believed, and when? [A perfect student, damaged](metrics.ipynb), says."
+said = [*audit.answers(effects), *filter(None, [waiting]), elsewhere]
 display(Markdown("\n".join(f"- {sentence}" for sentence in said)))
 
 # %% [markdown]
 # ## Each departure
 #
-# As the code does it, less what stands beside it, all else alike: within seeds, 95 % interval, p corrected by Holm over all rows of a study. PMS and AJS are corrected for chance; an effect on them matters from 0.02 on, which was declared before the runs. The verdict goes by the interval, so that one whose p is large does not stand alone. Accuracy has no verdict: it moves with more passes. What trains nothing is shown below.
+# As the code does it, less what stands beside it, all else alike: within seeds, 95 % interval, p corrected by Holm over the departures of a study. PMS and AJS are corrected for chance; an effect on them matters from 0.02 on, which was declared before the runs. *In short* goes by the interval, so that one whose p is large does not stand alone. Accuracy has no verdict: it moves with more passes. What trains nothing is shown below.
 
 # %% mystnb={"figure": {"caption": "What each departure changes, as the code does it less what stands beside it: mean over seeds with 95 % interval. Left of the grey line the code's way lowers the value.", "name": "fig-departures"}, "image": {"alt": "Dots with intervals: the effect of each departure on top-1, R², PMS and AJS, the largest first."}}
 if len(effects):
-    display(SVG(figures.svg(drawn.effects(audit.drawn(effects, departures=True), tuple(audit.HEADS.values())))))
+    display(SVG(figures.svg(drawn.effects(tables.drawn(effects, departures=True), tuple(audit.HEADS.values())))))
 
 # %%
-for i, study in enumerate(found or ["audit-birds"]):
-    caption = f"{study}: effect of each departure, largest first; p is Holm's. A dash: not run in this study."
-    display(Markdown(table(audit.departures_table(effects, study), caption, f"tab-departures-{i}")))
+audits = tables.same_images(found) or {"no study": {}}
+for i, (images, own) in enumerate(audits.items()):
+    caption = f"{images}: effect of each departure, largest first, then those without a training; p is Holm's."
+    rows = tables.departures_table(effects[effects["study"].isin(list(own))])
+    display(Markdown(table(rows, caption, f"tab-departures-{i}")))
+    if len(rows := tables.official_table(own)):
+        caption = f"{images}: everything as released, with its own teacher and baseline, beside the paper's variant; PMS and AJS corrected for chance, mean over seeds (lowest to highest)."
+        display(Markdown(table(rows, caption, f"tab-official-{i}")))
 
 # %% [markdown]
 # ## A2: which norm
@@ -86,10 +89,11 @@ display(Markdown(table(norms.map(lambda v: v if isinstance(v, str) else f"{v:.4g
 # %%
 caption = "Share of cells active on a random map, half of it saturated: at τ = 100 none is held back; ties add cells."
 display(Markdown(table(numbers(shown.ties()), caption, "tab-ties")))
-for i, (study, own) in enumerate(found.items()):
-    caption = f"{study}: share of cells that PPC compares, mean over seeds (lowest to highest)."
-    if len(rows := audit.mask_table(own)):
-        display(Markdown(table(rows, caption, f"tab-mask-{i}")))
+
+# %% mystnb={"figure": {"caption": "What PPC compares while the student learns, drawn birds: share of cells, mean over seeds and all of them. With the student's own distances (A1) few cells are compared in the first passes, since many of its prototypes are nearest to the same one.", "name": "fig-mask"}, "image": {"alt": "Share of active cells against the pass for the paper's mask, the student's, the nearest half, and all ties."}}
+masks = tables.mask_rows(next(iter(audits.values())))
+if len(masks):
+    display(SVG(figures.svg(mask_curves(masks))))
 
 # %% [markdown]
 # ## A10: picking on the test set
@@ -98,12 +102,10 @@ for i, (study, own) in enumerate(found.items()):
 
 # %%
 for i, setting in enumerate(settings):
-    accuracy, images = mean(setting.of("student"), "top1"), shown.count_test_images(place / setting.study / "answers")
-    if not images:
-        continue
-    rows = shown.optimism([1, 3, 10, 30], images, accuracy)
-    caption = f"{escape(setting.title)}: what the best of equally good checkpoints seems to gain."
-    display(Markdown(table(decimals(rows), caption, f"tab-optimism-{i}")))
+    if images := shown.count_test_images(place / setting.study / "answers"):
+        rows = shown.optimism([1, 3, 10, 30], images, mean(setting.of("student"), "top1"))
+        caption = f"{escape(setting.title)}: what the best of equally good checkpoints seems to gain."
+        display(Markdown(table(numbers(rows, 4), caption, f"tab-optimism-{i}")))
 
 # %% [markdown]
 # ## A11 and A17: empty sets and α, on kept answers
@@ -118,7 +120,7 @@ if teachers:
     display(Markdown(table(numbers(shown.empty_sets(answers, teachers)), caption, "tab-empty")))
     student = next(iter(sorted(path.stem for path in answers.glob(f"student-*-{teachers[0].rsplit('-', 1)[1]}.npz"))))
     rows = shown.pms_as_coded(answers, teachers[0], student, [37, 100, 101, 400])
-    display(Markdown(table(decimals(rows), "PMS of the first test images, by its thresholds.", "tab-alphas")))
+    display(Markdown(table(numbers(rows, 4), "PMS of the first test images, by its thresholds.", "tab-alphas")))
 
 # %% [markdown]
 # ## A13: TF32
@@ -132,9 +134,10 @@ display(Markdown(shown.tf32_sentence()))
 # The push can put several prototypes on one patch. Whether these part again in a further round depends on the gradient of the minimum over prototypes: PyTorch's `amin` shares it among those that tie, so that they move alike for ever; `min` picks one.
 
 # %%
-for i, setting in enumerate(settings[:2]):
-    caption = f"{escape(setting.title)}: different prototypes after the push."
-    display(Markdown(table(numbers(shown.identical(setting), 1), caption, f"tab-identical-{i}")))
+for i, (images, own) in enumerate(audits.items()):
+    caption = f"{images}: how many prototypes differ before the last push, and how many patches they are after it, mean over seeds, and the fewest."
+    if len(rows := tables.identical([one for each in own.values() for one in each if one.triple != audit.OWN])):
+        display(Markdown(table(rows, caption, f"tab-identical-{i}")))
 
 # %% [markdown]
 # ## The cost of knowing
@@ -144,8 +147,7 @@ cost = shown.cost_of_knowing([s for s in settings if s.study in ("birds", "cub-2
 if len(cost):
     caption = "Each claim: the difference seen, its spread over seeds, what the seeds run could show with 80 % power, and the seeds that the difference seen needs."
     display(Markdown(table(numbers(cost), caption, "tab-knowing")))
-need = f"{shown.images_needed(0.9, 0.01):,}".replace(",", "\u202f")
-display(Markdown(f"To know the accuracy of one network, 0.9, to within a point (95 %) takes {need} test images."))
+display(Markdown(shown.images_sentence(0.9, 0.01)))
 
 # %% [markdown]
 # ## What this means, and what it does not
@@ -154,6 +156,4 @@ display(Markdown(f"To know the accuracy of one network, 0.9, to within a point (
 
 # %% tags=["remove-input"]
 record = provenance(params, torch.device("cpu"), time.perf_counter() - began)
-display(
-    Markdown(provenance_box(record, "Effects are in results/audit/effects.csv once a study of the audit has been run."))
-)
+display(Markdown(provenance_box(record, "Effects: results/audit/effects.csv, once a study of the audit has been run.")))

@@ -22,6 +22,7 @@ from IPython.display import SVG, Markdown, display
 
 from p2p import figures
 from p2p.evaluation import audit
+from p2p.evaluation import audit_tables as tables
 from p2p.evaluation.variants import not_run, not_run_sentence
 from p2p.figures import questions as drawn
 from p2p.files import project_path
@@ -49,14 +50,17 @@ display(Markdown("\n".join(f"- {sentence}" for sentence in said)))
 #
 # Each control is a student that gets another part of its teacher, or of another teacher, trained with the same recipe and seeds. The metrics ask how much of the triple's *own* teacher arrived, and differences are to the baseline, which gets nothing. A student whose teacher is shuffled, random or of another seed can gain accuracy, never an explanation of the teacher that it is compared with.
 
-# %% mystnb={"figure": {"caption": "What each control gains over the baseline, mean over seeds with 95 % interval; PMS and AJS corrected for chance. *paper*: the student of the paper, which gets everything.", "name": "fig-controls"}, "image": {"alt": "Dots with intervals: the gain of each control over the baseline in top-1, R², PMS and AJS, the largest first."}}
+# %% mystnb={"figure": {"caption": "What each control gains over the baseline, mean over seeds with 95 % interval; PMS and AJS corrected for chance. R² is not of it: a baseline was never taught the map. *paper*: the student of the paper, which gets everything.", "name": "fig-controls"}, "image": {"alt": "Dots with intervals: the gain of each control over the baseline in top-1, PMS and AJS, the largest first."}}
 if len(effects):
-    display(SVG(figures.svg(drawn.effects(audit.drawn(effects, departures=False), tuple(audit.HEADS.values())))))
+    display(SVG(figures.svg(drawn.effects(tables.drawn(effects, departures=False), tuple(audit.HEADS.values())))))
 
 # %%
-for i, (study, own) in enumerate(found.items()):
-    caption = f"{study}: mean over seeds (lowest to highest)."
-    display(Markdown(table(audit.controls_table(own), caption, f"tab-controls-{i}")))
+for i, (images, own) in enumerate(tables.same_images(found).items()):
+    caption = f"{images}: mean over seeds (lowest to highest). PMS and AJS are corrected for chance; *same part*: share of pairs of prototypes, matched, that fire on the same part of a bird, where both fire on one."
+    display(Markdown(table(tables.controls_table(own), caption, f"tab-controls-{i}")))
+    if len(rows := tables.half_table(own)):
+        caption = f"{images}: taught on the images of half of the classes, on the test images of those and of the others; mean over seeds (lowest to highest), PMS corrected for chance."
+        display(Markdown(table(rows, caption, f"tab-half-{i}")))
 if not found:
     display(Markdown(waiting))
 

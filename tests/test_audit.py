@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,11 @@ import pytest
 import torch
 
 from p2p.evaluation import audit
+from p2p.evaluation import audit_tables as tables
 from p2p.evaluation import demonstrations as shown
 from p2p.evaluation.claims import claims, holm
 from p2p.evaluation.departures import CONTROLS, DEPARTURES
+from p2p.figures.variants import mask_curves
 from p2p.study.study import load_study
 
 ROOT = Path(__file__).parents[1]
@@ -36,8 +39,13 @@ def results(tmp_path: Path) -> Path:
     for name, top1 in TOP1.items():
         add("a-b", "student", name, top1)
     add("official", "student", "official", 0.6)
-    for metric, share in (("active_first", 0.3), ("active_last", 0.2)):
-        rows.append(("audit-x", "a-b", "student", "a1-student-mask", 1, "tuned", metric, None, share))
+    for number, share in ((1, 0.3), (20, 0.2)):
+        rows.append(("audit-x", "a-b", "student", "a1-student-mask", 1, "tuned", f"active_at_{number}", None, share))
+    for metric, count in (("distinct_before", 40), ("distinct_prototypes", 30)):
+        rows.append(("audit-x", "a-b", "student", "a19-two-pushes", 1, "tuned", metric, None, count))
+    for half, share in (("taught", 0.6), ("untaught", 0.4)):
+        for metric, value in ((f"pms_{half}", share), (f"pms_{half}_permuted", 0.2), (f"agreement_{half}", 0.1)):
+            rows.append(("audit-x", "a-b", "student", "paper", 1, "tuned", metric, None, value))
     add("a-b", "control", "c-equal-updates", 0.62)
     columns = ["study", "triple", "role", "variant", "seed", "stage", "metric", "tau", "value"]
     frame = pd.DataFrame(rows, columns=columns)
@@ -69,21 +77,58 @@ def test_effects_are_the_code_less_what_stands_beside_it(results: Path) -> None:
     controls = holm([0.0, raw])
     assert rows.loc[(rows["switch"] == "c-equal-updates") & (rows["metric"] == "top1"), "p_holm"].iloc[0] >= controls[1]
     assert holm([0.01, 0.04]) == [0.02, 0.04]
-    table = audit.departures_table(rows, "audit-x")
-    assert table[""].tolist()[0] == "all" and table["top-1"].tolist()[-1] == "below"
+    all_of_them = tables.departures_table(rows)
+    assert all_of_them[""].tolist()[0] == "all" and all_of_them["top-1"].tolist()[-1] == "below"
+    first = all_of_them[all_of_them[""] == "A1"].iloc[0]
+    assert first["seeds"] == "3" and first["in short"] == "less alike (PMS)"
+    assert all_of_them[all_of_them[""] == "A6"].iloc[0][["seeds", "PMS"]].tolist() == ["not yet run", "–"]
     said = audit.answers(rows) + audit.controls_answer(rows)
     assert len(said) == 4 and not any("nan" in sentence for sentence in said)
     assert "decision layer alone, fixed: 48% (" in said[-1] and said[-1].startswith(
         "*audit-x*, top-1: the paper's student"
     )
-    drawn = audit.drawn(rows, departures=False)
+    drawn = tables.drawn(rows, departures=False)
     assert drawn["control"].iloc[0] == "paper" and set(drawn["control"]) == {"paper", "c-head-alone", "c-equal-updates"}
-    departures = audit.drawn(rows, departures=True)["control"]
+    departures = tables.drawn(rows, departures=True)["control"]
     assert departures.iloc[0] == "all official" and "A3, not nearest half" in set(departures)
-    (density,) = audit.mask_table(audit.audit_settings(results)["audit-x"]).to_dict("records")
-    assert density["student"] == "a1-student-mask" and density["first pass"].startswith("0.300")
-    controls = audit.controls_table(audit.audit_settings(results)["audit-x"])
-    assert controls["top-1"].tolist()[0] == "0.600 (0.600–0.600)"
+
+
+def test_tables_hold_the_studies_on_the_same_images(results: Path) -> None:
+    found = audit.audit_settings(results)
+    shutil.copytree(results / "audit-x", results / "audit-y")
+    record = json.loads((results / "audit-y" / "study.json").read_text())
+    (results / "audit-y" / "study.json").write_text(json.dumps(record | {"images": "photographs"}))
+    groups = tables.same_images(audit.audit_settings(results))
+    assert {images: list(studies) for images, studies in groups.items()} == {
+        "drawn": ["audit-x"],
+        "photographs": ["audit-y"],
+    }
+    assert tables.mask_rows(found).to_dict("list") == {
+        "student": ["a1-student-mask"] * 2,
+        "seed": [1, 1],
+        "pass": [1, 20],
+        "share": [0.3, 0.2],
+    }
+    (line, *_), ax = (figure := mask_curves(tables.mask_rows(found))).axes[0].lines, figure.axes[0]
+    assert line.get_xdata().tolist() == [1, 20] and line.get_ydata().tolist() == pytest.approx([30, 20])
+    assert ax.get_xscale() == "log"
+    controls = tables.controls_table(found)
+    assert controls["top-1"].tolist()[0] == "0.600 (0.600–0.600)" and set(controls["seeds"]) == {"3"}
+    assert controls["student"].tolist() == ["baseline", "paper", "c\\-head\\-alone", "c\\-equal\\-updates"]
+    (half,) = tables.half_table(found).to_dict("records")
+    assert half["PMS, its classes"] == "0.500" and half["PMS, other classes"] == "0.250"
+    official = tables.official_table(found).set_index("network")["top-1"]
+    assert official["baseline, as released"] == "0.500 (0.500–0.500)"
+    assert official["student, as released, torch ≥ 1.10"] == "–"
+    (pushed,) = tables.identical(found["audit-x"]).to_dict("records")
+    assert pushed == {
+        "network": "student, a19-two-pushes",
+        "distinct before the push": "40.0",
+        "fewest before": "40.0",
+        "distinct after the push": "30.0",
+        "fewest after": "30.0",
+    }
+    assert tables.drift(found) == {} and tables.mask_rows({}).empty and tables.half_table({}).empty
 
 
 def test_questions_are_answered_with_verdicts_on_similarities_alone() -> None:
@@ -102,7 +147,7 @@ def test_questions_are_answered_with_verdicts_on_similarities_alone() -> None:
     )
     assert said[1].endswith(
         "over the network trained alone the paper's student gains PMS +0.400 (+0.300 to +0.500), p 0.04; top-1 +0.050 "
-        "(+0.000 to +0.100), p 0.04. Of the teacher's decision layer, learning along: alone PMS +0.020 (+0.010 to "
+        "(0.000 to +0.100), p 0.04. Of the teacher's decision layer, learning along: alone PMS +0.020 (+0.010 to "
         "+0.030), p 0.04; beside the paper's losses PMS +0.030 (+0.020 to +0.040), p 0.04."
     )
     assert len(said) == 2
@@ -111,8 +156,8 @@ def test_questions_are_answered_with_verdicts_on_similarities_alone() -> None:
 def test_without_a_study_rows_say_so(tmp_path: Path) -> None:
     rows = audit.effects(audit.audit_settings(tmp_path))
     assert rows.empty and list(rows.columns) == audit.COLUMNS
-    table = audit.departures_table(rows, "audit-birds")
-    assert set(table["R²"]) == {"not yet run", "below"} and len(table) == len(DEPARTURES)
+    all_of_them = tables.departures_table(rows)
+    assert set(all_of_them["seeds"]) == {"not yet run", "below"} and len(all_of_them) == len(DEPARTURES)
     assert audit.answers(rows) == [] and audit.controls_answer(rows) == []
 
 
@@ -157,6 +202,7 @@ def test_seeds_needed() -> None:
     assert shown.seeds_needed(1.0, 0.5) == 5  # power tables of the paired t-test: 4.2
     assert shown.seeds_needed(0.0, 1.0) is None
     assert shown.images_needed(0.5, 0.1) == 97
+    assert "0.5, to within 10 points (95 %) takes 97 test" in shown.images_sentence(0.5, 0.1)
 
 
 def test_a13_rounding_moves_distances_far_above_epsilon() -> None:

@@ -140,14 +140,6 @@ def ties(depth: int = 16, prototypes: int = 40) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["τ", "first cell", "every tie"])
 
 
-def identical(setting: Setting) -> pd.DataFrame:
-    """A19: of the P prototypes of each network how many are different patches after the push, mean over seeds."""
-    rows = setting.frame[setting.frame["metric"] == "distinct_prototypes"]
-    chosen = rows[rows["role"].isin(["teacher", "baseline", "student"])]
-    found = chosen.groupby(["role", "variant"], sort=False)["value"].agg(["mean", "min", "max"]).reset_index()
-    return found.rename(columns={"mean": "distinct, mean", "min": "fewest", "max": "most"})
-
-
 def cost_of_knowing(settings: Iterable[Setting]) -> pd.DataFrame:
     """With how many seeds the interval of each claim would have left 0, and what the seeds that there are can show.
 
@@ -194,3 +186,10 @@ def seeds_needed(difference: float, spread: float, most: int = 200) -> int | Non
 def images_needed(accuracy: float, effect: float) -> int:
     """Test images at which sampling alone moves an accuracy by less than `effect` (95 %, one network, normal limit)."""
     return int(np.ceil(1.96**2 * accuracy * (1 - accuracy) / effect**2))
+
+
+def images_sentence(accuracy: float, effect: float) -> str:
+    """How many that is, as the page says it; effect in shares of 1."""
+    need = f"{images_needed(accuracy, effect):,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+    points = "a point" if effect == 0.01 else f"{100 * effect:g} points"
+    return f"To know the accuracy of one network, {accuracy:g}, to within {points} (95 %) takes {need} test images."

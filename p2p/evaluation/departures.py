@@ -96,7 +96,7 @@ DEPARTURES = (
         "a21-warm-in-train-mode",
         "a14-warm",
     ),
-    Departure("A22", "a few fixed copies", "each pass anew", "joint_copies: 0", "paper", "a22-fresh-copies"),
+    Departure("A22", "40 copies, made once", "each pass anew", "joint_copies: 0", "paper", "a22-fresh-copies"),
     Departure("all", "everything as released, mean L2 (torch 1.6)", "the paper's variant", "official", "official"),
     Departure(
         "all, today", "everything as released, torch ≥ 1.10", "the paper's variant", "official", "official-today"

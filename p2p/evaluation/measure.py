@@ -42,7 +42,7 @@ class Answer:
 Row = tuple[str, str, str, str, float | str, float]  # role, variant, stage, metric, tau, value
 
 # of `p2p.evaluation.runs.finish_run`
-FACTS = ("parameters", "projection_error", "distinct_prototypes", "tau_quarter", "r2", "active_first", "active_last")
+FACTS = ("parameters", "projection_error", "distinct_before", "distinct_prototypes", "tau_quarter", "r2")
 
 
 def own_rows(answer: Answer, quarter: float) -> Iterator[Row]:
@@ -62,6 +62,8 @@ def own_rows(answer: Answer, quarter: float) -> Iterator[Row]:
     for name in FACTS:
         if name in answer.run:
             yield (*who, "tuned", name, ALWAYS, float(answer.run[name]))
+    for epoch, share in answer.run.get("active", {}).items():
+        yield (*who, "tuned", f"active_at_{epoch}", ALWAYS, share)
     for name, value in answer.run.get("decision", {}).items():  # what this kind of decision says of itself
         yield (*who, "tuned", name, ALWAYS, value)
     for stage, table in answer.tables.items():
@@ -92,6 +94,29 @@ def transfer_rows(answer: Answer, teacher: Answer, labels: Tensor, empty: Empty,
             yield (*who, "same_index_chance", ALWAYS, 1 / table.cells.shape[1])
             yield from _sources(who, teacher.trained, answer.trained)
             yield (*who, "top1_teacher_head", ALWAYS, top1(table, head.decision, labels, own.layer))
+
+
+def half_rows(answer: Answer, teacher: Answer, labels: Tensor, classes: int, seed: int) -> Iterator[Row]:
+    """The metrics that need no threshold on the images of the first half of the classes (`…_taught`), the one that the
+    control `taught_classes: half` learns from, and on those of the other (`…_untaught`); likewise permuted.
+
+    Args:
+        answer: Of any network with prototypes.
+        teacher: Whom it is compared with.
+        labels: (N,) of the test images.
+        classes: How many there are.
+        seed: Of the permutation.
+    """
+    of_two = [metric for metric in metrics.OF_TWO if not metric.over_tau]
+    who = (answer.role, answer.variant, "tuned")
+    for name, chosen in (("taught", labels < classes / 2), ("untaught", labels >= classes / 2)):
+        own, other = (
+            ResponseTable(table.cells[chosen], table.distances[chosen], table.grid)
+            for table in (answer.tables["tuned"], teacher.tables["tuned"])
+        )
+        shuffled = metrics.permute_images(own, torch.Generator().manual_seed(seed))
+        for table, suffix in ((own, f"_{name}"), (shuffled, f"_{name}_permuted")):
+            yield from value_rows(who, of_two, [other, table], suffix, inf)
 
 
 def _sources(who: tuple[str, str, str], teacher: Trained, other: Trained) -> Iterator[Row]:

@@ -218,9 +218,9 @@ def finish_run(folder: Path | str, images: ImageSet, teacher: ProtoNet | None = 
 
     Returns:
         top1 by stage; validation accuracy; projection error (‖·‖₂, the largest over prototypes); number of distinct
-        prototypes; what the decision says of itself, see `Decision.facts`; `tau_quarter`, see `quarter_tau`; and of a
-        student r2, see `p2p.mimicry.MapR2`, and the share of cells that its PPC loss compared in the
-        first and last pass.
+        prototypes after the last push and, those not equal to the last digit, before it; what the decision says of
+        itself, see `Decision.facts`; `tau_quarter`, see `quarter_tau`; and of a student r2, see `p2p.mimicry.MapR2`,
+        and the share of cells that its PPC loss compared, by pass: a few, the first and the last among them.
     """
     folder = Path(folder)
     trained = load_run(folder, images.pixels.device)
@@ -232,9 +232,9 @@ def finish_run(folder: Path | str, images: ImageSet, teacher: ProtoNet | None = 
     }
     if isinstance(network, LinearNet):
         return result | {"top1": {"tuned": accuracy(network, test.pixels, test.labels, batch)}}
-    compared = [row["active"] for row in meta["history"] if "active" in row]
-    if compared:
-        result |= {"active_first": compared[0], "active_last": compared[-1]}
+    shares = [row["active"] for row in meta["history"] if "active" in row]
+    chosen = [epoch for epoch in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000) if epoch < len(shares)]
+    result |= {"active": {epoch: shares[epoch - 1] for epoch in [*chosen, len(shares)]}} if shares else {}
     assert trained.projection and trained.prototypes_before is not None and trained.decision_before is not None
     files = [folder / "responses_pre_push.safetensors", folder / "responses.safetensors"]
     sets = [trained.prototypes_before, network.prototypes]
@@ -245,6 +245,7 @@ def finish_run(folder: Path | str, images: ImageSet, teacher: ProtoNet | None = 
         result["r2"] = map_r2(network, teacher, test.pixels, batch)
     (validation,) = respond(network, images.subset("validation").pixels, batch_size=batch)
     return result | {
+        "distinct_before": len(trained.prototypes_before.unique(dim=0)),
         "distinct_prototypes": trained.projection.distinct(),
         "tau_quarter": quarter_tau(validation),
         "top1": {

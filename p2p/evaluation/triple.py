@@ -11,7 +11,7 @@ from p2p import metrics
 from p2p.data.images import ImageSet
 from p2p.errors import UserError
 from p2p.evaluation import same_places
-from p2p.evaluation.measure import Answer, level_rows, own_rows, transfer_rows
+from p2p.evaluation.measure import Answer, half_rows, level_rows, own_rows, transfer_rows
 from p2p.evaluation.on_object import object_rows
 from p2p.evaluation.rows import COLUMNS, network_names, without_threshold
 from p2p.evaluation.runs import check_inputs, load_run, respond
@@ -104,6 +104,8 @@ def measure_triple(
         rows += own_rows(other, quarter)
         if other.tables:
             rows += transfer_rows(other, teacher, images.labels, params.ajs_empty, params.seed)
+            if any(one.trained.params.taught_classes == "half" for one in others):
+                rows += half_rows(other, teacher, images.labels.cpu(), len(images.classes), params.seed)
     student = next(other for other in others if other.role == "student").trained.params
     random = build_network(student.model_copy(update={"weights": "none"}), len(images.classes)).to(device)
     assert isinstance(random, ProtoNet)  # a student always has prototypes

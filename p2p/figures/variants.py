@@ -1,4 +1,4 @@
-"""How a student answers to the weights of its losses."""
+"""How a student answers to the weights of its losses, and what its PPC loss compares while it learns."""
 
 from __future__ import annotations
 
@@ -50,4 +50,27 @@ def weight_curves(rows: Mapping[str, pd.DataFrame], alone: Mapping[str, Mapping[
         axes[0].set_title(look.short(title, 40), loc="left")
     level = Line2D([], [], color=look.role("floor"), linestyle="--", label="trained alone")
     look.legend(figure, [*losses.values(), level])
+    return figure
+
+
+@styled
+def mask_curves(rows: pd.DataFrame) -> Figure:
+    """Share of cells that PPC compares against the pass: a line a student, mean and range over seeds.
+
+    Args:
+        rows: As `p2p.evaluation.audit_tables.mask_rows` gives them.
+    """
+    figure = Figure(figsize=(0.62 * WIDTH, 2.9), layout="constrained")
+    ax = figure.subplots()
+    colours = (look.role("student"), "#D55E00", "#0072B2", "#CC79A7")
+    for i, (name, own) in enumerate(rows.groupby("student", sort=False)):
+        by_pass = 100 * own.pivot_table(index="pass", columns="seed", values="share").dropna(axis="columns")
+        at, colour = by_pass.index.to_numpy(), colours[i % len(colours)]
+        ax.plot(at, by_pass.mean(axis=1), marker=SHAPES[i % len(SHAPES)], ms=4.5, color=colour, label=str(name))
+        ax.fill_between(at, by_pass.min(axis=1), by_pass.max(axis=1), color=colour, alpha=0.2, lw=0)
+    ticks = [tick for tick in (1, 10, 100, 1000) if tick <= rows["pass"].max()]
+    ax.set(xscale="log", ylim=(0, None), xlabel="joint pass", ylabel="cells compared (%)")
+    ax.set_xticks(ticks, [str(tick) for tick in ticks])
+    ax.xaxis.minorticks_off()
+    ax.legend(frameon=False)
     return figure
