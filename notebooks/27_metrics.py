@@ -71,7 +71,7 @@ if len(rows):
 # So far answers were damaged. Here it is the map: a student that is the packed teacher of the drawn birds (one seed), but for noise in place of a
 # share of each channel's variance, or for cells that take a share from the mean of the nine around them. Now R² can be judged, too.
 
-# %% mystnb={"figure": {"caption": "What is left of each measure when a perfect student's map is noisy (left) or blurred (right). R² stays high under blur, since neighbouring cells are alike; the places go all the same. Noise costs R² more than it costs PMS.", "name": "fig-maps"}, "image": {"alt": "Two panels of curves of six measures: R² falls fastest under noise and slowest under blur; same cell and AJS fall soonest under both."}}
+# %% mystnb={"figure": {"caption": "What is left of each measure when a perfect student's map is noisy (left) or blurred (right). R² stays high under blur, since neighbouring cells are alike; the places go all the same. Under noise R² and PMS fall alike.", "name": "fig-maps"}, "image": {"alt": "Two panels of curves of six measures: R² falls as PMS does under noise, and least under blur; same cell and AJS fall soonest under both."}}
 if len(packed):
     display(SVG(figures.svg(drawn.maps(packed))))
 

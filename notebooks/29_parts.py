@@ -73,6 +73,7 @@ for setting in known:
 if known:
     caption = "What networks have of their teacher: mean over seeds (lowest to highest). In italics, levels to read it against: another prototype (of its class, where numbers are compared), and the same prototype asked about other images."
     display(Markdown(table(part_tables.parts_table(known, part_tables.TEACHERS), caption, "tab-same-parts")))
+    display(Markdown("\n".join(f"- {sentence}" for sentence in part_tables.own_sentence(settings))))
     caption = "Whether prototypes mean parts at all, of each network alone; the level is that of other images."
     display(Markdown(table(part_tables.parts_table(known, part_tables.OWN), caption, "tab-own-parts")))
 

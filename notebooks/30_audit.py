@@ -98,7 +98,7 @@ if len(masks):
 # %% [markdown]
 # ## A10: picking on the test set
 #
-# The released trainer keeps the checkpoint with the highest test accuracy. Suppose several were equally good: the best of them on so many test images seems better than they all are, by this much. Checkpoints of one run err alike, so it is an upper bound.
+# The released numbers are of checkpoints picked by hand on the test images. Suppose several were equally good: the best of them on so many test images seems better than they all are, by this much. Checkpoints of one run err alike, so it is an upper bound.
 
 # %%
 for i, setting in enumerate(settings):

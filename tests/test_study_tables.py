@@ -158,7 +158,7 @@ def test_control_table() -> None:
     data = study(rows("control", "top1", 0.8, 0.8, variant="linear-teacher"))
     found = tables.control_table(control_effects(data, {"linear-teacher": "teacher"}))
     assert list(found) == ["triple", "control", "changed from", "top-1"]
-    assert found.iloc[0].tolist() == ["t", "linear-teacher", "teacher", "+0.000 (−0.635 to +0.635)"]
+    assert found.iloc[0].tolist() == ["t", "linear-teacher", "teacher", "0.000 (−0.635 to +0.635)"]
     single = tables.control_table(control_effects(data[data.seed == 0], {"linear-teacher": "teacher"}))
     assert single["top-1"].tolist() == ["+0.050"]
     assert tables.control_table(control_effects(data, {})).empty

@@ -74,7 +74,7 @@ def test_the_sentences_say_what_the_intervals_say(tmp_path: Path, setting: Setti
     assert "*shared*, is right in 0.831 of" in first
     assert "trained alone in 0.701" in first and "4 seeds" in first
     assert "+0.010" in gap and gap.endswith("above it.")
-    assert "R² −0.100 (−0.100 to −0.100), *worse*" in moved and "PMS +0.000" in moved and "*no worse*" in moved
+    assert "R² −0.100 (−0.100 to −0.100), *worse*" in moved and "PMS 0.000" in moved and "*no worse*" in moved
     write(tmp_path / "other", slip=0.2)
     (unsure,) = today.today_settings(tmp_path / "other")
     assert "not decided" in today.sentences(unsure)[1]
