@@ -85,14 +85,19 @@ def budget_tables(studies: list[Study]) -> str:
         first = [row for row in rows if row["triple"] == rows[0]["triple"]]
         lines = [":header-rows: 1", f":name: tab-budget-{study.name}", "", "* - network", "  - joint passes"]
         lines += [f"  - {head}" for head in shown]
-        for role, passes in dict.fromkeys((row["role"], row["passes"]) for row in first):
-            mine = [row for row in first if (row["role"], row["passes"]) == (role, passes)]
+        rungs = dict.fromkeys((row["role"], row["passes"]) for row in first)
+        seeds = {rung: {row["seed"] for row in first if (row["role"], row["passes"]) == rung} for rung in rungs}
+        all_have = set.intersection(*seeds.values()) or set.union(*seeds.values())  # else a row differs in seeds, too
+        for role, passes in rungs:
+            mine = [row for row in first if (row["role"], row["passes"]) == (role, passes) and row["seed"] in all_have]
+            if not mine:
+                continue
             lines += [f"* - {role}", f"  - {passes}{' (the study)' if mine[0]['chosen'] == 'True' else ''}"]
             for head in shown:
                 values = [float(row[head]) for row in mine if row[head]]
                 lines.append(f"  - {sum(values) / len(values):.3f}" if values else "  - –")
         link = f"[{escape(study.title)}](studies/{study.name}/04_table.ipynb)"
-        told = "means over the seeds of each row; R² and accuracies on test images."
+        told = f"means over seeds {', '.join(sorted(all_have))}, which all rows have; R² and accuracies on test images."
         caption = f"{link}, {escape(study.images)}: {told}"
         parts.append(fence(lines, "list-table", caption))
     return "\n".join(parts) or "No study in this copy has been run with other budgets.\n"

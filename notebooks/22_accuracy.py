@@ -48,10 +48,10 @@ else:
 # %% [markdown]
 # ## Method
 #
-# Three accuracies, all on test images. *Straight after the push* the prototypes have just become training patches and the
+# Accuracies of test images. *Straight after the push* the prototypes have just become training patches and the
 # decision layer does not know it: how much the push costs. *Tuned*: the decision layer has been fitted anew; the network that
 # is reported. *Teacher's head*: the teacher's decision layer in its place, untouched. A verdict counts only where twice the
-# joint passes move the validation accuracy of baseline and student by less than a point.
+# joint passes move the validation accuracy of baseline and student by less than a point; of fewer than three seeds never.
 
 # %% mystnb={"figure": {"caption": "Top-1 accuracy, student minus baseline, with 95 % interval. Hollow: not decided, because more passes still move one of the two.", "name": "fig-accuracy"}, "image": {"alt": "Forest plot of accuracy after the push, tuned and with the teacher's head, a colour a setting."}}
 if settings:

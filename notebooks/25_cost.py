@@ -87,7 +87,7 @@ if merged:
 # %% [markdown]
 # ## What this means, and what it does not
 #
-# Image passes can be compared between machines, minutes cannot; the pages on *Speed* compare times within one run.
+# Image passes can be compared between machines, minutes cannot; the page *Speed* compares times within one run.
 # To run a setting again: `make study STUDY=birds` or `STUDY=cub-20`, then `make book`. A trunk
 # that starts from ImageNet needs few passes, one that starts from nothing needs many.
 

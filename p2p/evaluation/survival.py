@@ -76,7 +76,7 @@ def survival_sentences(settings: Sequence[Setting]) -> list[str]:
         names = list(dict.fromkeys(setting.study for setting in missing))
         listed = ", ".join(f"`make study STUDY={name}`" for name in names)
         said.append(
-            f"Not run of {', '.join(escape(setting.title) for setting in missing)}: with `sharing: [80, 60, 40, 20]` "
+            f"Not yet run for {', '.join(escape(setting.title) for setting in missing)}: with `sharing: [80, 60, 40, 20]` "
             f"in the study file, {listed} merges the prototypes of the networks that are there."
         )
     return said
