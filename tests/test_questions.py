@@ -271,3 +271,20 @@ def test_the_worked_example_of_ppc_counts_the_teachers_active_patches_alone() ->
     counted = [int(text.get_text()) for text in texts if text.get_weight() == "bold"]
     assert len(texts) == 25 and len(counted) == len(set(example.teacher.cells[0].tolist()))
     assert losses.patch_correspondence(student, teacher).item() == pytest.approx(sum(counted) / len(counted))
+
+
+def test_the_first_finding_names_the_parts_that_are_shared(settings: list[Setting]) -> None:
+    assert questions.same_part(settings) == ""
+    rows = settings[0].frame
+    values = {("student", "part_transfer"): 0.6, ("student", "part_transfer_chance"): 0.3}
+    values |= {("baseline", "part_transfer"): 0.1, ("baseline", "part_transfer_matched"): 0.2}
+    more = [
+        rows.iloc[[0]].assign(role=role, variant="paper", seed=seed, stage="tuned", metric=metric, value=value)
+        for (role, metric), value in values.items()
+        for seed in range(3)
+    ]
+    known = replace(settings[0], frame=pd.concat([rows, *more], ignore_index=True))
+    assert questions.handed_over([known], True).endswith(
+        " Where the teacher's lies on a part, the student's lies on the same in 60 % on One (another of its class: 30, "
+        "trained alone, at best: 20; difference +0.400, +0.400 to +0.400)."
+    )

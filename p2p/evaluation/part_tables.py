@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from p2p.evaluation.claims import DELTAS, Paired, paired, verdict
+from p2p.evaluation.questions import difference, pairing
 from p2p.evaluation.rows import network_names, without_threshold
 from p2p.evaluation.same_parts import OWN_HEADS as OWN
 from p2p.evaluation.same_parts import SHARED_HEADS as TEACHERS
@@ -53,22 +54,6 @@ def networks(setting: Setting, names: Sequence[str]) -> pd.DataFrame:
     rest = [name for name in found["network"].unique() if name not in order]
     place = {name: i for i, name in enumerate([*order, *rest])}
     return found.sort_values("network", key=lambda column: column.map(place), kind="stable", ignore_index=True)
-
-
-def pairing(setting: Setting, role: str, measure: str) -> pd.Series:
-    """Values by seed under the pairing of prototypes that serves the network better: by number, or matched."""
-    rows = setting.of(role)
-    found = [
-        rows[rows["metric"] == f"{measure}{suffix}"].set_index("seed")["value"].sort_index()
-        for suffix in ("", "_matched")
-    ]
-    return max(found, key=lambda values: values.mean() if len(values) else float("-inf"))
-
-
-def difference(setting: Setting, measure: str) -> Paired:
-    """Student less baseline, each under the pairing that serves it better."""
-    both = [pairing(setting, role, measure) for role in ("student", "baseline")]
-    return paired((both[0] - both[1]).dropna().to_numpy(dtype=float))
 
 
 def told(result: Paired) -> str:

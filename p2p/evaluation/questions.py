@@ -6,7 +6,9 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from p2p.evaluation.claims import UNDECIDED, control_effects, doubled, flat_budget
+import pandas as pd
+
+from p2p.evaluation.claims import UNDECIDED, Paired, control_effects, doubled, flat_budget, paired
 from p2p.evaluation.explanation import number
 from p2p.evaluation.findings import ordinary_classifiers, price_of_prototypes
 from p2p.evaluation.rows import without_threshold
@@ -67,7 +69,8 @@ def handed_over(settings: Sequence[Setting], brief: bool = False) -> str:
     numbers = f" Of 100 prototypes of the student, so many pair with the teacher's of the same number: {listed(pairs)}."
     return (
         f"**{word}** Prototypes on the same places, image by image (PMS, corrected for chance): "
-        f"{told(settings, 'pms', brief)}.{numbers if pairs else ''}{'' if brief else same_cell(settings)}"
+        f"{told(settings, 'pms', brief)}."
+        f"{numbers if pairs else ''}{same_part(settings) if brief else same_cell(settings)}"
     )
 
 
@@ -83,6 +86,36 @@ def same_cell(settings: Sequence[Setting]) -> str:
                 f"alone: {100 * own['baseline']:.0f})"
             )
     return f" In 100 test images two of one number lie on the same cell in {listed(parts)}." if parts else ""
+
+
+def pairing(setting: Setting, role: str, measure: str) -> pd.Series:
+    """Values by seed under the pairing of prototypes that serves the network better: by number, or matched."""
+    rows = setting.of(role)
+    found = [
+        rows[rows["metric"] == f"{measure}{suffix}"].set_index("seed")["value"].sort_index()
+        for suffix in ("", "_matched")
+    ]
+    return max(found, key=lambda values: values.mean() if len(values) else float("-inf"))
+
+
+def difference(setting: Setting, measure: str) -> Paired:
+    """Student less baseline, each under the pairing that serves it better."""
+    both = [pairing(setting, role, measure) for role in ("student", "baseline")]
+    return paired((both[0] - both[1]).dropna().to_numpy(dtype=float))
+
+
+def same_part(settings: Sequence[Setting]) -> str:
+    """How often two prototypes of one number lie on the same part, in a sentence; empty where parts are not known."""
+    parts = []
+    for setting in (setting for setting in settings if len(pairing(setting, "student", "part_transfer"))):
+        own, found = setting.of("student"), difference(setting, "part_transfer")
+        alone = pairing(setting, "baseline", "part_transfer").mean()
+        parts.append(
+            f"{100 * mean(own, 'part_transfer'):.0f} % on {escape(setting.title)} (another of its class: "
+            f"{100 * mean(own, 'part_transfer_chance'):.0f}, trained alone, at best: {100 * alone:.0f}; difference "
+            f"{signed(found.mean)}, {signed(found.low)} to {signed(found.high)})"
+        )
+    return f" Where the teacher's lies on a part, the student's lies on the same in {listed(parts)}." if parts else ""
 
 
 def second_teacher(setting: Setting) -> str:
@@ -149,10 +182,11 @@ def beside_the_object(settings: Sequence[Setting]) -> list[str]:
             continue
         teacher = 100 * mean(setting.of("teacher"), "source_on_object")
         said.append(
-            f"**{escape(setting.title)}: {'most' if source < 50 else 'some'} of what is shown lies beside the object."
-            f"** Of the student's source patches {source:.0f} % lie on a part of it (chance {source_chance:.0f} %, the "
+            f"**{escape(setting.title)}: {'most' if source < 50 else 'some'} of what is shown lies on no part of the "
+            f"object.** Of the student's source patches {source:.0f} % lie on one (chance {source_chance:.0f} %, the "
             f"teacher's {teacher:.0f} %), of the places that decide in test images {hits:.0f} % (chance "
-            f"{hits_chance:.0f} %). So a place that was handed over may be one of the background."
+            f"{hits_chance:.0f} %). So a place that was handed over may be one of the background, or of the object "
+            "between its parts."
         )
     if missing:
         said.append(f"Not measured on {listed(missing)}.")

@@ -76,8 +76,9 @@ def survival_sentences(settings: Sequence[Setting]) -> list[str]:
         names = list(dict.fromkeys(setting.study for setting in missing))
         listed = ", ".join(f"`make study STUDY={name}`" for name in names)
         said.append(
-            f"Not yet run for {', '.join(escape(setting.title) for setting in missing)}: with `sharing: [80, 60, 40, 20]` "
-            f"in the study file, {listed} merges the prototypes of the networks that are there."
+            f"Not yet run for {', '.join(escape(setting.title) for setting in missing)}: with "
+            f"`sharing: [80, 60, 40, 20]` in the study file, {listed} merges the prototypes of the networks that are "
+            "there."
         )
     return said
 
