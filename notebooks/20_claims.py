@@ -24,7 +24,7 @@ from IPython.display import SVG, Markdown, display
 from p2p import figures
 from p2p.evaluation import across, questions
 from p2p.evaluation.claim_by_claim import claim_by_claim, side_by_side
-from p2p.evaluation.settings import older_studies, read_settings, spoken_of
+from p2p.evaluation.settings import older_studies, prepared, read_settings, spoken_of
 from p2p.figures import questions as drawn
 from p2p.files import project_path
 from p2p.study.page_params import QuestionParams
@@ -95,6 +95,9 @@ if older := older_studies(project_path(params.results)):
             f"Not among them, top-1 on test images: {listed(older)}. Their students had three or four joint passes, too few to follow a teacher, and no smallest effect was declared: see [What a short schedule does](schedule.md)."
         )
     )
+
+if waiting := prepared(project_path(params.results), project_path("params")):
+    display(Markdown(f"Prepared, with `make study`, and not run in this copy: {listed(waiting)}."))
 
 # %% [markdown]
 # ## What this means, and what it does not

@@ -13,7 +13,7 @@ import torch
 from p2p import losses, metrics
 from p2p.evaluation import across, questions
 from p2p.evaluation.claims import UNDECIDED, claims
-from p2p.evaluation.settings import ACCURACIES, SIMILARITIES, Setting, read_settings, spoken_of
+from p2p.evaluation.settings import ACCURACIES, SIMILARITIES, Setting, prepared, read_settings, spoken_of
 from p2p.figures import questions as drawn
 from p2p.figures import worked
 
@@ -64,6 +64,16 @@ def test_settings_are_in_the_order_of_studies_and_a_triple_each(tmp_path: Path, 
     assert [(setting.title, setting.seeds) for setting in settings] == [("One", 3), ("Two", 2)]
     write(tmp_path / "pairs", "Pairs", 0, pd.concat([metric_rows(3), metric_rows(3, "c-d")]))
     assert [setting.title for setting in read_settings(tmp_path)] == ["Pairs, a-b", "Pairs, c-d", "One", "Two"]
+
+
+def test_studies_that_wait_are_named_with_their_commands(tmp_path: Path, settings: list[Setting]) -> None:
+    studies = tmp_path / "params"
+    studies.mkdir()
+    (studies / "one.yaml").write_text("title: One\n")  # it has results
+    (studies / "own.yaml").write_text("title: Own\nprivate: true\n")
+    (studies / "odd.yaml").write_text("title: [\n")
+    (studies / "wide.yaml").write_text("title: Wide|\nalternatives:\n  a: []\n  b: []\n")
+    assert prepared(tmp_path, studies) == ["*Wide\\|* (`STUDY=wide`, also `USE=a` and `USE=b`)"]
 
 
 def test_short_texts_speak_of_studies_of_several_seeds_where_there_are_any(settings: list[Setting]) -> None:

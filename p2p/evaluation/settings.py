@@ -19,7 +19,8 @@ from p2p.evaluation.claims import CLAIMS
 from p2p.evaluation.results import read_csv
 from p2p.evaluation.rows import COLUMNS, SHARING, without_threshold
 from p2p.study.checksums import check_file
-from p2p.study.pages import escape
+from p2p.study.pages import escape, listed
+from p2p.study.reading import read_keys
 
 SHORT = {  # of the claims, as figures and tables of several settings name them
     "pms": "PMS",
@@ -105,6 +106,28 @@ def spoken_of(settings: list[Setting]) -> list[Setting]:
     """Those of three seeds or more, where there are any, else all: two seeds can say little, so short texts leave them
     to the figures and tables."""
     return [setting for setting in settings if setting.seeds >= 3] or settings
+
+
+def prepared(results: Path, studies: Path) -> list[str]:
+    """The study files without results: title and command, and the other networks that each has ready (`USE=`).
+
+    Args:
+        results: Folder of the results.
+        studies: Folder of the study files.
+    """
+    found = []
+    for file in sorted(studies.glob("*.yaml")):
+        try:
+            keys = read_keys(file)
+        except UserError:
+            continue  # `make study` says what is wrong with it
+        if keys.get("private") is True or (results / file.stem / "study.json").is_file():
+            continue
+        others = keys.get("alternatives")
+        uses = [f"`USE={name}`" for name in others] if isinstance(others, dict) else []
+        also = f", also {listed(uses)}" if uses else ""
+        found.append(f"*{escape(str(keys.get('title', file.stem)))}* (`STUDY={file.stem}`{also})")
+    return found
 
 
 def older_studies(place: Path) -> list[str]:
