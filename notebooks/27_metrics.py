@@ -98,6 +98,16 @@ if ranks:
     display(Markdown(table(ranking.ranks_table(ranks), caption, "tab-ranked")))
 
 # %% [markdown]
+# ## How many prototypes, how many cells?
+#
+# The same students, with some of the prototypes taken away or each counted twice, and with two or four cells of each side taken as one.
+
+# %%
+if len(sizes := judgement.size_table(rows)):
+    caption = "Each measure of the students, corrected for chance, mean over seeds. One that moves along a row cannot be compared between networks of different size, or between grids."
+    display(Markdown(table(sizes, caption, "tab-sizes")))
+
+# %% [markdown]
 # ## How many images, how many seeds?
 #
 # Student and baseline of every seed, measured on fewer test images. A measure that moves with the number of images cannot be

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from itertools import permutations
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,14 @@ import pandas as pd
 import pytest
 import torch
 
+from p2p import metrics
 from p2p.evaluation import audit
 from p2p.evaluation import audit_tables as tables
 from p2p.evaluation import demonstrations as shown
 from p2p.evaluation.claims import claims, holm
 from p2p.evaluation.departures import CONTROLS, DEPARTURES
 from p2p.figures.variants import mask_curves
+from p2p.responses import ResponseTable
 from p2p.study.study import load_study
 
 ROOT = Path(__file__).parents[1]
@@ -190,6 +193,26 @@ def test_a17_thresholds_are_those_of_the_list() -> None:
         len(shown.coded_alphas(5794)) == 10 and len(shown.coded_alphas(100)) == 9 and len(shown.coded_alphas(37)) == 12
     )
     assert max(shown.coded_alphas(100)) == 0.9
+
+
+@pytest.mark.parametrize("images", [37, 100])
+def test_pms_as_coded_is_that_of_sets_of_images_at_whole_thresholds(images: int) -> None:
+    generator = torch.Generator().manual_seed(images)
+    cells = [torch.randint(0, 4, (images, 5), generator=generator).short() for _ in range(2)]
+    distances = torch.rand(images, 5, generator=generator)
+    teacher, student = (ResponseTable(one, distances, (2, 2)) for one in cells)
+    step, values = int(0.1 * images), []
+    for least in range(step, images, step):
+        alike = np.empty((5, 5))
+        for i in range(5):
+            for j in range(5):
+                met = {n for n in range(images) if cells[0][n, i] == cells[1][n, j]}
+                alike[i, j] = min(1, len(met) / least)
+        best = max(sum(alike[i, order[i]] for i in range(5)) for order in permutations(range(5)))
+        values.append(best / 5)
+    alphas = shown.coded_alphas(images)
+    assert len(alphas) == len(values)
+    assert metrics.pms(teacher, student, alphas).value == pytest.approx(np.mean(values), abs=1e-6)
 
 
 def test_a10_optimism_of_one_is_none_and_of_two_is_known() -> None:

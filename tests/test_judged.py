@@ -136,6 +136,9 @@ def test_tables_and_sentences(rows: pd.DataFrame) -> None:
     assert list(table["measure"]) == list(judgement.ORDER) and set(table["setting"]) == {r"Own \<images\>"}
     assert table.loc[table["measure"] == "same cell", "seeds needed"].item() in {"2", "3"}
     assert judgement.images_needed(rows, "Own <images>", "same cell") == 25
+    sizes = judgement.size_table(rows)
+    assert {"each twice", "half the grid"} <= set(sizes.columns) and set(sizes["setting"]) == {"Own \\<images\\>"}
+    assert sizes[sizes["measure"] == "PMS"]["all"].iloc[0] != "–"
     damage = judgement.damage_table(rows).set_index("measure")
     assert damage.loc["same number", "½ renumbered"] == "0.45"  # six of twelve, corrected for one in twelve
     said = judgement.verdicts(rows)

@@ -68,6 +68,25 @@ def damage_table(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(found)
 
 
+SIZES = {("prototypes", 0.25): "¼ of the prototypes", ("prototypes", 0.5): "half", ("prototypes", 1.0): "all"}
+SIZES |= {("prototypes", 2.0): "each twice", ("coarser", 2.0): "half the grid", ("coarser", 4.0): "a quarter"}
+
+
+def size_table(rows: pd.DataFrame) -> pd.DataFrame:
+    """setting, measure, the student's value, corrected for chance, with fewer or more prototypes and on coarser
+    grids; mean over seeds. What a measure of the same network should not move with."""
+    rows = rows[rows["network"] == "student"]
+    found = []
+    for title in rows["title"].unique():
+        part = rows[rows["title"] == title]
+        for measure in ORDER:
+            values = {head: kept_share(part, *size, measure).get(title) for size, head in SIZES.items()}
+            texts = {head: "–" if value is None else f"{value:.2f}" for head, value in values.items()}
+            if set(texts.values()) != {"–"}:
+                found.append({"setting": escape(title), "measure": measure, **texts})
+    return pd.DataFrame(found)
+
+
 def effects(rows: pd.DataFrame, images: float | None = None) -> dict[tuple[str, str], pd.Series]:
     """Student less baseline, corrected for chance, one a seed, by setting and measure.
 
