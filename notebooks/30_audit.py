@@ -123,10 +123,11 @@ if teachers:
     display(Markdown(table(numbers(rows, 4), "PMS of the first test images, by its thresholds.", "tab-alphas")))
 
 # %% [markdown]
-# ## A13: TF32
+# ## Others, in numbers
 
 # %%
-display(Markdown(shown.tf32_sentence()))
+drifts = tables.drift(next(iter(audits.values())))
+display(Markdown("\n".join(f"- {sentence}" for sentence in shown.in_numbers(drifts))))
 
 # %% [markdown]
 # ## A19: prototypes that are one
@@ -143,10 +144,10 @@ for i, (images, own) in enumerate(audits.items()):
 # ## The cost of knowing
 
 # %%
-cost = shown.cost_of_knowing([s for s in settings if s.study in ("birds", "cub-20")])
-if len(cost):
-    caption = "Each claim: the difference seen, its spread over seeds, what the seeds run could show with 80 % power, and the seeds that the difference seen needs."
-    display(Markdown(table(numbers(cost), caption, "tab-knowing")))
+costs = {"claim": shown.cost_of_knowing(s for s in settings if s.study in ("birds", "cub-20"))}
+for what, rows in (costs | {"departure and control": shown.cost_of_effects(effects)}).items():
+    caption = f"Each {what}: the difference seen, its spread over seeds, what the seeds run could show with 80 % power, and the seeds that the difference seen needs."
+    display(Markdown(table(numbers(rows), caption, f"tab-knowing-{what[0]}") if len(rows) else ""))
 display(Markdown(shown.images_sentence(0.9, 0.01)))
 
 # %% [markdown]

@@ -16,7 +16,7 @@ from p2p import metrics
 from p2p.evaluation import audit
 from p2p.evaluation import audit_tables as tables
 from p2p.evaluation import demonstrations as shown
-from p2p.evaluation.claims import claims, holm
+from p2p.evaluation.claims import claims, holm, paired
 from p2p.evaluation.departures import CONTROLS, DEPARTURES
 from p2p.figures.variants import mask_curves
 from p2p.responses import ResponseTable
@@ -224,6 +224,12 @@ def test_a10_optimism_of_one_is_none_and_of_two_is_known() -> None:
 def test_seeds_needed() -> None:
     assert shown.seeds_needed(1.0, 0.5) == 5  # power tables of the paired t-test: 4.2
     assert shown.seeds_needed(0.0, 1.0) is None
+    moved = np.array([0.1, 0.2, 0.24])
+    of = paired(moved)
+    row = ("A1", "audit-x", "pms", 3, of.mean, of.low, of.high, 0.1)
+    (told,) = shown.cost_of_effects(pd.DataFrame([row], columns=audit.COLUMNS)).to_dict("records")
+    assert told["metric"] == "A1, PMS" and told["spread"] == pytest.approx(moved.std(ddof=1))
+    assert told["detectable"] == pytest.approx(of.detectable) and told["seeds run"] == "3"
     assert shown.images_needed(0.5, 0.1) == 97
     assert "0.5, to within 10 points (95 %) takes 97 test" in shown.images_sentence(0.5, 0.1)
 
@@ -231,3 +237,12 @@ def test_seeds_needed() -> None:
 def test_a13_rounding_moves_distances_far_above_epsilon() -> None:
     deviation, exact, rough = shown.tf32()
     assert 1e-3 < deviation < 1e-2 and exact == pytest.approx(24.5) and rough <= exact
+
+
+def test_the_other_departures_in_numbers() -> None:
+    drift = {"a8-tuned-in-train-mode": 0.25, "a8-tuned-in-eval-mode": 0.0}
+    a13, a4, a6, a7, a8 = shown.in_numbers(drift)
+    assert "**A13.**" in a13 and "0.50 of that per patch" in a4
+    assert "loses 0.28 in 100 steps of Adam" in a6 and "0.0003 with AdamW" in a6
+    assert "add up to 13.4 epochs at the full rate, 13.4 of them by epoch 32; 91 % of" in a7
+    assert "up to 0.250 (L2)" in a8 and len(shown.in_numbers({})) == 4

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import sqrt
 from pathlib import Path
 
@@ -63,6 +63,49 @@ def tf32_sentence() -> str:
         f"{deviation:.4f} (standard deviation), where the similarity's ε is 0.0001. Of 392 prototypes that are patches "
         f"of 16 random maps, {exact:.1f} lie within 0.01 of a map in full precision, {rough:.1f} with TF32."
     )
+
+
+def in_numbers(drift: Mapping[str, float]) -> list[str]:
+    """What the departures without a section of their own come to, a sentence each, computed here.
+
+    Args:
+        drift: As `p2p.evaluation.audit_tables.drift` gives it.
+    """
+    said = [f"**A13.** {tf32_sentence()}"]
+    generator, none = torch.Generator().manual_seed(0), torch.empty(0)
+    z, other, p = (torch.rand(*shape, generator=generator) for shape in ((4, 16, 8, 8), (4, 16, 8, 8), (40, 16)))
+    distances, cells = nearest_cells(z, p)
+    teacher = Output(none, distances, cells, z, none, p)
+    student = teacher._replace(z=other)
+    patch, batch = (float(losses.patch_correspondence(student, teacher, ppc_norm=norm)) for norm in ("patch", "batch"))
+    said.append(f"**A4.** On random maps PPC per batch is {batch / patch:.2f} of that per patch: λ = 10 acts as 5.")
+    lost = {kind: _decayed(kind) for kind in (torch.optim.Adam, torch.optim.AdamW)}
+    said.append(
+        f"**A6.** A weight of 1 that no loss asks for loses {lost[torch.optim.Adam]:.2f} in 100 steps of Adam, whose "
+        f"steps do not shrink with the decay, and {lost[torch.optim.AdamW]:.4f} with AdamW (rate 0.003, decay 0.001)."
+    )
+    rates = [0.1 ** max(0, (epoch - 20) // 4 + 1) for epoch in range(7, 301)]
+    said.append(
+        f"**A7.** The rates of joint epochs 7 to 300 add up to {sum(rates):.1f} epochs at the full rate, "
+        f"{sum(rates[:26]):.1f} of them by epoch 32; {100 * (1 - 26 / len(rates)):.0f} % of the epochs come after it."
+    )
+    if len(drift) > 1:
+        train, held = drift["a8-tuned-in-train-mode"], drift["a8-tuned-in-eval-mode"]
+        said.append(
+            f"**A8.** Tuned in train mode a prototype ends up to {train:.3f} (L2) from the training patch that it was "
+            f"pushed to, in eval mode {held:.3f}: batch statistics drift, and the picture shows the prototype no more."
+        )
+    return said
+
+
+def _decayed(kind: type[torch.optim.Adam] | type[torch.optim.AdamW]) -> float:
+    """What a weight of 1 loses in 100 steps without a gradient."""
+    one = torch.nn.Parameter(torch.ones(1))
+    optimizer = kind([one], lr=3e-3, weight_decay=1e-3)
+    for _ in range(100):
+        one.grad = torch.zeros(1)
+        optimizer.step()
+    return 1 - float(one.detach())
 
 
 def optimism(candidates: Sequence[int], images: int, accuracy: float, draws: int = 20_000) -> pd.DataFrame:
@@ -155,23 +198,38 @@ def cost_of_knowing(settings: Iterable[Setting]) -> pd.DataFrame:
             moved = (student - claimed(setting.frame, claim, "baseline", "paper")).dropna().to_numpy(dtype=float)
             if len(moved) < 2:
                 continue
-            result, spread = paired(moved), float(np.std(moved, ddof=1))
-            needed = seeds_needed(result.mean, spread)
-            name = escape(setting.title)
-            shown = str(needed) if needed else "more than 200"
-            rows.append(
-                (
-                    name,
-                    SHORT.get(claim.metric, claim.metric),
-                    str(len(moved)),
-                    result.mean,
-                    spread,
-                    result.detectable,
-                    shown,
-                )
-            )
-    columns = ["setting", "metric", "seeds run", "difference", "spread", "detectable", "seeds needed"]
-    return pd.DataFrame(rows, columns=columns)
+            name, spread = escape(setting.title), float(np.std(moved, ddof=1))
+            rows.append(_knowing(name, SHORT.get(claim.metric, claim.metric), len(moved), paired(moved).mean, spread))
+    return pd.DataFrame(rows, columns=KNOWING)
+
+
+def cost_of_effects(rows: pd.DataFrame) -> pd.DataFrame:
+    """The same of each departure and control on PMS and AJS.
+
+    Args:
+        rows: As `p2p.evaluation.audit.effects` gives them.
+
+    Returns:
+        As `cost_of_knowing`; the setting is the study, the metric has the switch in front.
+    """
+    heads, found = {"pms": "PMS", "ajs": "AJS"}, []
+    for row in rows[rows["metric"].isin(heads) & rows["low"].notna()].to_dict("records"):
+        n = int(row["n_seeds"])
+        spread = (row["high"] - row["low"]) / 2 / float(stats.t.ppf(0.975, n - 1)) * sqrt(n)
+        found.append(
+            _knowing(row["study"], f"{row['switch']}, {heads[row['metric']]}", n, float(row["difference"]), spread)
+        )
+    return pd.DataFrame(found, columns=KNOWING)
+
+
+KNOWING = ["setting", "metric", "seeds run", "difference", "spread", "detectable", "seeds needed"]
+
+
+def _knowing(
+    name: str, metric: str, n: int, mean: float, spread: float
+) -> tuple[str, str, str, float, float, float, str]:
+    needed, half = seeds_needed(mean, spread), float(stats.t.ppf(0.975, n - 1) + stats.t.ppf(0.8, n - 1))
+    return (name, metric, str(n), mean, spread, half * spread / sqrt(n), str(needed) if needed else "more than 200")
 
 
 def seeds_needed(difference: float, spread: float, most: int = 200) -> int | None:
