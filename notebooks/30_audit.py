@@ -47,9 +47,9 @@ waiting = not_run_sentence(not_run(place, project_path("params"), "audit"))
 # ## Answer
 
 # %%
-elsewhere = "Is it explanation that is handed over? The [controls](controls.ipynb) say. Which metric can be believed, and when? [A perfect student, damaged](metrics.ipynb), says."
-said = [*audit.answers(effects), *filter(None, [waiting]), elsewhere]
-display(Markdown("\n".join(f"- {sentence}" for sentence in said)))
+elsewhere = "More on the [controls](controls.ipynb). Which metric can be believed, and when? [A perfect student, damaged](metrics.ipynb), says."
+said = [*audit.answers(effects), audit.controls_decide(effects), waiting, elsewhere]
+display(Markdown("\n".join(f"- {sentence}" for sentence in said if sentence)))
 
 # %% [markdown]
 # ## Each departure

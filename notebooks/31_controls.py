@@ -42,7 +42,9 @@ waiting = not_run_sentence(not_run(place, project_path("params"), "audit"))
 # ## Answer
 
 # %%
-said = [*audit.controls_answer(effects), *([waiting] if waiting else [])]
+of_images = [effects[effects["study"].isin(list(own))] for own in tables.same_images(found).values()]
+decided = [audit.controls_decide(rows) for rows in of_images]
+said = [*filter(None, decided), *audit.controls_answer(effects), *([waiting] if waiting else [])]
 display(Markdown("\n".join(f"- {sentence}" for sentence in said)))
 
 # %% [markdown]

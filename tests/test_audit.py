@@ -246,3 +246,23 @@ def test_the_other_departures_in_numbers() -> None:
     assert "loses 0.28 in 100 steps of Adam" in a6 and "0.0003 with AdamW" in a6
     assert "add up to 13.4 epochs at the full rate, 13.4 of them by epoch 32; 91 % of" in a7
     assert "up to 0.250 (L2)" in a8 and len(shown.in_numbers({})) == 4
+
+
+def test_what_the_controls_decide_follows_from_the_intervals() -> None:
+    def row(switch: str, metric: str, low: float, high: float, study: str = "audit-x") -> tuple[object, ...]:
+        return (switch, study, metric, 5 if study == "audit-y" else 3, (low + high) / 2, low, high, 0.04)
+
+    rows = [row("paper", "pms", 0.3, 0.5), row("paper", "top1", 0.1, 0.2), row("paper", "top1", 0.0, 0.1, "audit-y")]
+    rows += [row("c-full-map", "pms", 0.1, 0.3), row("c-head-alone", "pms", -0.01, 0.01)]
+    rows += [row("c-other-teacher", "pms", 0.0, 0.04), row("c-other-teacher", "top1", 0.1, 0.3)]
+    said = audit.controls_decide(pd.DataFrame(rows, columns=audit.COLUMNS))
+    assert said == (
+        "**What is handed over?** By more than 0.02 PMS rises above the baseline's with its whole map (FitNets) "
+        "+0.200, +0.100 to +0.300. That it does is not shown with the teacher's decision layer alone, fixed 0.000, −0.010 to "
+        "+0.010; a teacher of another seed, in its place +0.020, 0.000 to +0.040. So the teacher's map carries the "
+        "places, not its decision layer. And they are the places of the one teacher that taught: a student of another "
+        "seed's has 5% (0% to 10%) of the gain in PMS, and gains +0.200 in top-1 where the paper's gains +0.150."
+    )
+    rows = [one for one in rows if one[0] != "c-head-alone"] + [row("c-head-alone", "pms", 0.1, 0.2)]
+    assert "So the teacher's map" not in audit.controls_decide(pd.DataFrame(rows, columns=audit.COLUMNS))
+    assert audit.controls_decide(pd.DataFrame(rows[:3], columns=audit.COLUMNS)) == ""

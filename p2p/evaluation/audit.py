@@ -195,6 +195,53 @@ def controls_answer(rows: pd.DataFrame) -> list[str]:
     return said
 
 
+BESIDE_THE_MAP = {  # controls that get none of it
+    "c-head-alone": "its decision layer",
+    "c-head-learning": "its decision layer",
+    "c-prototypes-copied": "its prototypes as a start",
+    "c-equal-updates": "more updates",
+}
+
+
+def controls_decide(rows: pd.DataFrame) -> str:
+    """What is handed over, in a paragraph: with which controls PMS rises above the baseline's, and what follows. Empty
+    where the student of the whole map was not run.
+
+    Args:
+        rows: Of `effects`, those of studies on the same images; of a switch in several, those of most seeds count.
+    """
+    rows = rows.sort_values("n_seeds", kind="stable")
+    pms = {one["switch"]: one for one in rows[rows["metric"] == "pms"].to_dict("records")}
+    if not {"c-full-map", "paper"} <= pms.keys():
+        return ""
+    names = [name for name in CONTROLS if name in pms]
+    rises = [name for name in names if pms[name]["low"] > DELTA]
+    rest = [name for name in names if name not in rises]
+
+    def listing(chosen: Sequence[str]) -> str:
+        told_of = {name: [signed(pms[name][key]) for key in ("difference", "low", "high")] for name in chosen}
+        return "; ".join(f"{CONTROLS[name]} {mean}, {low} to {high}" for name, (mean, low, high) in told_of.items())
+
+    text = f"By more than {DELTA} PMS rises above the baseline's with {listing(rises) or 'none'}. "
+    text += f"That it does is not shown with {listing(rest)}. "
+    beside = list(dict.fromkeys(BESIDE_THE_MAP[name] for name in rest if name in BESIDE_THE_MAP))
+    if "c-full-map" in rises and not set(BESIDE_THE_MAP) & set(rises) and beside:
+        text += f"So the teacher's map carries the places, not {', '.join(beside[:-1])}{' or ' * (len(beside) > 1)}"
+        text += f"{beside[-1]}. "
+    if "c-other-teacher" in pms:
+        same = rows[rows["study"] == pms["c-other-teacher"]["study"]]  # the same seeds
+        by = {(one["switch"], one["metric"]): one for one in same.to_dict("records")}
+        other, own = (by.get((name, "pms")) for name in ("c-other-teacher", "paper"))
+        if other and own and other["high"] < own["low"]:
+            text += "And they are the places of the one teacher that taught: a student of another seed's has "
+            text += f"{_share(other, own['difference'])} of the gain in PMS"
+            both = [by[name, "top1"]["difference"] for name in ("c-other-teacher", "paper") if (name, "top1") in by]
+            if len(both) == 2:
+                text += f", and gains {signed(both[0])} in top-1 where the paper's gains {signed(both[1])}"
+            text += "."
+    return f"**What is handed over?** {text.strip()}"
+
+
 def _share(gain: Mapping[Hashable, float], whole: float) -> str:
     """A control's gain, and its interval, in percent of the whole gain."""
     mean, low, high = (f"{gain[key] / whole:.0%}".replace("-", "−") for key in ("difference", "low", "high"))
