@@ -42,15 +42,16 @@ waiting = not_run_sentence(not_run(place, project_path("params"), "audit"))
 # ## Answer
 
 # %%
-of_images = [effects[effects["study"].isin(list(own))] for own in tables.same_images(found).values()]
-decided = [audit.controls_decide(rows) for rows in of_images]
-said = [*filter(None, decided), *audit.controls_answer(effects), *([waiting] if waiting else [])]
-display(Markdown("\n".join(f"- {sentence}" for sentence in said)))
+for own in tables.same_images(found).values():
+    rows = effects[effects["study"].isin(list(own))]
+    decided = audit.controls_decide(rows)
+    display(Markdown(decided or "\n".join(f"- {sentence}" for sentence in audit.controls_answer(rows))))
+display(Markdown(waiting))
 
 # %% [markdown]
 # ## Method
 #
-# Each control is a student that gets another part of its teacher, or of another teacher, trained with the same recipe and seeds. The metrics ask how much of the triple's *own* teacher arrived, and differences are to the baseline, which gets nothing. A student whose teacher is shuffled, random or of another seed can gain accuracy, never an explanation of the teacher that it is compared with.
+# Each control is a student that gets another part of its teacher, or of another teacher, trained with the same recipe and seeds. The metrics ask how much of the triple's *own* teacher arrived, and differences are to the baseline, which gets nothing. A student of an untrained teacher, or of one of another seed, can gain accuracy, never an explanation of the teacher that it is compared with; with its prototypes in another order it still has its map.
 
 # %% mystnb={"figure": {"caption": "What each control gains over the baseline, mean over seeds with 95 % interval; PMS and AJS corrected for chance. R² is not of it: a baseline was never taught the map. *paper*: the student of the paper, which gets everything.", "name": "fig-controls"}, "image": {"alt": "Dots with intervals: the gain of each control over the baseline in top-1, PMS and AJS, the largest first."}}
 if len(effects):
