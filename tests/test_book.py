@@ -406,8 +406,8 @@ def test_what_a_study_says_is_shown_as_it_is(prose: Path, results: Path, tmp_pat
     write_study(results / "odd", 0, ODD, intro=INTRO, images=ODD)
     head = "claim,setting,metric,n_seeds,difference,low,high,p_holm,delta,detectable,verdict\n"
     (results / "odd" / "claims.csv").write_text(head + "one,a-b,pms,3,0.0778,0.06,0.09,0.001,0.02,0.01,supported\n")
-    head = 'triple,role,passes,chosen,"top-1, after push",top-1,R²,PMS\n'
-    (results / "odd" / "budget.csv").write_text(f"{head}a-b,student,3,True,0.2,0.4,0.5,0.3\n")
+    head = 'triple,role,passes,seed,chosen,"top-1, after push",top-1,R²,PMS\n'
+    (results / "odd" / "budget.csv").write_text(f"{head}a-b,student,3,0,True,0.2,0.4,0.5,0.3\n")
     odd_notebook(results / "odd" / "06_topk.ipynb")
     assert build.main(["-W", "--prose", str(prose), "--results", str(results), "--output", str(tmp_path / "out")]) == 0
     html = tmp_path / "out" / "_build" / "html"
