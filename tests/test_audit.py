@@ -154,6 +154,10 @@ def test_questions_are_answered_with_verdicts_on_similarities_alone() -> None:
         "+0.030), p 0.04; beside the paper's losses PMS +0.030 (+0.020 to +0.040), p 0.04."
     )
     assert len(said) == 2
+    weak = [one if one[0] not in ("A1", "A5") else (*one[:-1], 0.06) for one in rows]
+    told = audit.answers(pd.DataFrame(weak, columns=audit.COLUMNS))[1]
+    assert told.startswith("*audit-x*: corrected by Holm") and "no departure is told from chance" in told
+    assert "least p 0.06)" in told
 
 
 def test_without_a_study_rows_say_so(tmp_path: Path) -> None:

@@ -130,6 +130,12 @@ def answers(rows: pd.DataFrame) -> list[str]:
         for asked, switch in QUESTIONS.items():
             if parts := _numbers(own, switch, MEASURES, True):
                 said.append(f"**{asked}** *{study}*, {parts}.")
+        judged = own[of_departure(own) & own["metric"].isin(["pms", "ajs"])]
+        if len(judged) and judged["p_holm"].min() > 0.05:
+            said.append(
+                f"*{study}*: corrected by Holm for their number no departure is told from chance (PMS and AJS, least p "
+                f"{judged['p_holm'].min():.2g}); a verdict on one alone goes by its own interval."
+            )
         if parts := _numbers(own, "paper", ("pms", "top1")):
             shares = [
                 f"{name}: alone {alone}; beside the paper's losses {added}"

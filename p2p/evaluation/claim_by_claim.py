@@ -44,7 +44,7 @@ COUNTS = Said(
 ACCURATE = Said(
     "It stays accurate, or gains.",
     "The abstract. Bikker et al. report 72.9 % of the student against 70.4 % of the baseline, before its push; Garcia "
-    "Cerdas et al. 66.7 % against 44.9 % and 73.2 % against 52.3 %, with a baseline that learnt for twelve epochs.",
+    "Cerdas et al. 66.7 % against 44.9 % and 73.2 % against 52.3 %, after twelve epochs.",
     "A higher top-1 than the same network trained alone, with as many passes, where more passes would not change it.",
     ("top1", "top1_push"),
 )
@@ -74,6 +74,10 @@ TREES = Said(
     "The paper, as a reproduction reports.",
     "The claims above, of trees.",
 )
+
+
+# Verdicts of `variants.effects` are on "higher than"; beside a claim that expects less they would be read as its own.
+HIGHER = {"supported": "higher", "contradicted": "lower"}
 
 
 def claim_by_claim(settings: Sequence[Setting], compared: Sequence[Setting]) -> list[str]:
@@ -112,7 +116,7 @@ def _differences(setting: Setting, names: Sequence[str], against: str, metrics: 
             row = rows[(rows["variant"] == name) & (rows["against"] == against) & (rows["metric"] == metric)]
             if len(row):
                 one = row.iloc[0]
-                word = "" if one["verdict"] == UNDECIDED else f", *{one['verdict']}*"
+                word = "" if one["verdict"] == UNDECIDED else f", *{HIGHER.get(one['verdict'], one['verdict'])}*"
                 ends = f" ({signed(one['low'])} to {signed(one['high'])}{word})" if one["low"] == one["low"] else ""
                 said.append(f"{variants.HEADS[metric]} {signed(one['difference'])}{ends}")
         if said:
