@@ -19,7 +19,7 @@ from traitlets.config import Config
 from p2p.study.jobs import started_again
 
 ROOT = Path(__file__).resolve().parent.parent
-NEEDED = {"33_today": "today-*/claims.csv"}  # pages that say nothing without these results
+NEEDED = {"33_today": "today-*/claims.csv", "34_trees": "tree-*/claims.csv"}  # what pages say nothing without
 KERNELS = 2  # at most; each loads PyTorch, which takes longer than the notebooks themselves
 
 

@@ -47,7 +47,7 @@ BELOW = {  # pages that the sidebar shows below another, lest it list forty; som
     "method": ("glossary",),
     "summary": ("claims",),
     "accuracy": ("schedule", "searches"),
-    "recipe": ("today",),
+    "recipe": ("trees", "today"),
     "looks": ("parts", "explorer"),
     "metrics": ("audit", "controls"),
     "install": ("cluster", "faq"),

@@ -59,7 +59,7 @@ check_inputs(asked, images)
 # gives it. Of test images: the prototypes that count most, and the sum that decides.
 
 # %%
-data, pixels = explorer_data(folders, images)
+data, pixels = explorer_data(folders, images, params.explorer_images)
 record = provenance(params, torch.device("cpu"), time.perf_counter() - began)
 told = {"study": params.study, "seed": asked[0].params.seed, "commit": record["commit"], "date": record["date"]}
 out = project_path(params.results) / params.study

@@ -23,7 +23,7 @@ from IPython.display import SVG, Markdown, display
 
 from p2p import figures
 from p2p.evaluation import across, questions, variants
-from p2p.evaluation.settings import read_settings
+from p2p.evaluation.settings import read_settings, topic
 from p2p.figures import questions as drawn
 from p2p.figures.variants import weight_curves
 from p2p.files import project_path
@@ -34,7 +34,7 @@ from p2p.study.provenance import provenance
 
 params = from_namespace(QuestionParams, globals())
 began = time.perf_counter()
-settings = [s for s in read_settings(project_path(params.results), every=True) if variants.topic(s.study) == "recipe"]
+settings = [s for s in read_settings(project_path(params.results), every=True) if topic(s.study) == "recipe"]
 effects = across.recipe_effects(settings)
 several = [setting for setting in settings if variants.by_losses(setting)[1:]]
 others = [setting for setting in settings if variants.by_others(setting)]

@@ -58,7 +58,7 @@ def test_losses_and_relations_are_told_from_studies_that_compare(settings: list[
         "PMS −0.200 (−0.200 to −0.200, *lower*)."
     )
     tree = replace(settings[0], study="tree-x", title="T")
-    told = page.claim_by_claim([*settings, tree], [])
+    told = page.claim_by_claim(settings, [tree])
     assert "PMS: *supported* on T (" in of(told, page.TREES) and "T (" not in of(told, page.EXPLAINS)
 
 

@@ -77,6 +77,13 @@ def test_shares_and_sums_are_those_of_a_slow_count(folders, birds: ImageSet, who
             assert second != k and less == pytest.approx(float(scores.sort().values[-2]), abs=2e-2)
 
 
+def test_few_images_are_shown_where_few_may_be(folders, birds: ImageSet) -> None:
+    data, pixels = explorer.explorer_data(folders, birds, many=len(birds.classes) + 1)
+    first = data["first_test"]
+    assert data["labels"][first:] == list(range(len(birds.classes))) and len(pixels) == first + len(birds.classes)
+    assert data["tested"] == int((birds.split == 2).sum()) > len(birds.classes)
+
+
 def test_a_prototype_is_shown_with_its_own_patch_and_its_nearest_images(folders, birds: ImageSet, whole) -> None:
     data, pixels = whole
     assert len(pixels) == len(data["names"]) == len(data["labels"])

@@ -63,6 +63,7 @@ MODELS: dict[str, type[Strict]] = {
     "31_controls": QuestionParams,
     "32_tour": QuestionParams,
     "33_today": QuestionParams,
+    "34_trees": QuestionParams,
 }
 TINY = Study.model_validate(
     {

@@ -150,7 +150,11 @@ def test_more_passes_are_spoken_of_as_far_as_they_were_run(settings: list[Settin
     twice = pd.concat([once, once.assign(passes=80, chosen=False)])
     assert "no other budgets" in questions.flatness(settings[0])
     assert "were not run" in questions.flatness(replace(settings[0], budget=once))
-    assert "run with 2 seeds, still move" in questions.flatness(replace(settings[0], budget=twice))
+    assert "run with 2 seeds, still move" in (said := questions.flatness(replace(settings[0], budget=twice)))
+    known = metric_rows(1).assign(metric="validation_images", value=80.0)
+    assert "validation images" not in said and questions.flatness(
+        replace(settings[0], frame=pd.concat([settings[0].frame, known]), budget=twice)
+    ).endswith("; of 80 validation images one is worth 1.2 points.")
 
 
 def test_a_short_training_is_called_one(tmp_path: Path) -> None:

@@ -11,9 +11,9 @@ import pandas as pd
 
 from p2p.evaluation.claims import DELTAS, Claim, Paired, claimed, holm, paired, verdict
 from p2p.evaluation.departures import CONTROLS, DEPARTURES
-from p2p.evaluation.settings import Setting, read_settings
+from p2p.evaluation.settings import Setting, read_settings, topic
 from p2p.evaluation.tables import interval
-from p2p.evaluation.variants import METRICS, topic
+from p2p.evaluation.variants import METRICS
 from p2p.study.pages import signed
 
 MEASURES = {"top1": "top1", "r2": "r2", "pms": "pms", "ajs": "ajs_quarter"}  # in effects.csv: of the claims

@@ -10,7 +10,7 @@ import pandas as pd
 from p2p.evaluation import variants
 from p2p.evaluation.claims import CLAIMS, UNDECIDED
 from p2p.evaluation.questions import told
-from p2p.evaluation.settings import SHORT, Setting, spoken_of
+from p2p.evaluation.settings import SHORT, Setting, spoken_of, topic
 from p2p.evaluation.survival import survival_sentences
 from p2p.evaluation.tables import NONE, p_text
 from p2p.study.pages import escape, listed, signed
@@ -85,11 +85,10 @@ def claim_by_claim(settings: Sequence[Setting], compared: Sequence[Setting]) -> 
 
     Args:
         settings: Those whose claims are judged, as `read_settings` gives them.
-        compared: Those of studies that only compare their students.
+        compared: Those of studies that only compare their students, and of trees.
     """
-    trees = [setting for setting in settings if setting.study.startswith("tree")]
-    own = spoken_of([setting for setting in settings if not setting.study.startswith("tree")])
-    recipe = [setting for setting in compared if variants.topic(setting.study) == "recipe"]
+    trees, own = [one for one in compared if topic(one.study) == "tree"], spoken_of(list(settings))
+    recipe = [setting for setting in compared if topic(setting.study) == "recipe"]
     found = [(one, [_verdicts(own, one.metrics)] if own else []) for one in (EXPLAINS, COUNTS, ACCURATE, HEAD)]
     found.append((LOSSES, [line for setting in recipe for line in _by_loss(setting)]))
     found.append((RELATIONS, [line for setting in recipe for line in _relations(setting)]))

@@ -33,7 +33,6 @@ from p2p.responses import ResponseTable
 from p2p.study.pages import class_text
 
 FOLDER, DATA = "explorer", "data.js"  # in the folder of a study's results
-SHOWN = 800  # test images that can be looked at, the first ones of every class; what is counted, is over all
 TOP, NEAREST = 5, 6  # prototypes told of an image, test images told of a prototype
 COLUMNS = 16  # tiles in a row of a sheet, and rows of one
 LARGEST = 5_000_000  # bytes of a study's sheets together
@@ -65,12 +64,13 @@ def answers_of(folder: Path, run: Trained, test: ImageSet) -> ResponseTable:
     return respond(need_prototypes(run), test.pixels, batch_size=run.params.batch_size)[0]
 
 
-def explorer_data(folders: dict[str, Path], images: ImageSet) -> tuple[dict[str, Any], Tensor]:
+def explorer_data(folders: dict[str, Path], images: ImageSet, many: int = 800) -> tuple[dict[str, Any], Tensor]:
     """All numbers of a study's explorer, and the images that it shows.
 
     Args:
         folders: By role, see `find_networks`.
         images: All splits, as the networks were trained on them.
+        many: Test images to look at, at most: the first ones of every class. What is counted, is over all.
 
     Returns:
         What `data.js` holds, but for the sheets; book/_static/explorer.js is its reader.
@@ -94,7 +94,7 @@ def explorer_data(folders: dict[str, Path], images: ImageSet) -> tuple[dict[str,
     used = torch.cat(list(sources.values())).unique()
     used = used[labels[used].argsort(stable=True)]
     place = torch.full((len(images),), -1).scatter_(0, used, torch.arange(len(used)))
-    each = max(1, SHOWN // len(images.classes))
+    each = max(1, many // len(images.classes))
     shown = torch.cat([(test.labels.cpu() == k).nonzero()[:each, 0] for k in range(len(images.classes))])
     pool = torch.cat([used, test_at.cpu()[shown]])
     on = part_of_cells(images, tables["teacher"].grid)

@@ -33,6 +33,7 @@ SHORT = {  # of the claims, as figures and tables of several settings name them
 }
 SIMILARITIES = tuple(claim.metric for claim in CLAIMS if claim.effect == "similarity")
 ACCURACIES = tuple(claim.metric for claim in CLAIMS if claim.effect == "accuracy")
+TOPICS = ("audit", "today", "tree")  # a study whose name begins with one has its page; the others compare recipes
 
 
 @dataclass(frozen=True)
@@ -83,18 +84,24 @@ class Setting:
         return None if rows.empty else rows.iloc[0]
 
 
+def topic(study: str) -> str:
+    """Which page sets the networks of a study of this name beside each other: "audit", "today", "tree" or "recipe"."""
+    first = study.partition("-")[0]
+    return first if first in TOPICS else "recipe"
+
+
 def read_settings(place: Path, every: bool = False) -> list[Setting]:
     """The settings of all studies that have a table, in the order of the studies.
 
     Args:
         place: Folder of the results.
-        every: Also those of studies that only compare their variants (`compares` in the study file).
+        every: Also those of studies that only compare their variants (`compares` in the study file), and of trees.
     """
     found: list[tuple[float, str, list[Setting]]] = []
     for path in place.glob("*/study.json"):
         try:
             facts = json.loads(check_file(path.parent, path.name).read_text(encoding="utf-8"))
-            if facts.get("compares") and not every:
+            if (facts.get("compares") or topic(path.parent.name) == "tree") and not every:
                 continue
             found.append((float(facts["order"]), path.parent.name, _settings(path.parent, facts)))
         except (UserError, OSError, ValueError, KeyError, TypeError):

@@ -12,9 +12,9 @@ import pandas as pd
 
 from p2p.evaluation.claims import Claim, Paired, claimed, paired
 from p2p.evaluation.findings import ordinary_classifiers
-from p2p.evaluation.settings import Setting, read_settings
+from p2p.evaluation.settings import Setting, read_settings, topic
 from p2p.evaluation.tables import NONE, of_seeds
-from p2p.evaluation.variants import HEADS, METRICS, taught_by, topic
+from p2p.evaluation.variants import HEADS, METRICS, taught_by
 from p2p.study.pages import escape, mean_range, signed
 
 GOAL = 0.01  # of accuracy: how near to the ordinary classifier a network with prototypes is to come

@@ -11,7 +11,7 @@ from p2p import metrics
 from p2p.data.images import ImageSet
 from p2p.errors import UserError
 from p2p.evaluation import same_places
-from p2p.evaluation.measure import Answer, half_rows, level_rows, own_rows, transfer_rows
+from p2p.evaluation.measure import ALWAYS, Answer, half_rows, level_rows, own_rows, transfer_rows
 from p2p.evaluation.on_object import object_rows
 from p2p.evaluation.rows import COLUMNS, network_names, without_threshold
 from p2p.evaluation.runs import check_inputs, load_run, respond
@@ -97,7 +97,8 @@ def measure_triple(
     """
     teacher, *others = answers
     quarter, images = teacher.run["tau_quarter"], known.subset("test")
-    rows = list(own_rows(teacher, quarter))
+    rows = [*own_rows(teacher, quarter)]
+    rows.append(("teacher", "paper", "tuned", "validation_images", ALWAYS, float((known.split == 1).sum())))
     for answer in answers:
         rows += object_rows(answer, known)
     for other in others:

@@ -14,7 +14,7 @@ import pandas as pd
 
 from p2p.errors import UserError
 from p2p.evaluation.claims import CLAIMS, UNDECIDED, Claim, claimed, flat_budget, paired, verdict
-from p2p.evaluation.settings import Setting
+from p2p.evaluation.settings import Setting, topic
 from p2p.evaluation.tables import NONE, interval
 from p2p.study.pages import escape, listed, mean_range, signed
 from p2p.study.reading import read_keys
@@ -29,13 +29,6 @@ RESPONSES = ("r2", "pms", "top1")  # of the figure over weights
 REPRODUCED: dict[frozenset[str], float] = {frozenset(): 70.39, frozenset({"global", "ppc"}): 72.94}
 REPRODUCED |= {frozenset({"global"}): 51.22, frozenset({"ppc"}): 13.44}
 PUBLISHED = {"global": 10.0, "ppc": 10.0}
-TOPICS = ("audit", "today")  # names of studies that compare begin with one; else their page is that of the recipe
-
-
-def topic(study: str) -> str:
-    """Which page sets the students of a study of this name beside each other: "audit", "today" or "recipe"."""
-    first = study.partition("-")[0]
-    return first if first in TOPICS else "recipe"
 
 
 def losses_of(change: Mapping[str, Any]) -> dict[str, float]:

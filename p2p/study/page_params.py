@@ -45,6 +45,7 @@ class PageParams(Strict):
         exclude_if=operator.not_,
     )
     explorer: bool = Field(False, description="Its prototypes are in the book's explorer.", exclude_if=operator.not_)
+    explorer_images: int = Field(800, ge=1, description="Test images there, at most.", exclude_if=lambda n: n == 800)
     effects: dict[str, float] = Field(
         {"accuracy": 0.01, "similarity": 0.02}, description="Smallest effects of interest, declared before the runs."
     )

@@ -62,6 +62,7 @@ class Study(Strict):
     explorer: bool = Field(
         False, description="Small copies of its images go into its results, for the book's explorer: may they be shown?"
     )
+    explorer_images: int = Field(800, ge=1, description="Test images in it, at most: the first of every class.")
     threads: int = Field(1, ge=1, le=1_024, description="CPU threads of one run; runs share the cores.")
     gpus: int = Field(0, ge=0, le=1_024, description="GPUs of one run; 0: one where the machine has any.")
 
@@ -287,7 +288,7 @@ class Study(Strict):
             taught = {"distillation": self.distillation}
             values |= {"variants": {name: taught | change for name, change in self.variants.items()}}
         values["compares"] = self.compares
-        values["explorer"] = self.explorer
+        values |= {"explorer": self.explorer, "explorer_images": self.explorer_images}
         values["effects"] = self.effects
         return check(PageParams, values, f"study '{self.study}'")
 
