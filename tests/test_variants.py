@@ -195,8 +195,7 @@ def test_the_study_files_hold_both_tables(main: str, names: list[str]) -> None:
         study = load_study(ROOT / "params" / f"{name}.yaml")
         passes = {"joint_epochs": 400} if main == "birds" else {}  # half of the study's, told in the file
         assert study.data == base.data and study.recipe == base.recipe | passes
-        shared = set(study.seeds) & set(base.seeds)  # with the same seeds the teacher is trained once
-        assert shared == (set(base.seeds) if main == "birds" else set())
+        assert set(study.seeds) <= set(base.seeds) and len(study.seeds) >= 3  # so the teacher is trained once
         assert study.triples[0].model_copy(update={"budget": {}}) == base.triples[0].model_copy(update={"budget": {}})
         runs, (triple, *_) = study.runs(), study.triples
         taught += [runs[f"student-{triple.name}-{variant}-s{study.seeds[0]}"] for variant in study.variants]
