@@ -96,7 +96,7 @@ def test_linear_studies_have_no_use_for_keys_of_trees(refuses, tmp_path: Path) -
 
 
 def test_a_private_study_has_no_trees(refuses, tmp_path: Path) -> None:
-    text = (ROOT / "params" / "tree-birds.yaml").read_text().replace("seeds: [15", "private: true\nseeds: [15", 1)
+    text = (ROOT / "params" / "tree-birds.yaml").read_text().replace("seeds: [16", "private: true\nseeds: [16", 1)
     (tmp_path / "tree-birds.yaml").write_text(text)
     with refuses("private", "tree"):
         load_study(tmp_path / "tree-birds.yaml")
