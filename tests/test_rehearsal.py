@@ -11,9 +11,16 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 from trees import SHARED
 
-from p2p.study.study import load_study
+from p2p.data.images import load_images
+from p2p.evaluation.runs import finish_run, load_run
+from p2p.evaluation.triple import check_images, measure_triple, read_triple
+from p2p.study.params import TrainParams
+from p2p.study.provenance import write_json
+from p2p.study.study import Study, load_study
+from p2p.training.trainer import Trainer
 
 ROOT = Path(__file__).parents[1]
 
@@ -61,6 +68,38 @@ def test_full_size_study_rehearsed(study: str, targets: list[str], places: dict[
         assert set(metrics.triple) == {"mobilenet_v2-squeezenet1_1", "mobilenet_v2-resnet18"}
         assert set(metrics.metric) >= {"top1", "aap", "ajs", "pms", "projection_error"}
         assert set(costs.run) == set(runs) and costs.image_passes.gt(0).all()
+
+
+def train(params: TrainParams, folder: Path) -> None:
+    """What notebooks/02_train.py does, without its page."""
+    teacher = load_run(folder.parent / params.teacher_run).network if params.teacher_run else None
+    images = load_images(params, "cpu")
+    Trainer(params, images, folder, teacher).run(progress=False)
+    write_json(folder / "run.json", {"outcome": finish_run(folder, images, teacher), "parameters": params.model_dump()})
+
+
+@pytest.mark.parametrize(  # one of each family and data set: the others differ from them in depth alone
+    ("study", "pair"), [("cars", "resnet50-resnet18"), ("cub", "resnet50-resnet34"), ("cub", "vgg19-vgg11")]
+)
+def test_the_published_pairs_take_every_step(
+    study: str, pair: str, places: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for key, value in (places | {"P2P_CACHE": str(tmp_path / "cache")}).items():
+        monkeypatch.setenv(key, value)
+    found = load_study(ROOT / "params" / f"{study}.yaml", use="published", rehearse=True, only=pair)
+    # fewer and smaller images: what this tells of is the steps
+    small = {"data": found.data | {"size": 64, "images_per_class": 4}, "recipe": found.recipe | {"grid": 2}}
+    whole = Study.model_validate(found.model_dump() | small)
+    runs = whole.runs()
+    assert [run.network for run in runs.values()] == [pair.split("-")[0], *[pair.split("-")[1]] * 2]
+    for name, run in runs.items():
+        train(run, tmp_path / name)
+    (evaluation,) = whole.evaluations().values()
+    answers, known = read_triple(evaluation, tmp_path), load_images(evaluation, "cpu")
+    check_images(answers, known)
+    rows = measure_triple(evaluation, tmp_path, answers, known, torch.device("cpu"))
+    assert set(rows[rows["role"] == "student"]["metric"]) >= {"top1", "r2", "aap", "ajs", "pms", "same_index"}
+    assert rows.loc[rows["metric"] == "projection_error", "value"].max() < 1e-2
 
 
 @pytest.mark.parametrize(
