@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pandas as pd
 import pytest
 import torch
 from scipy import ndimage
+from scipy.stats import spearmanr
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d
 
@@ -170,5 +172,18 @@ def test_measures_are_ranked_against_the_truth(many: Path) -> None:
     table = ranking.ranks_table(found).set_index("measure")
     assert table.loc["PMS", "same part, matched"].startswith("+1.00") and table.loc["PMS", "students"] == "9"
     said = ranking.ranks_answer(found)
-    assert "Many \\<i\\>" in said and "PMS (ρ +1.00" in said and "AJS, quarter (ρ −1.00" in said
+    assert said.endswith("AJS, quarter −1.00 (−1.00 to −1.00).") and "PMS +1.00 (+1.00 to +1.00)" in said
+    assert "? Of Many \\<i\\> (9 students a seed or more, 3 seeds), by Spearman's ρ: " in said
+    shutil.copytree(many / "s", many / "t")
+    frame = pd.read_csv(many / "t" / "metrics.csv")
+    other = frame["role"].eq("student") & frame["variant"].ne("paper")  # the paper's and the baseline are the same runs
+    frame.loc[other & frame["metric"].eq("pms"), "value"] = 0.45  # PMS of the others: all alike
+    frame.to_csv(many / "t" / "metrics.csv", index=False)
+    found = ranking.ranked(read_settings(many, every=True))
+    whole = {one.measure: one for one in found if not one.study}
+    pms = [0.1 * i for i in range(9)] + [0.45] * 7
+    parts = [0.05 * i for i in range(9)] + [0.05 * i for i in range(1, 8)]
+    assert whole["pms"].students == 16 and len(found) == 3 * 3
+    assert whole["pms"].rho.mean == pytest.approx(spearmanr(pms, parts).statistic)
+    assert ranking.ranks_answer(found).count("students a seed") == 1
     assert ranking.ranked([]) == [] and ranking.ranks_answer([]) == "" and ranking.ranks_table([]).empty

@@ -1,5 +1,5 @@
 """Whether measures of similarity rank students as the truth about parts does: rank correlations over the students of a
-study that compares many, from its result files."""
+study that compares many, and of all such studies on the same images together, from their result files."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ TRUTHS = {"part_transfer_matched": "same part, matched", "intervention_matched":
 class Ranked(NamedTuple):
     """Of one study, measure and truth: Spearman's ρ over the students of each seed, mean and interval over seeds."""
 
-    study: str
+    study: str  # "" where it is all of them together
     title: str
     measure: str
     truth: str
@@ -60,27 +60,34 @@ def table_of(setting: Setting) -> pd.DataFrame:
 
 
 def ranked(settings: Sequence[Setting]) -> list[Ranked]:
-    """Of each setting with enough students whose parts are known, each measure against each truth."""
-    found = []
+    """Of each setting with enough students whose parts are known, each measure against each truth; then of those that are
+    on the same images, all students of a seed together, where one that several studies share counts once."""
+    found, alike = list[Ranked](), dict[str, list[pd.DataFrame]]()
     for setting in settings:
         table = table_of(setting)
-        for truth in TRUTHS:
-            for measure in MEASURES:
-                both = table[[measure, truth]].dropna()
-                by_seed = [part for _, part in both.groupby(level=1) if len(part) >= FEWEST]
-                by_seed = [part for part in by_seed if part.nunique().min() > 1]  # all alike have no ranks
-                rhos = [spearmanr(part[measure], part[truth]).statistic for part in by_seed]
-                if rhos:
-                    found.append(
-                        Ranked(
-                            setting.study,
-                            setting.title,
-                            measure,
-                            truth,
-                            min(len(part) for part in by_seed),
-                            over_seeds(np.array(rhos, dtype=float)),
-                        )
-                    )
+        own = _ranked(table, setting.study, setting.title)
+        found += own
+        if own:
+            alike.setdefault(setting.images, []).append(table)
+    for images, tables in alike.items():
+        if len(tables) > 1:
+            whole = pd.concat(tables)
+            twice = whole.assign(seed=whole.index.get_level_values(1)).duplicated()
+            found += _ranked(whole[~twice], "", f"all students, {images}")
+    return found
+
+
+def _ranked(table: pd.DataFrame, study: str, title: str) -> list[Ranked]:
+    found = []
+    for truth in TRUTHS:
+        for measure in MEASURES:
+            both = table[[measure, truth]].dropna()
+            by_seed = [part for _, part in both.groupby(level=1) if len(part) >= FEWEST]
+            by_seed = [part for part in by_seed if part.nunique().min() > 1]  # all alike have no ranks
+            rhos = [spearmanr(part[measure], part[truth]).statistic for part in by_seed]
+            if rhos:
+                fewest, rho = min(len(part) for part in by_seed), over_seeds(np.array(rhos, dtype=float))
+                found.append(Ranked(study, title, measure, truth, fewest, rho))
     return found
 
 
@@ -97,28 +104,26 @@ def ranks_table(found: Sequence[Ranked]) -> pd.DataFrame:
     for one in found:
         key = (escape(one.title), MEASURES[one.measure])
         row = rows.setdefault(key, {"setting": key[0], "measure": key[1]})
-        row[TRUTHS[one.truth]] = f"{signed(one.rho.mean, 2)}{interval(one.rho.low, one.rho.high, 2)}"
+        row[TRUTHS[one.truth]] = _rho(one.rho)
         row["students"], row["seeds"] = str(one.students), str(one.rho.n)
     return pd.DataFrame(list(rows.values())).fillna(NONE)
 
 
 def ranks_answer(found: Sequence[Ranked]) -> str:
-    """A sentence: which measure ranks the students of each study most like the truth about parts."""
+    """A sentence: which measure ranks students most like the truth about parts, over all studies where there are
+    several."""
+    question, truth = "Do measures rank students as the truth about their parts does (*same part*)?", next(iter(TRUTHS))
+    together = [one for one in found if not one.study] or list(found)
     said = []
-    truth = next(iter(TRUTHS))
-    for study in dict.fromkeys(one.study for one in found):
-        of_study = [one for one in found if one.study == study and one.truth == truth]
-        if not of_study:
-            continue
-        best, worst = (pick(of_study, key=lambda one: one.rho.mean) for pick in (max, min))
-        told = [
-            f"{MEASURES[one.measure]} (ρ {signed(one.rho.mean, 2)}"
-            + (f", {signed(one.rho.low, 2)} to {signed(one.rho.high, 2)})" if one.rho.low == one.rho.low else ")")
-            for one in (best, worst)
-        ]
-        said.append(f"among those of *{escape(of_study[0].title)}* {told[0]} agrees most and {told[1]} least")
-    if not said:
-        return ""
-    return f"Do measures rank students as the truth about their parts does (*same part*)? {'; '.join(said)}.".replace(
-        "? a", "? A"
-    )
+    for title in dict.fromkeys(one.title for one in together):
+        own = [one for one in together if one.title == title and one.truth == truth]
+        own.sort(key=lambda one: -one.rho.mean)
+        if own:
+            told = [f"{MEASURES[one.measure]} {_rho(one.rho)}" for one in own]
+            where = f"{escape(title)} ({own[0].students} students a seed or more, {own[0].rho.n} seeds)"
+            said.append(f"{where}, by Spearman's ρ: {', '.join(told)}")
+    return f"{question} Of {'; of '.join(said)}." if said else ""
+
+
+def _rho(rho: Paired) -> str:
+    return f"{signed(rho.mean, 2)}{interval(rho.low, rho.high, 2)}"
