@@ -60,8 +60,8 @@ def table_of(setting: Setting) -> pd.DataFrame:
 
 
 def ranked(settings: Sequence[Setting]) -> list[Ranked]:
-    """Of each setting with enough students whose parts are known, each measure against each truth; then of those that are
-    on the same images, all students of a seed together, where one that several studies share counts once."""
+    """Of each setting with enough students whose parts are known, each measure against each truth; then, of those on
+    the same images, all students of a seed together, where one that several studies share counts once."""
     found, alike = list[Ranked](), dict[str, list[pd.DataFrame]]()
     for setting in settings:
         table = table_of(setting)
