@@ -48,10 +48,11 @@ waiting = {
 # ## Answer
 
 # %%
-said = [sentence for setting in several for sentence in variants.loss_sentences(setting)]
-said += [sentence for setting in others for sentence in variants.other_sentences(setting)]
-said += filter(None, [questions.longer_elsewhere(setting, settings) for setting in [*several, *others]])
-said += [*questions.recipe_sentences(settings), *filter(None, [variants.not_run_sentence(missing)])]
+said = [first for setting in several for first in variants.loss_sentences(setting)[:1]]
+said += [first for setting in others for first in variants.other_sentences(setting)[:1]]
+changed = " ".join(questions.recipe_sentences(settings))
+longer = " ".join(filter(None, [questions.longer_elsewhere(setting, settings) for setting in [*several, *others]]))
+said += filter(None, [changed and f"One thing changed: {changed}", longer, variants.not_run_sentence(missing)])
 nothing = "No study in this copy has variants or controls; `variants:` and `controls:` in a study file add them."
 display(Markdown("\n".join(f"- {sentence}" for sentence in said) or nothing))
 
@@ -68,6 +69,7 @@ display(Markdown("\n".join(f"- {sentence}" for sentence in said) or nothing))
 if waiting["losses"] or not several:
     display(Markdown(waiting["losses"] or "No study in this copy has students that differ in their losses."))
 for i, setting in enumerate(several):
+    display(Markdown(" ".join(variants.loss_sentences(setting)[1:])))
     names = variants.by_losses(setting)
     fewer = variants.fewer_seeds(setting, names)
     caption = f"{escape(setting.title)}: students by their losses; mean over {setting.seeds} seeds (lowest to highest){fewer}."
@@ -94,6 +96,7 @@ if curves:
 if waiting["others"] or not others:
     display(Markdown(waiting["others"] or "No study in this copy has students with other losses."))
 for i, setting in enumerate(others):
+    display(Markdown(" ".join(variants.other_sentences(setting)[1:])))
     fewer = variants.fewer_seeds(setting, variants.by_others(setting))
     caption = f"{escape(setting.title)}: mean over {setting.seeds} seeds (lowest to highest){fewer}. Time: of training, as a multiple of the baseline's, on machines that may have done other things as well."
     display(Markdown(table(variants.others_table(setting), caption, f"tab-others-{i}")))

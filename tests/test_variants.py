@@ -156,7 +156,7 @@ def test_sentences_say_whether_the_reproduction_is_met(setting: Setting) -> None
     assert "with all losses top-1 0.810" in first and "with ppc alone top-1 0.310" in first
     assert "51.22 %" in on_global and "Here it is above it" in on_global and "+0.160" in on_global
     assert "13.44 %" in on_ppc and "So it is here" in on_ppc
-    (others,) = variants.other_sentences(setting)
+    others = " ".join(variants.other_sentences(setting))
     fewer = (
         "Of the teacher's places *relations* hands over fewer than the paper's losses; that *more* does is not shown"
     )

@@ -263,7 +263,7 @@ def fewer_seeds(setting: Setting, names: Sequence[str]) -> str:
 
 
 def other_sentences(setting: Setting) -> list[str]:
-    """Which other ways to distil hand over fewer places than the paper's losses, with accuracy and PMS less theirs."""
+    """Which other ways to distil hand over fewer places than the paper's losses; then accuracy and PMS less theirs."""
     found, parts = _by_key(effects(setting, by_others(setting))), []
     by: dict[bool, list[str]] = {True: [], False: []}
     for name in by_others(setting):
@@ -276,8 +276,8 @@ def other_sentences(setting: Setting) -> list[str]:
     head = [f"Of the teacher's places {less} {verb} over fewer than the paper's losses"] if less else []
     head = head or ["No other way is shown to hand over fewer of the teacher's places than the paper's losses"]
     head += [f"that {rest} {'does' if len(by[False]) == 1 else 'do'} is not shown"] if less and rest else []
-    told = f"**{'; '.join(head)}.** {_place_told(setting)}, other ways to distil, less the paper's student"
-    return [f"{told}: {'; '.join(parts)}."] if parts else []
+    told = f"**{'; '.join(head)}.** {_place_told(setting)}."
+    return [told, f"{escape(setting.title)}, less the paper's student: {'; '.join(parts)}."] if parts else []
 
 
 def _place_told(setting: Setting) -> str:
