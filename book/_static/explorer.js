@@ -5,6 +5,7 @@
   "use strict";
   const ROLES = { teacher: "#0072B2", student: "#009E73", baseline: "#E69F00" };
   const CHUNK = 60; // entries of the list at a time
+  const LONGEST = 4 * CHUNK; // of the list, when it grows by walking along it: a walk may lead past thousands
   const { make, percent, signed, heatMap } = p2pDrawing;
   const root = document.getElementById("explorer");
   const part = (name) => root.querySelector(`[data-part="${name}"]`);
@@ -175,7 +176,7 @@
     };
     list.items = items;
     list.reach = (at) => { // so that an entry is there, which may be far down
-      if (at < from || at >= upTo + CHUNK) {
+      if (at < from || at >= upTo + CHUNK || (at >= upTo && upTo - from >= LONGEST)) {
         from = upTo = Math.floor(at / CHUNK) * CHUNK;
         list.replaceChildren();
       }
@@ -313,7 +314,8 @@
   // ---------------------------------------------------------------- the page
 
   function fill(select, options, value) {
-    select.replaceChildren(...options.map(([key, text]) => make("option", { value: key }, text)));
+    if (select.of !== study) select.replaceChildren(...options.map(([key, text]) => make("option", { value: key }, text)));
+    select.of = study; // hundreds of classes are not made anew at every step
     select.value = options.some(([key]) => key === value) ? value : options[0][0];
   }
   function networksTold() {
