@@ -11,7 +11,7 @@ from pathlib import Path
 from explorer import has_explorer
 from studies import KINDS, NOTEBOOK, Study, csv_rows, is_damaged, page_title, run_facts
 
-from p2p.study.pages import escape, prose
+from p2p.study.pages import escape, explorer_link, prose
 
 ROLES = ("teacher", "baseline", "student")
 OUTDATED = (
@@ -169,7 +169,7 @@ def study_page(study: Study) -> str:
     lines += ["## Pages", "", *(f"- [{page_title(study, stem)}]({stem}.ipynb)" for stem in study.pages)]
     if has_explorer(study):
         told = "every prototype of one seed, beside its partners"
-        lines.append(f'- <a href="../../explorer.html#study={study.name}">Explorer</a>: {told}')
+        lines.append(f"- {explorer_link(study.name, 'Explorer')}: {told}")
     if study.runs:
         lines.append(f"- [{len(study.runs)} executed notebooks](../../archive.md), one a training or evaluation")
     tables = sorted(path.name for path in study.folder.iterdir() if path.suffix == ".csv")

@@ -38,7 +38,7 @@ from p2p.evaluation.own import on_object, same_patches
 from p2p.evaluation.pairs import matched_pairs
 from p2p.evaluation.runs import check_inputs, load_run
 from p2p.evaluation.same_parts import FRAME, WINDOW, part_cells
-from p2p.figures.part_pictures import agreements
+from p2p.figures.part_pictures import agreeing, agreements
 from p2p.files import project_path
 from p2p.metrics import ResponseTable
 from p2p.parts import merged_sides, part_transfer
@@ -143,6 +143,8 @@ if each.isfinite().any():
     figures.save(agreements(test.pixels, pair, at, names, each, WINDOW / FRAME), out / "parts.svg")
     seal(out, "07_gallery", ["parts.svg"])
     display(SVG(filename=str(out / "parts.svg")))
+    if params.explorer:
+        display(Markdown(prototype_links(params.study, agreeing(each))))
 else:
     display(Markdown("*Nothing is known of the parts in these images, or no prototype of the teacher lies on one.*"))
 

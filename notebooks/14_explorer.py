@@ -33,12 +33,13 @@ from IPython.display import Markdown, display
 
 from p2p.data.images import load_images
 from p2p.device import choose_device
-from p2p.evaluation.explorer import FOLDER, explorer_data, find_networks, write_explorer
+from p2p.evaluation.explored import FOLDER
+from p2p.evaluation.explorer import explorer_data, find_networks, write_explorer
 from p2p.evaluation.runs import check_inputs, load_run
 from p2p.files import project_path
 from p2p.study.checksums import seal
 from p2p.study.page_params import PageParams
-from p2p.study.pages import provenance_box
+from p2p.study.pages import explorer_link, provenance_box
 from p2p.study.params import from_namespace
 from p2p.study.provenance import provenance
 
@@ -72,10 +73,10 @@ seal(out, "14_explorer", files)
 # %%
 size = sum((out / name).stat().st_size for name in files) / 1e6
 many, shown = len(data["networks"]["teacher"]["source"]), len(pixels) - data["first_test"]
-address = f"../../explorer.html#study={params.study}"
+there = explorer_link(params.study, "open them in the explorer")
 display(
     Markdown(
-        f'{many} prototypes of each network and {shown} of {data["tested"]} test images, {size:.1f} MB in `{FOLDER}/`: <a href="{address}">open them in the explorer</a>.'
+        f"{many} prototypes of each network and {shown} of {data['tested']} test images, {size:.1f} MB in `{FOLDER}/`: {there}."
     )
 )
 

@@ -23,12 +23,13 @@ import torch
 from IPython.display import SVG, Markdown, display
 
 from p2p import figures
+from p2p.evaluation.explored import explored
 from p2p.evaluation.idea import one_patch, read_idea, what_is_packed
 from p2p.figures import idea as drawn
 from p2p.figures.one_image import one_image
 from p2p.files import project_path
 from p2p.study.page_params import QuestionParams
-from p2p.study.pages import provenance_box
+from p2p.study.pages import prototype_links, provenance_box
 from p2p.study.params import from_namespace
 from p2p.study.provenance import provenance
 
@@ -37,6 +38,7 @@ began = time.perf_counter()
 torch.set_num_threads(1)
 idea = read_idea(project_path(params.networks))
 out = project_path(params.out)
+there = explored(project_path(params.results), project_path(params.networks).name, idea.told.values())
 
 # %% [markdown]
 # ## This looks like that
@@ -49,6 +51,9 @@ SVG(figures.svg(drawn.this_like_that(idea.told["student"])))
 # %% tags=["remove-input"]
 if same := one_patch(idea.told["student"], drawn.SHOWN):
     display(Markdown(same))
+if there:
+    most = idea.told["student"].evidence[: drawn.SHOWN]
+    display(Markdown(prototype_links(there.study, [one.prototype for one in most], root="")))
 
 # %% [markdown]
 # ## Three networks, one bird
@@ -64,7 +69,12 @@ SVG(figures.svg(one_image(told, False, right)))
 
 # %% [markdown]
 # The boxed numbers are ranks. Which prototypes are these? [The explorer](explorer.md) has all of them, the sums, and every test bird.
-#
+
+# %% tags=["remove-input"]
+if there:
+    display(Markdown(f"This one there, with all three sums: {there.image(idea.told['student'].name)}."))
+
+# %% [markdown]
 # ## What the two losses pull
 #
 # Proto2Proto adds two forces to the student's training: on its prototypes (Global) and on its features where the teacher looks
@@ -72,6 +82,11 @@ SVG(figures.svg(one_image(told, False, right)))
 
 # %% mystnb={"figure": {"caption": "The bird under the grid of the add-on map; coloured: the teacher's *active patches*, the cells that are nearest to at least one teacher prototype. Right: prototypes of the same number, as the training patches that they are in the end. Global pulls their vectors together; the push then gives each network a patch of its own, so the pictures need not be the same.", "name": "fig-idea-pulls"}, "image": {"alt": "Arrows lead from the student's map to the teacher's, and from the student's prototypes to the teacher's.", "classes": "clear"}}
 SVG(figures.svg(drawn.pulls(idea)))
+
+# %% tags=["remove-input"]
+if there:
+    pulled = idea.told["teacher"].evidence[: drawn.SHOWN]
+    display(Markdown(prototype_links(there.study, [one.prototype for one in pulled], root="")))
 
 # %% [markdown]
 # ## What PMS counts
@@ -82,9 +97,10 @@ SVG(figures.svg(drawn.pulls(idea)))
 shared = idea.shared("student")
 often = shared.sum(0)
 best = int(often.argmax())
+named = there.prototype(best) if there else f"no. {best}"
 display(
     Markdown(
-        f"Teacher and student agree most about prototype {best}: on the same cell in {int(often[best])} of the first {len(shared)} test birds. Over all {shared.shape[1]} pairs of the same number it is {100 * float(shared.float().mean()):.0f} %, for the baseline {100 * float(idea.shared('baseline').float().mean()):.0f} %. By chance, each asked about another bird, it would be {100 * idea.by_chance('student'):.0f} % and {100 * idea.by_chance('baseline'):.0f} %."
+        f"Teacher and student agree most about prototype {named}: on the same cell in {int(often[best])} of the first {len(shared)} test birds. Over all {shared.shape[1]} pairs of the same number it is {100 * float(shared.float().mean()):.0f} %, for the baseline {100 * float(idea.shared('baseline').float().mean()):.0f} %. By chance, each asked about another bird, it would be {100 * idea.by_chance('student'):.0f} % and {100 * idea.by_chance('baseline'):.0f} %."
     )
 )
 

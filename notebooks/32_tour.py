@@ -78,6 +78,14 @@ from p2p import figures
 
 SVG(figures.svg(said.figure()))
 
+# %% tags=["remove-input"]
+from p2p.evaluation.explored import explored
+
+if there := explored(project_path(params.results), place.name, [said]):
+    links = [there.prototype(one.prototype) for one in said.evidence]
+    bird = there.image(f"bird {BIRD_TEST_INDEX + 1}")
+    display(Markdown(f"In the book's explorer, beside the teacher and the baseline: {bird}, {', '.join(links)}."))
+
 # %% [markdown]
 # ## Is it the teacher's explanation?
 #

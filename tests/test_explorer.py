@@ -5,7 +5,10 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
+import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +18,12 @@ from PIL import Image
 
 from p2p.data.images import ImageSet, load_images
 from p2p.errors import UserError
-from p2p.evaluation import explorer
+from p2p.evaluation import explorer, part_tables, questions
+from p2p.evaluation.explored import explored
+from p2p.evaluation.idea import read_idea
 from p2p.evaluation.on_object import part_of_cells
 from p2p.evaluation.runs import finish_run, load_run
+from p2p.evaluation.settings import read_settings
 from p2p.study.pages import explorer_link, prototype_links
 from p2p.study.study import Study
 from p2p.training.trainer import Trainer
@@ -168,6 +174,39 @@ def test_links_lead_to_a_prototype_or_an_image() -> None:
     link = explorer_link("birds", "<b>", image="bird 7&8")
     assert link == '<a href="../../explorer.html#study=birds&amp;image=bird+7%268">&lt;b&gt;</a>'
     assert prototype_links("birds", [3, 5, 3]).count("<a ") == 2
+    assert prototype_links("birds", [3], root="").count('"explorer.html#study=birds&amp;prototype=3"') == 1
+
+
+def test_pages_lead_to_the_networks_that_they_picture(tmp_path: Path) -> None:
+    results, told = ROOT / "results", list(read_idea(ROOT / "networks" / "birds", 8).told.values())
+    found = explored(results, "birds", told, page="06_topk")
+    assert found is not None and found.prototype(7) == explorer_link("birds", "no. 7", root="", prototype=7)
+    first = explorer_link("birds", found.images[0], image=found.images[0])  # of the first picture, as its page has it
+    assert json.dumps(first)[1:-1] in (results / "birds" / "06_topk.ipynb").read_text()
+    assert found.image(found.images[0]) == first.replace("../../", "") and found.image("bird 1") == "bird 1"
+    one = told[1].evidence[0]
+    for other in (replace(one, source_cell=(7, 7)), replace(one, source_name="bird 1"), replace(one, prototype=40)):
+        assert not found.has(replace(told[1], evidence=(other,)))
+    assert explored(results, "birds", [replace(told[1], role="teacher")]) is None
+    assert explored(results, "cub-20") is None and explored(results, "none", page="06_topk") is None
+
+    copy = tmp_path / "birds"
+    for name in ("explorer", "checksums"):
+        shutil.copytree(results / "birds" / name, copy / name)
+    assert explored(tmp_path, "birds") is not None and explored(tmp_path, "birds", page="06_topk") is None
+    page = (results / "birds" / "06_topk.ipynb").read_text()
+    (copy / "06_topk.ipynb").write_text(page.replace("teacher-small-s20", "teacher-small-s21"))
+    assert explored(tmp_path, "birds", page="06_topk") is None
+    (copy / "explorer" / "sheet-0.webp").write_bytes(b"half of")
+    assert explored(tmp_path, "birds") is None
+
+
+def test_pictures_of_other_pages_are_looked_up() -> None:
+    birds = next(setting for setting in read_settings(ROOT / "results") if setting.study == "birds")
+    assert '<a href="explorer.html#study=birds&amp;image=' in questions.picture(ROOT / "results", birds)
+    text, drawn = part_tables.pictures(ROOT / "results", birds), (ROOT / "results" / "birds" / "parts.svg").read_text()
+    numbers = re.findall(r"prototype=(\d+)", text)
+    assert len(numbers) == 3 and all(f">no. {number}</text>" in drawn for number in numbers)
 
 
 def test_the_frame_names_the_studies_that_have_data(tmp_path: Path, monkeypatch) -> None:

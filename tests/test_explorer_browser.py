@@ -6,8 +6,11 @@ Needs Chromium, and the drawn book (`make book`) with a study that has data for 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
+from html import unescape
 from typing import Any
+from urllib.parse import parse_qsl
 
 import pytest
 from browsing import BOOK, CHROMIUM, EVERY, unfit, watched
@@ -198,11 +201,29 @@ def test_without_javascript_it_says_so(browser: Any) -> None:
 
 
 def test_the_book_leads_into_it(page: Any) -> None:
-    for name in ("index.html", "pictures.html", "looks.html", "studies/birds/index.html"):
+    images = ("index.html", "looks.html", "tour.html", "explain.html", "studies/birds/06_topk.html")
+    for name in (*images, "pictures.html", "parts.html", "studies/birds/07_gallery.html", "studies/birds/index.html"):
         page.goto((BOOK / name).as_uri())
-        links = page.locator("article a[href^='explorer.html'], article a[href^='../../explorer.html']")
+        links = page.locator("article a[href*='explorer.html#study=birds']")
         assert links.count(), name
+        text = links.first.inner_text()
         links.first.click()
         page.wait_for_selector("#explorer[data-ready]")
-        shown = "Test image " if name == "index.html" else "Prototype "  # the first page's is of its picture
-        assert title(page).startswith(shown)
+        assert title(page).startswith("Test image " if name in images else "Prototype ")
+        if name not in ("index.html", "studies/birds/index.html"):  # of these the text asks, or names the page
+            assert f"{text.removeprefix('no. ')}{',' if name in images else ' of'}" in title(page)
+
+
+def test_what_links_name_is_there() -> None:
+    there = dict[str, tuple[int, list[str]]]()
+    for file in BOOK.glob("studies/*/explorer/data.js"):
+        read = json.loads(file.read_text().removeprefix("window.p2pExplorer(").removesuffix(");\n"))
+        there[read["study"]] = len(read["networks"]["teacher"]["own"]), read["names"][read["first_test"] :]
+    found = 0
+    for file in BOOK.rglob("*.html"):
+        for place in re.findall(r'href="[^"]*explorer\.html#([^"]+)"', file.read_text(encoding="utf-8")):
+            at = dict(parse_qsl(unescape(place)))
+            count, images = there[at["study"]]
+            assert int(at.get("prototype", 0)) < count and at.get("image", images[0]) in images, f"{file}: {place}"
+            found += 1
+    assert found > 30

@@ -16,7 +16,7 @@ from p2p.evaluation import part_tables, same_parts
 from p2p.evaluation.settings import Setting, read_settings
 from p2p.evaluation.triple import triple_parts
 from p2p.figures import parts as drawn
-from p2p.figures.part_pictures import agreements
+from p2p.figures.part_pictures import agreeing, agreements
 from p2p.responses import ResponseTable
 
 VALUES = {"teacher": 0.9, "student": 0.6, "baseline": 0.3}
@@ -149,6 +149,7 @@ def test_pictures_are_chosen_by_rule(tmp_path: Path, settings: list[Setting]) ->
     nearest = int(tables[0].distances[:, 2].argmin())
     names = [["no part", "beak", "wing", "tail"][int(of[nearest, 2]) + 1] for of in at]
     assert figure.axes[0].get_title() == " | ".join(names)
+    assert agreeing(each) == [2, 3, 4] and agreeing(torch.tensor([float("nan")])) == []
     assert part_tables.pictures(tmp_path, settings[0]) == ""
     (tmp_path / "drawn" / "parts.svg").write_text("<svg/>")
     assert "studies/drawn/parts.svg" in part_tables.pictures(tmp_path, settings[0])

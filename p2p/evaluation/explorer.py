@@ -22,6 +22,7 @@ from torch.nn.functional import interpolate
 from p2p.data.images import ImageSet
 from p2p.errors import UserError
 from p2p.evaluation.contributions import deciding, on_cpu
+from p2p.evaluation.explored import DATA, FOLDER
 from p2p.evaluation.on_object import part_of_cells
 from p2p.evaluation.packed import is_packed
 from p2p.evaluation.pairs import matched_pairs
@@ -32,7 +33,6 @@ from p2p.networks import distance_map
 from p2p.responses import ResponseTable
 from p2p.study.pages import class_text
 
-FOLDER, DATA = "explorer", "data.js"  # in the folder of a study's results
 TOP, NEAREST = 5, 6  # prototypes told of an image, test images told of a prototype
 COLUMNS = 16  # tiles in a row of a sheet, and rows of one
 LARGEST = 5_000_000  # bytes of a study's sheets together

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from p2p.evaluation.claims import DELTAS, Paired, paired, verdict
+from p2p.evaluation.explored import explored
 from p2p.evaluation.questions import difference, pairing
 from p2p.evaluation.rows import network_names, without_threshold
 from p2p.evaluation.same_parts import OWN_HEADS as OWN
 from p2p.evaluation.same_parts import SHARED_HEADS as TEACHERS
 from p2p.evaluation.settings import Setting, mean
 from p2p.evaluation.tables import NONE, of_seeds
-from p2p.study.pages import escape, listed, option, signed
+from p2p.study.pages import escape, listed, option, prototype_links, signed
 
 PAPER = {"pms": "PMS", "ajs_quarter": "AJS, quarter", "same_index": "same number", "top1": "top-1"}
 LEVELS = {"random network": "_floor", "second teacher": "_second_teacher"}
@@ -195,8 +197,12 @@ def ranks_table(settings: Sequence[Setting]) -> pd.DataFrame:
 
 def pictures(results: Path, setting: Setting) -> str:
     """The pictures of agreement of a setting's gallery as a figure of markdown; empty where there are none."""
-    if not (results / setting.study / "parts.svg").is_file():
+    file = results / setting.study / "parts.svg"
+    if not file.is_file():
         return ""
+    shown = re.findall(r">no\. (\d+)<", file.read_text(encoding="utf-8"))
+    there = shown and explored(results, setting.study, page="07_gallery")
+    links = f" {prototype_links(setting.study, map(int, shown), root='')}" if there else ""
     title = escape(setting.title)
     alt = f"Prototypes of {setting.title} that agree best, in the middle and worst, each with its nearest test images."
     return (
@@ -205,5 +211,5 @@ def pictures(results: Path, setting: Setting) -> str:
         f"{title}: of the teacher's prototypes the one that transfers best, the one in the middle and the worst, with "
         "the test images nearest to it. Blue: the teacher's place, a window of 72 of 224 pixels; green: that of the "
         f"student's prototype of its number; above, the part at each. "
-        f"[All prototypes](studies/{setting.study}/07_gallery.ipynb).\n:::"
+        f"[All prototypes](studies/{setting.study}/07_gallery.ipynb).{links}\n:::"
     )

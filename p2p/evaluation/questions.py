@@ -10,6 +10,7 @@ import pandas as pd
 
 from p2p.evaluation.claims import UNDECIDED, Paired, control_effects, doubled, flat_budget, paired
 from p2p.evaluation.explanation import number
+from p2p.evaluation.explored import explored
 from p2p.evaluation.findings import ordinary_classifiers, price_of_prototypes
 from p2p.evaluation.rows import without_threshold
 from p2p.evaluation.settings import Setting, mean
@@ -340,6 +341,8 @@ def picture(results: Path, setting: Setting) -> str:
     names = {"06_topk": "More images", "07_gallery": "prototypes"}
     there = [stem for stem in names if (results / setting.study / f"{stem}.ipynb").is_file()]  # not yet, or damaged
     pages = [f"[{names[stem]}]({base}/{stem}.ipynb)" for stem in there]
+    if by_count and (found := explored(results, setting.study, page="06_topk")):
+        pages.append(f"{found.image(found.images[0])} in the explorer")  # the first of the first class
     return (
         f":::{{figure}} studies/{setting.study}/topk-0.svg\n:name: fig-looks-{setting.study}\n"
         f":alt: {option(f'A test image of {setting.title} with the {which}.')}\n\n"

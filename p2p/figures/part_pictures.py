@@ -15,6 +15,16 @@ from p2p.parts import centres
 from p2p.responses import ResponseTable
 
 
+def agreeing(each: Tensor) -> list[int]:
+    """The prototype that transfers best, the one in the middle and the worst; none where all lie on no part.
+
+    Args:
+        each: (P,) part transfer of each prototype, nan where the teacher's lies on no part.
+    """
+    order = [j for j in each.argsort(descending=True, stable=True).tolist() if each[j] == each[j]]
+    return list(dict.fromkeys([order[0], order[(len(order) - 1) // 2], order[-1]])) if order else []
+
+
 @styled
 def agreements(
     pixels: Tensor,
@@ -38,8 +48,7 @@ def agreements(
         window: Width of the place as a share of the image.
         n: Images a row.
     """
-    order = [j for j in each.argsort(descending=True, stable=True).tolist() if each[j] == each[j]]
-    rows = dict.fromkeys([order[0], order[(len(order) - 1) // 2], order[-1]]) if order else {}
+    rows = agreeing(each)
     figure, axes = look.sheet(len(rows) * n, n, 1, lines=2, left=1.0, foot=0.3)
     size = pixels.shape[-1]
     middle = centres(tables[0].grid, size)

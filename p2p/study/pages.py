@@ -43,15 +43,28 @@ def _escape(text: str) -> str:
     return re.sub(r"([!-+.:<-@\[-`{-~-])", r"\\\1", text)  # ASCII's punctuation but for , ; and /
 
 
-def explorer_link(study: str, text: str, **at: object) -> str:
-    """A link from a page of a study to the book's explorer, at a prototype=number or an image=name."""
+def explorer_link(study: str, text: str, root: str = "../../", **at: object) -> str:
+    """A link to a study in the book's explorer, at a prototype=number or an image=name if one is given.
+
+    Args:
+        study: Its name.
+        text: What is read.
+        root: The way from the page to the book's first; of a study's page as given, of one beside the first "".
+        at: The place.
+    """
     place = urlencode({"study": study, **at})
-    return f'<a href="../../explorer.html#{html_escape(place)}">{html_escape(text)}</a>'
+    return f'<a href="{root}explorer.html#{html_escape(place)}">{html_escape(text)}</a>'
 
 
-def prototype_links(study: str, prototypes: Iterable[int]) -> str:
-    """A sentence that leads to some of the teacher's prototypes in the book's explorer."""
-    links = ", ".join(explorer_link(study, f"no. {j}", prototype=j) for j in dict.fromkeys(prototypes))
+def prototype_links(study: str, prototypes: Iterable[int], root: str = "../../") -> str:
+    """A sentence that leads to some prototypes in the book's explorer, where teacher and student share numbers.
+
+    Args:
+        study: Its name.
+        prototypes: Their numbers; one that comes again is named once.
+        root: See `explorer_link`.
+    """
+    links = ", ".join(explorer_link(study, f"no. {j}", root, prototype=j) for j in dict.fromkeys(prototypes))
     return f"In the explorer, beside their partners in the other networks: {links}."
 
 
