@@ -232,11 +232,11 @@ def flatness(setting: Setting) -> str:
         if len(own)
     ]
     told = f" ({listed(moved)})" if moved else ""
-    few = mean(setting.frame, "validation_images")
-    grain = f"; of {few:.0f} validation images one is worth {100 / few:.1f} points" if few < 100 else ""
+    if (few := mean(setting.frame, "validation_images")) < 100:
+        told += f"; of {few:.0f} validation images one is worth {100 / few:.1f} points"
     return (
         f"{escape(setting.title)}: twice the passes, run with {twice['seed'].nunique()} seeds, still move the "
-        f"validation accuracy of a network by a point or more{told}{grain}."
+        f"validation accuracy of a network by a point or more{told}."
     )
 
 
