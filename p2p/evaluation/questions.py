@@ -335,17 +335,16 @@ def picture(results: Path, setting: Setting) -> str:
     file = results / setting.study / "topk-0.svg"
     if not file.is_file():
         return ""
-    title, base = escape(setting.title), f"studies/{setting.study}"
+    base = f"studies/{setting.study}"
     by_count = (file.parent / "one-image.svg").is_file()  # pictures drawn before there was one rank by similarity
     which = "prototypes that count most" if by_count else "most similar prototypes"
     names = {"06_topk": "More images", "07_gallery": "prototypes"}
-    there = [stem for stem in names if (results / setting.study / f"{stem}.ipynb").is_file()]  # not yet, or damaged
-    pages = [f"[{names[stem]}]({base}/{stem}.ipynb)" for stem in there]
+    there = {stem: name for stem, name in names.items() if (file.parent / f"{stem}.ipynb").is_file()}
+    pages = [f"[{name}]({base}/{stem}.ipynb)" for stem, name in there.items()]
     if by_count and (found := explored(results, setting.study, page="06_topk")):
         pages.append(f"{found.image(found.images[0])} in the explorer")  # the first of the first class
     return (
         f":::{{figure}} studies/{setting.study}/topk-0.svg\n:name: fig-looks-{setting.study}\n"
         f":alt: {option(f'A test image of {setting.title} with the {which}.')}\n\n"
-        f"{title}: a test image and the {which}, of teacher, baseline and student. "
-        f"{listed(pages)}.\n:::"
+        f"{escape(setting.title)}: a test image and the {which}, of teacher, baseline and student. {listed(pages)}.\n:::"
     )
