@@ -346,5 +346,5 @@ def picture(results: Path, setting: Setting) -> str:
     return (
         f":::{{figure}} studies/{setting.study}/topk-0.svg\n:name: fig-looks-{setting.study}\n"
         f":alt: {option(f'A test image of {setting.title} with the {which}.')}\n\n"
-        f"{escape(setting.title)}: a test image and the {which}, of teacher, baseline and student. {listed(pages)}.\n:::"
+        f"{escape(setting.title)}: a test image and the {which} of teacher, baseline, student. {listed(pages)}.\n:::"
     )
