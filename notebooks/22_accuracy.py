@@ -21,7 +21,7 @@ import torch
 from IPython.display import SVG, Markdown, display
 
 from p2p import figures
-from p2p.evaluation import across, questions
+from p2p.evaluation import across, budgets, questions
 from p2p.evaluation.settings import ACCURACIES, read_settings
 from p2p.figures import questions as drawn
 from p2p.files import project_path
@@ -40,7 +40,7 @@ settings = read_settings(project_path(params.results))
 # %%
 if settings:
     display(Markdown(questions.more_accurate(settings)))
-    told = [said for setting in settings for said in (questions.flatness(setting), questions.lead(setting)) if said]
+    told = [said for setting in settings for said in (budgets.flatness(setting), budgets.lead(setting)) if said]
     display(Markdown("\n".join(f"- {said}" for said in told)))
 else:
     display(Markdown("No study of networks has been run in this copy yet: `make study` runs the quick one."))

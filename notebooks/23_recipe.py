@@ -22,7 +22,7 @@ import torch
 from IPython.display import SVG, Markdown, display
 
 from p2p import figures
-from p2p.evaluation import across, questions, variants
+from p2p.evaluation import across, budgets, questions, variants
 from p2p.evaluation.settings import read_settings, topic
 from p2p.figures import questions as drawn
 from p2p.figures.variants import weight_curves
@@ -51,7 +51,7 @@ waiting = {
 said = [first for setting in several for first in variants.loss_sentences(setting)[:1]]
 said += [first for setting in others for first in variants.other_sentences(setting)[:1]]
 changed = " ".join(questions.recipe_sentences(settings))
-longer = " ".join(filter(None, [questions.longer_elsewhere(setting, settings) for setting in [*several, *others]]))
+longer = " ".join(filter(None, [budgets.longer_elsewhere(setting, settings) for setting in [*several, *others]]))
 said += filter(None, [changed and f"One thing changed: {changed}", longer, variants.not_run_sentence(missing)])
 nothing = "No study in this copy has variants or controls; `variants:` and `controls:` in a study file add them."
 display(Markdown("\n".join(f"- {sentence}" for sentence in said) or nothing))

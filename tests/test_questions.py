@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from p2p import losses, metrics
-from p2p.evaluation import across, questions
+from p2p.evaluation import across, budgets, questions
 from p2p.evaluation.claims import UNDECIDED, claims
 from p2p.evaluation.settings import ACCURACIES, SIMILARITIES, Setting, prepared, read_settings, spoken_of
 from p2p.figures import questions as drawn
@@ -136,23 +136,29 @@ def test_the_lead_is_told_where_it_is_largest_and_at_the_end(settings: list[Sett
     ]
     rows += [("a-b", "student", 40, 7, True, 0.1)]  # a seed without other passes does not count
     budget = pd.DataFrame(rows, columns=head)
-    said = questions.lead(replace(settings[0], budget=budget))
+    said = budgets.lead(replace(settings[0], budget=budget))
     assert said.endswith(
         "with 40 joint passes the student is right in 0.91 of the test images and the baseline in 0.41; "
         "with 80 in 0.93 and 0.94 (2 seeds)."
     )
-    assert questions.lead(replace(settings[0], budget=budget[budget["passes"] > 10])) == ""
+    assert budgets.lead(replace(settings[0], budget=budget[budget["passes"] > 10])) == ""
+    ahead = replace(settings[0], budget=budget)
+    assert budgets.head_start(ahead) == f"It gets there sooner: on {said.replace(': with', ' with', 1)}"
+    assert questions.more_accurate([ahead], brief=True).endswith(budgets.head_start(ahead))
+    assert "sooner" not in questions.more_accurate([ahead])
+    kept = budget.assign(**{"top-1": budget["top-1"].where(budget["role"] == "student", 0.3)})
+    assert budgets.head_start(replace(settings[0], budget=kept)) == "" == budgets.head_start(settings[0])
 
 
 def test_more_passes_are_spoken_of_as_far_as_they_were_run(settings: list[Setting]) -> None:
     rows = [("a-b", role, 40, seed, True) for role in ("baseline", "student") for seed in (0, 1)]
     once = pd.DataFrame(rows, columns=["triple", "role", "passes", "seed", "chosen"])
     twice = pd.concat([once, once.assign(passes=80, chosen=False)])
-    assert "no other budgets" in questions.flatness(settings[0])
-    assert "were not run" in questions.flatness(replace(settings[0], budget=once))
-    assert "run with 2 seeds, still move" in (said := questions.flatness(replace(settings[0], budget=twice)))
+    assert "no other budgets" in budgets.flatness(settings[0])
+    assert "were not run" in budgets.flatness(replace(settings[0], budget=once))
+    assert "run with 2 seeds, still move" in (said := budgets.flatness(replace(settings[0], budget=twice)))
     known = metric_rows(1).assign(metric="validation_images", value=80.0)
-    assert "validation images" not in said and questions.flatness(
+    assert "validation images" not in said and budgets.flatness(
         replace(settings[0], frame=pd.concat([settings[0].frame, known]), budget=twice)
     ).endswith("; of 80 validation images one is worth 1.2 points.")
 
@@ -165,17 +171,17 @@ def test_a_short_training_is_called_one(tmp_path: Path) -> None:
         both = [frame.assign(value=moved), pd.DataFrame(rows, columns=frame.columns)]
         write(tmp_path / name, title, 1, pd.concat(both))
     long, short = read_settings(tmp_path)
-    assert questions.longer_elsewhere(short, [short, long]) == (
+    assert budgets.longer_elsewhere(short, [short, long]) == (
         "Accuracies of *Short* are those of a short training: with 800 instead of 400 joint passes, in *Long \\<b\\>*, "
         "the network trained alone reaches 0.750 instead of 0.700."
     )
-    assert questions.longer_elsewhere(long, [short, long]) == "" == questions.longer_elsewhere(short, [short])
+    assert budgets.longer_elsewhere(long, [short, long]) == "" == budgets.longer_elsewhere(short, [short])
 
 
 def test_titles_are_text(tmp_path: Path) -> None:
     write(tmp_path / "odd", ODD, 0, metric_rows(3))
     (setting,) = read_settings(tmp_path)
-    found = [questions.handed_over([setting]), questions.more_accurate([setting]), questions.flatness(setting)]
+    found = [questions.handed_over([setting]), questions.more_accurate([setting]), budgets.flatness(setting)]
     found += questions.recipe_sentences([setting]) + questions.cost_sentences([setting])[1:2]
     assert len(found) == 5 and all(ODD not in text and r"\<b\>\|x\|" in text for text in found)
     svg = drawn.forest([setting])

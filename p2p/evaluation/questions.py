@@ -8,7 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from p2p.evaluation.claims import UNDECIDED, Paired, control_effects, doubled, flat_budget, paired
+from p2p.evaluation.budgets import head_start
+from p2p.evaluation.claims import UNDECIDED, Paired, control_effects, paired
 from p2p.evaluation.explanation import number
 from p2p.evaluation.explored import explored
 from p2p.evaluation.findings import ordinary_classifiers, price_of_prototypes
@@ -136,7 +137,8 @@ def second_teacher(setting: Setting) -> str:
 
 
 def more_accurate(settings: Sequence[Setting], brief: bool = False) -> str:
-    """The second finding: whether the student is more accurate than the same network trained alone."""
+    """The second finding: whether the student is more accurate than the same network trained alone; brief, also whether
+    it is only sooner so."""
     verdicts = judged(settings, ("top1",))
     word = head(
         verdicts,
@@ -147,7 +149,8 @@ def more_accurate(settings: Sequence[Setting], brief: bool = False) -> str:
         else "The student is not shown to be more accurate.",
     )
     tuned, pushed = (told(settings, metric, brief) for metric in ("top1", "top1_push"))
-    return f"**{word}** Top-1, tuned: {tuned}. Straight after the push: {pushed}."
+    sooner = " ".join(filter(None, map(head_start, settings))) if brief else ""
+    return f"**{word}** Top-1, tuned: {tuned}. Straight after the push: {pushed}. {sooner}".rstrip()
 
 
 def other_pictures(settings: Sequence[Setting]) -> str:
@@ -214,65 +217,6 @@ def shared_pictures(settings: Sequence[Setting]) -> list[str]:
                     f"teacher's own patches, so that pictures are the teacher's; it changes {listed(parts)}."
                 )
     return said
-
-
-def flatness(setting: Setting) -> str:
-    """Whether more passes would change the verdict on accuracy, in a sentence."""
-    if setting.budget.empty:
-        return f"{escape(setting.title)}: no other budgets have been run, so nothing is known of more passes."
-    if flat_budget(setting.frame, setting.variant):
-        return f"{escape(setting.title)}: twice the passes move neither network's validation accuracy by a point."
-    chosen = setting.budget.loc[setting.budget["chosen"], "passes"].max()
-    twice = setting.budget[setting.budget["passes"] == 2 * chosen]
-    if twice.empty:
-        return f"{escape(setting.title)}: twice the passes were not run, so nothing is known of them."
-    moved = [
-        f"{role} {own.mean():.3f} to {longer.mean():.3f}"
-        for role, (own, longer) in doubled(setting.frame, setting.variant).items()
-        if len(own)
-    ]
-    told = f" ({listed(moved)})" if moved else ""
-    if (few := mean(setting.frame, "validation_images")) < 100:
-        told += f"; of {few:.0f} validation images one is worth {100 / few:.1f} points"
-    return (
-        f"{escape(setting.title)}: twice the passes, run with {twice['seed'].nunique()} seeds, still move the "
-        f"validation accuracy of a network by a point or more{told}."
-    )
-
-
-def lead(setting: Setting) -> str:
-    """The accuracies of student and baseline where they differ most and with most passes, in a sentence; "" where fewer
-    than three numbers of passes have been run."""
-    if setting.budget.empty:
-        return ""
-    table = setting.budget.pivot_table(index="passes", columns=["role", "seed"], values="top-1").dropna(axis="columns")
-    if len(table) < 3 or not {"student", "baseline"} <= set(table.columns.get_level_values("role")):
-        return ""
-    seeds = table["student"].columns.intersection(table["baseline"].columns)
-    passes: list[int] = table.index.tolist()
-    student, baseline = (dict(zip(passes, table[r][seeds].mean(axis=1), strict=True)) for r in ("student", "baseline"))
-    most, last = max(passes, key=lambda one: abs(student[one] - baseline[one])), max(passes)
-    told = f"with {most} joint passes the student is right in {number(student[most])} of the test images and the "
-    told += f"baseline in {number(baseline[most])}"
-    told += "" if last == most else f"; with {last} in {number(student[last])} and {number(baseline[last])}"
-    return f"{escape(setting.title)}: {told} ({len(seeds)} seeds)."
-
-
-def longer_elsewhere(setting: Setting, settings: Sequence[Setting]) -> str:
-    """What the network trained alone reaches with more passes on the same images, in a sentence; empty where no setting
-    knows. A student's lead at few passes may be no more than a head start."""
-    own = setting.of("baseline")
-    few = mean(own, "joint_passes")
-    for other in settings:
-        rows = other.of("baseline")
-        many = mean(rows, "joint_passes")
-        if other.images == setting.images and other.triple == setting.triple and many > few:
-            return (
-                f"Accuracies of *{escape(setting.title)}* are those of a short training: with {many:.0f} instead of "
-                f"{few:.0f} joint passes, in *{escape(other.title)}*, the network trained alone reaches "
-                f"{mean(rows, 'top1'):.3f} instead of {mean(own, 'top1'):.3f}."
-            )
-    return ""
 
 
 def ends(row: Mapping[Hashable, float]) -> str:
