@@ -15,6 +15,7 @@ from p2p.evaluation import today
 from p2p.evaluation.claims import claims, paired
 from p2p.evaluation.settings import Setting
 from p2p.figures.questions import effects
+from p2p.study.study import load_study
 
 ROOT = Path(__file__).parents[1]
 STUDENTS = {"paper": {"distillation": BOTH}, "shared": {"distillation": BOTH, "push": "shared"}}
@@ -92,6 +93,16 @@ def test_the_sentences_say_what_the_intervals_say(tmp_path: Path, setting: Setti
 )
 def test_how_near_to_the_classifier(values: list[float], words: str) -> None:
     assert today._near(paired(pd.Series(values).to_numpy())) == words
+
+
+def test_the_chosen_student_is_confirmed_on_classes_that_no_search_has_seen() -> None:
+    found, other, base = (load_study(ROOT / "params" / f"{n}.yaml") for n in ("today-cub-20", "today-cub-10", "cub-20"))
+    assert (found.variants, found.recipe, found.triples) == (other.variants, other.recipe, other.triples)
+    searched = set(range(0, 200, found.data["class_step"]))
+    assert found.data == base.data and searched.isdisjoint(
+        range(other.data["class_first"], 200, other.data["class_step"])
+    )
+    assert set(found.seeds).isdisjoint(base.seeds)
 
 
 def test_the_page_is_drawn_where_there_is_a_study(tmp_path: Path, setting: Setting) -> None:
