@@ -60,7 +60,7 @@ if settings:
 # %%
 for i, setting in enumerate(settings):
     title = escape(setting.title)
-    caption = f"{title}: the same networks and images, deciding by a tree, and by a sum of similarities where that has been run; mean over seeds (lowest to highest). Three seeds and five are not the same seeds."
+    caption = f"{title}: the same networks and images, deciding by a tree, and by a sum of similarities where that has been run; mean over seeds (lowest to highest); the seeds of the two differ."
     display(Markdown(table(trees.networks_table(setting, trees.sums_of(setting, sums)), caption, f"tab-trees-{i}")))
     caption = f"{title}: soft and hard. *Likeliest leaf*: the answer of the one leaf with the most probable way; *node by node*: going to the likelier side at every node; *agrees*: with the soft tree. Leaves before and after pruning."
     display(Markdown(table(trees.hard_table(setting), caption, f"tab-hard-{i}")))

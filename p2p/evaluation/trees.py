@@ -1,8 +1,8 @@
 """Trees of prototypes (ProtoTree, Nauta et al., CVPR 2021) of teacher, baseline and student, beside networks that add
 up their similarities on the same images.
 
-From the studies whose names begin with `tree-`: no page of questions sets them beside the others, since at most half as
-many prototypes ask there, and of no class.
+From the studies whose names begin with `tree-`: no other page of questions has them, since a tree's prototypes belong
+to no class.
 """
 
 from __future__ import annotations
