@@ -86,8 +86,9 @@ pack: setup ## a study's trained networks, small, with a card, into networks/ (S
 	@$(BIN)/python -m p2p.evaluation.pack "params/$(STUDY).yaml" $(ROLES) $(SHAPE)
 
 explorer: setup ## what the explorer shows of packed networks, into results/ (STUDY=birds); make study makes it by itself
-	@$(BIN)/python notebooks/execute.py notebooks/14_explorer.py results/$(STUDY)/14_explorer.ipynb \
-		--parameters '{"study": "$(STUDY)", "runs": "networks", "networks": {}, "explorer": true}'
+	@many=$$(sed -n 's/^explorer_images: *\([0-9]*\).*/\1/p' "params/$(STUDY).yaml"); \
+	$(BIN)/python notebooks/execute.py notebooks/14_explorer.py results/$(STUDY)/14_explorer.ipynb --parameters \
+		'{"study": "$(STUDY)", "runs": "networks", "networks": {}, "explorer": true, "explorer_images": '"$${many:-800}"'}'
 
 export: setup ## a trained network as ONNX and torch.export: RUN=networks/birds/… (OUT=…)
 	@$(BIN)/python -m p2p.evaluation.export "$$RUN" $(if $(OUT),--out "$$OUT")

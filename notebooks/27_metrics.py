@@ -90,7 +90,7 @@ if len(packed):
 # ## Do measures rank students as the truth about parts does?
 #
 # Of drawn birds it is known which part a prototype lies on, and what its removal does. Over the students of a study that compares many, each measure is
-# ranked against that truth (Spearman's ρ), seed by seed; mean and 95 % interval over seeds, by Fisher's z. The last rows: the students of all these studies together.
+# ranked against that truth (Spearman's ρ), seed by seed; mean and 95 % interval over seeds, by Fisher's z. The last rows: the students of all these studies together, which differ in passes, too.
 
 # %%
 if ranks:

@@ -146,6 +146,10 @@ def test_the_lead_is_told_where_it_is_largest_and_at_the_end(settings: list[Sett
     assert budgets.head_start(ahead) == f"It gets there sooner: on {said.replace(': with', ' with', 1)}"
     assert questions.more_accurate([ahead], brief=True).endswith(budgets.head_start(ahead))
     assert "sooner" not in questions.more_accurate([ahead])
+    behind = budget["top-1"].where(~(budget["role"].eq("student") & budget["passes"].eq(80)), 0.1)
+    assert (
+        budgets.head_start(replace(settings[0], budget=budget.assign(**{"top-1": behind}))) == ""
+    )  # behind in the end
     kept = budget.assign(**{"top-1": budget["top-1"].where(budget["role"] == "student", 0.3)})
     assert budgets.head_start(replace(settings[0], budget=kept)) == "" == budgets.head_start(settings[0])
 

@@ -53,7 +53,7 @@ def head_start(setting: Setting) -> str:
         return ""
     table, seeds = known
     ahead = table["student"] - table["baseline"]
-    if ahead.max() < AHEAD or ahead.iloc[-1] > ahead.max() / 2:
+    if ahead.max() < max(AHEAD, -ahead.min()) or ahead.iloc[-1] > ahead.max() / 2:
         return ""
     return f"It gets there sooner: on {escape(setting.title)} {_most_and_last(table)} ({seeds} seeds)."
 

@@ -31,6 +31,7 @@ from p2p.evaluation.sources import check_sources, need_prototypes
 from p2p.files import write_atomic
 from p2p.networks import distance_map
 from p2p.responses import ResponseTable
+from p2p.study.page_params import EXPLORED
 from p2p.study.pages import class_text
 
 TOP, NEAREST = 5, 6  # prototypes told of an image, test images told of a prototype
@@ -64,7 +65,7 @@ def answers_of(folder: Path, run: Trained, test: ImageSet) -> ResponseTable:
     return respond(need_prototypes(run), test.pixels, batch_size=run.params.batch_size)[0]
 
 
-def explorer_data(folders: dict[str, Path], images: ImageSet, many: int = 800) -> tuple[dict[str, Any], Tensor]:
+def explorer_data(folders: dict[str, Path], images: ImageSet, many: int = EXPLORED) -> tuple[dict[str, Any], Tensor]:
     """All numbers of a study's explorer, and the images that it shows.
 
     Args:

@@ -9,6 +9,8 @@ from pydantic import Field
 
 from p2p.study.params import Seed, Strict
 
+EXPLORED = 800  # test images of a study in the book's explorer, if it does not say how many
+
 
 class PageParams(Strict):
     """A page over a whole study (table, curves, gallery): the parameters of notebooks 04 to 07."""
@@ -45,7 +47,9 @@ class PageParams(Strict):
         exclude_if=operator.not_,
     )
     explorer: bool = Field(False, description="Its prototypes are in the book's explorer.", exclude_if=operator.not_)
-    explorer_images: int = Field(800, ge=1, description="Test images there, at most.", exclude_if=lambda n: n == 800)
+    explorer_images: int = Field(
+        EXPLORED, ge=1, description="Test images there, at most.", exclude_if=lambda n: n == EXPLORED
+    )
     effects: dict[str, float] = Field(
         {"accuracy": 0.01, "similarity": 0.02}, description="Smallest effects of interest, declared before the runs."
     )

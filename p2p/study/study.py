@@ -10,7 +10,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from p2p.errors import UserError
 from p2p.study.effect import refuse_idle
-from p2p.study.page_params import PageParams
+from p2p.study.page_params import EXPLORED, PageParams
 from p2p.study.params import EvaluateParams, ImagesParams, Role, Seed, Strict, TrainParams, check
 from p2p.study.places import refuse_misplaced
 from p2p.study.reading import read_keys
@@ -62,7 +62,7 @@ class Study(Strict):
     explorer: bool = Field(
         False, description="Small copies of its images go into its results, for the book's explorer: may they be shown?"
     )
-    explorer_images: int = Field(800, ge=1, description="Test images in it, at most: the first of every class.")
+    explorer_images: int = Field(EXPLORED, ge=1, description="Test images in it, at most: the first of every class.")
     threads: int = Field(1, ge=1, le=1_024, description="CPU threads of one run; runs share the cores.")
     gpus: int = Field(0, ge=0, le=1_024, description="GPUs of one run; 0: one where the machine has any.")
 
