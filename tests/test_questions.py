@@ -231,7 +231,7 @@ def test_an_ordinary_classifier_has_a_sentence_and_a_column(tmp_path: Path) -> N
     (folder / "study.json").write_text(json.dumps({**facts, "controls": {"linear": "baseline"}}))
     (setting,) = read_settings(tmp_path)
     said = questions.cost_sentences([setting])
-    assert "reaches 0.95: prototypes cost 25 points" in said[-1] and questions.NO_CLASSIFIER not in said
+    assert "reaches 0.95: prototypes cost 25.0 points" in said[-1] and questions.NO_CLASSIFIER not in said
     costs = across.costs_table([setting])
     assert costs["ordinary classifier"].tolist() == ["0.950 (0.950–0.950)"] * 2  # baseline and student share the trunk
 

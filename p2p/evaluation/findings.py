@@ -90,7 +90,7 @@ def price_of_prototypes(
         if len(own):
             trunk = "teacher" if origin == "teacher" else "student"
             cost = 100 * (values.mean() - own.mean())
-            told = f"prototypes cost {cost:.0f} points" if cost >= 0 else f"prototypes gain {-cost:.0f} points"
+            told = f"prototypes cost {cost:.1f} points" if cost >= 0 else f"prototypes gain {-cost:.1f} points"
             lines.append(
                 f"An ordinary classifier on the {trunk}'s trunk, trained at the same budget, reaches "
                 f"{values.mean():.2f}: {told}."
