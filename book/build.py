@@ -95,15 +95,20 @@ class Links(HTMLParser):
         self.loads += [values[key] for key in ("src", "data") if key in values and tag != "a"]
 
 
+# what a notebook stores of `display(Markdown(""))`
+EMPTY_OUTPUT = "&lt;IPython.core.display."
+
+
 def check_html(html: Path) -> list[str]:
     """Faults of built pages: links to missing files, what the network is asked for, pages far from the first one."""
     faults, leads = [], dict[Path, set[Path]]()
     for page in sorted(html.rglob("*.html")):
         if page.relative_to(html).parts[0] == "_static":  # templates that the theme leaves there, not pages
             continue
-        links = Links()
-        links.feed(page.read_text(encoding="utf-8"))
-        where = page.relative_to(html)
+        links, text, where = Links(), page.read_text(encoding="utf-8"), page.relative_to(html)
+        links.feed(text)
+        if EMPTY_OUTPUT in text:
+            faults.append(f"{where}: shows a Python object where its text is empty")
         to = (page.parent / unquote(urlsplit(url).path) for url in links.follows if not urlsplit(url).netloc)
         leads[page] = {Path(os.path.normpath(one)) for one in to}
         for url in sorted({*links.follows, *links.loads}):

@@ -440,8 +440,10 @@ def test_tiny_book_builds_without_a_warning_and_every_link_leads_somewhere(
     assert build.check_html(html) == []
     # the check itself must be able to fail
     assert "edges.js" in page and (html / "_static" / "edges.js").is_file()
-    (html / "bad.html").write_text('<a href="gone.html">x</a><script src="https://example.org/a.js"></script>')
+    bad = '<a href="gone.html">x</a><script src="https://example.org/a.js"></script>'
+    (html / "bad.html").write_text(f"{bad}<pre>&lt;IPython.core.display.Markdown object&gt;</pre>")
     assert build.check_html(html) == [
+        "bad.html: shows a Python object where its text is empty",
         "bad.html: gone.html does not exist",
         "bad.html: loads https://example.org/a.js from the network",
         "bad.html: more than 3 clicks from the first page",

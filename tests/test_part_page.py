@@ -91,6 +91,13 @@ def test_a_smaller_student_is_contradicted(tmp_path: Path) -> None:
     assert "less often" in said
     (said,) = part_tables.own_sentence(read_settings(tmp_path))
     assert said.startswith("**One: The student's own explanations are worse than those of")
+    assert "So are the teacher's" not in said  # they are better, 0.9
+    low = rows["value"].mask((rows["role"] == "teacher") & (rows["metric"] == "purity"), 0.1)
+    write(tmp_path / "low" / "one", "One", 1, pd.concat([metric_rows(3), swapped.assign(value=low)]))
+    (said,) = part_tables.own_sentence(read_settings(tmp_path / "low"))
+    assert said.endswith(
+        "So are the teacher's, whose way it takes over: purity 0.10 (student 0.30, trained alone 0.61)."
+    )
 
 
 def test_tables_hold_networks_levels_and_ranks(settings: list[Setting]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from p2p.evaluation.claims import DELTAS, Paired, paired, verdict
+from p2p.evaluation.explanation import number
 from p2p.evaluation.explored import explored
 from p2p.evaluation.questions import difference, pairing
 from p2p.evaluation.rows import network_names, without_threshold
@@ -135,8 +136,21 @@ def own_sentence(settings: Sequence[Setting]) -> list[str]:
             for head, result in found.items()
         ]
         which = f" ({listed(worse + better)})" if worse or better else ""
-        said.append(f"**{escape(setting.title)}: {told}{which}.** Student less baseline: {'; '.join(numbers)}.")
+        said.append(
+            f"**{escape(setting.title)}: {told}{which}.** Student less baseline: {'; '.join(numbers)}."
+            f"{_as_taught(setting, worse)}"
+        )
     return said
+
+
+def _as_taught(setting: Setting, worse: Sequence[str]) -> str:
+    """Which of the measures that are worse in the student are worse in its teacher too, with numbers; or nothing."""
+    lower = []
+    for name, head in OWN.items():
+        taught, own, alone = (mean(setting.of(role), name) for role in ("teacher", "student", "baseline"))
+        if head in worse and taught < alone:
+            lower.append(f"{head} {number(taught)} (student {number(own)}, trained alone {number(alone)})")
+    return f" So are the teacher's, whose way it takes over: {listed(lower)}." if lower else ""
 
 
 def random_points(settings: Sequence[Setting]) -> str:
