@@ -140,7 +140,7 @@ def stage_notebook(source: Path, target: Path, prefix: str, title: str = "", bel
         for output in cell.outputs:
             if output.get("name") == "stdout":
                 output.text = UNUSED.sub("", output.text)
-        cell.outputs = [output for output in cell.outputs if output.get("text") != ""]
+        cell.outputs = [output for output in cell.outputs if output.get("text") != "" and not _says_nothing(output)]
         for output in cell.outputs:
             data = output.get("data", {})
             if "text/markdown" in data:
@@ -154,6 +154,11 @@ def stage_notebook(source: Path, target: Path, prefix: str, title: str = "", bel
     for (holder, key), text in zip(markdown, texts, strict=True):
         holder[key] = text
     nbformat.write(notebook, target)
+
+
+def _says_nothing(output: Any) -> bool:
+    """Whether an output is an empty markdown text, in whose place the page would show the name of a Python object."""
+    return output.get("data", {}).get("text/markdown") == ""
 
 
 def api_pages(source: Path) -> None:

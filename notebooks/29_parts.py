@@ -46,8 +46,7 @@ if known:
     display(Markdown("\n".join(f"- {sentence}" for sentence in part_tables.answer(settings))))
 if not settings:
     display(Markdown("No study of networks has been run in this copy yet: `make study` runs the quick one."))
-if missing := part_tables.unmeasured(settings):
-    display(Markdown(missing))
+display(Markdown(part_tables.unmeasured(settings)))
 
 # %% [markdown]
 # ## Method
@@ -107,8 +106,7 @@ if hidden:
     display(Markdown(table(place_tables.places_table(settings, PLACE_HEADS), caption, "tab-places")))
     caption = "Areas under the curves of a network's own explanation: of deletion lower is better, of preservation higher. In italics: cells in a random order, whose areas are equal."
     display(Markdown(table(place_tables.places_table(settings, AREA_HEADS), caption, "tab-hiding")))
-if older := place_tables.older(settings):
-    display(Markdown(older))
+display(Markdown(place_tables.older(settings)))
 
 # %% [markdown]
 # No network was trained on images with grey cells, so a part of any fall comes from the grey itself. The dashed line, cells hidden in a random
@@ -140,8 +138,7 @@ for setting in known:
 # the teacher's prototypes keep to one.
 
 # %%
-if failed := part_tables.random_points(known):
-    display(Markdown(failed))
+display(Markdown(part_tables.random_points(known)))
 
 # %% [markdown]
 # The second teachers are the study's own teachers, each compared with another seed's answers; their own measures are the teachers'.

@@ -171,7 +171,7 @@ def test_without_a_study_rows_say_so(tmp_path: Path) -> None:
 BIRDS = ("audit-birds", "audit-side-birds", "audit-controls-birds")
 
 
-@pytest.mark.parametrize("names", [BIRDS, ("audit-cub-20",)])
+@pytest.mark.parametrize("names", [BIRDS, ("audit-cub-20", "audit-side-cub-20")])
 def test_every_variant_of_the_study_files_is_told(names: tuple[str, ...]) -> None:
     studies = [load_study(ROOT / "params" / f"{name}.yaml") for name in names]
     known = {one for row in DEPARTURES for one in (row.variant, row.against)} | set(CONTROLS)

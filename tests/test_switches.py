@@ -183,7 +183,7 @@ def test_a_switch_at_its_default_is_no_part_of_a_runs_identity(tiny):
     assert change(tiny, tuning="train").model_dump()["tuning"] == "train"
 
 
-@pytest.mark.parametrize("names", [("audit-side-birds", "audit-controls-birds"), ("audit-cub-20",)])
+@pytest.mark.parametrize("names", [("audit-side-birds", "audit-controls-birds"), ("audit-side-cub-20", "audit-cub-20")])
 def test_the_audit_studies(names):
     studies = [load_study(ROOT / "params" / f"{name}.yaml") for name in names]
     runs = {name: run for study in studies for name, run in study.runs().items()}
