@@ -224,10 +224,12 @@ def ends(row: Mapping[Hashable, float]) -> str:
 
 
 def recipe_sentences(settings: Sequence[Setting]) -> list[str]:
-    """Of each control what it does to accuracy, PMS and sources, a sentence a setting."""
+    """Of each control with prototypes what it does to accuracy, PMS and sources, a sentence a setting."""
     said = []
     for setting in settings:
         for control, by in by_control(setting).items():
+            if "pms" not in by:  # an ordinary classifier: another page says what prototypes cost
+                continue
             parts = [
                 f"{HEADS[name]} by {signed(by[name]['difference'])}{ends(by[name])}"
                 for name in ("top1", "pms", "same_source_image")
