@@ -159,8 +159,20 @@ def test_files(tmp_path: Path, refuses) -> None:  # type: ignore[no-untyped-def]
 
 def test_what_is_judged_is_sealed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = pd.DataFrame([["own", "a-b", 0, *[1.0] * (len(judged.COLUMNS) - 3)]], columns=list(judged.COLUMNS))
-    monkeypatch.setattr(judge, "judge", lambda *places: made)
+    answers = tmp_path / "results" / "own" / "answers" / "a.npz"
+    answers.parent.mkdir(parents=True)
+    answers.write_bytes(b"1")
+    monkeypatch.setattr(judge, "judge", lambda *places: (made, [answers]))
     monkeypatch.setattr(judge, "project_path", lambda name: tmp_path / name)
     assert judge.main([]) == 0
     out = tmp_path / "results" / judged.PLACE
-    assert set(checksums(out, "judge")) == {"metrics.csv", "metrics.json"} and damaged(out, "judge") == []
+    assert set(checksums(out, "judge")) == {"metrics.csv", "metrics.json", "../own/answers/a.npz"}
+    assert damaged(out, "judge") == [] and judgement.outdated(tmp_path / "results", {"own": "O"}) == ""
+    answers.write_bytes(b"2")  # trained anew
+    told = judgement.outdated(tmp_path / "results", {"own": "Own <b>", "b": "B"})
+    assert told == r"**Judged before the networks of Own \<b\> were trained anew: `make judge`.**"
+
+
+def test_the_published_judgement_is_of_the_published_answers() -> None:
+    out = Path(__file__).parents[1] / "results" / judged.PLACE
+    assert len(checksums(out, "judge")) > 2 and damaged(out, "judge") == []

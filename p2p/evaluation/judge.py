@@ -22,7 +22,7 @@ from p2p.study.provenance import provenance, write_json
 from p2p.study.study import Study, load_study
 
 
-def judge(results: Path, studies: Sequence[Study], networks: Path) -> pd.DataFrame:
+def judge(results: Path, studies: Sequence[Study], networks: Path) -> tuple[pd.DataFrame, list[Path]]:
     """Judge the metrics on every triple and seed whose answers are kept, and on packed networks.
 
     Args:
@@ -31,12 +31,12 @@ def judge(results: Path, studies: Sequence[Study], networks: Path) -> pd.DataFra
         networks: Folder of the packed networks of one of them.
 
     Returns:
-        A row a measure (`COLUMNS`).
+        A row a measure (`COLUMNS`); and the files of answers that were read.
 
     Raises:
         UserError: No study has answers.
     """
-    rows = []
+    rows, read = [], list[Path]()
     for study in studies:
         for one in study.evaluations().values():
             runs = {
@@ -47,12 +47,13 @@ def judge(results: Path, studies: Sequence[Study], networks: Path) -> pd.DataFra
             files = {role: results / study.study / "answers" / f"{run}.npz" for role, run in runs.items()}
             if all(file.is_file() for file in files.values()):
                 kept = {role: read_kept(file) for role, file in files.items()}
+                read += files.values()
                 teacher = kept.pop("teacher")
                 rows += [(study.study, one.triple, one.seed, *row) for row in rows_of(teacher, kept, one.seed)]
     rows += rows_of_networks(networks)
     if not rows:
         raise UserError(f"No study in {results} has kept answers; run one first (make study).")
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    return pd.DataFrame(rows, columns=list(COLUMNS)), read
 
 
 @command
@@ -62,10 +63,11 @@ def main(arguments: list[str] | None = None) -> None:
     results = project_path(params.results)
     files = sorted(project_path("params").glob("*.yaml"))
     studies = [load_study(file) for file in files if file.stem != "quick"]  # two seeds judge nothing
-    rows = judge(results, studies, project_path(params.networks))
+    rows, read = judge(results, studies, project_path(params.networks))
     write_table(rows, results / PLACE / "metrics.csv", 5)
     write_json(results / PLACE / "metrics.json", provenance(params, torch.device("cpu"), time.perf_counter() - began))
-    seal(results / PLACE, "judge", ["metrics.csv", "metrics.json"])
+    answers = [f"../{file.relative_to(results).as_posix()}" for file in read]  # so that `outdated` knows them
+    seal(results / PLACE, "judge", ["metrics.csv", "metrics.json", *answers])
     print(f"{len(rows)} rows in {results / PLACE / 'metrics.csv'}")
 
 

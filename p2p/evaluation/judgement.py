@@ -11,6 +11,7 @@ from p2p.errors import UserError
 from p2p.evaluation.claims import paired
 from p2p.evaluation.judged import COLUMNS, PLACE, seeds_needed
 from p2p.evaluation.results import read_csv
+from p2p.study.checksums import damaged
 from p2p.study.pages import escape, listed
 
 ORDER = ("PMS", "same number", "same cell", "AJS, quarter", "AJS, τ = ∞")
@@ -46,6 +47,13 @@ def read_judged(results: Path, titles: dict[str, str]) -> pd.DataFrame:
     one = rows["chance"] >= 1
     corrected = ((rows["value"] - rows["chance"]) / (1 - rows["chance"]).mask(one)).astype(float)
     return rows.assign(corrected=corrected, title=rows["study"].map(titles))
+
+
+def outdated(results: Path, titles: dict[str, str]) -> str:
+    """Which studies' answers are no longer those that were judged, in a sentence; empty where all are."""
+    changed = {name.split("/")[1] for name in damaged(results / PLACE, "judge") if name.startswith("../")}
+    old = [escape(title) for study, title in titles.items() if study in changed]
+    return f"**Judged before the networks of {listed(old)} were trained anew: `make judge`.**" if old else ""
 
 
 def kept_share(rows: pd.DataFrame, what: str, level: float, measure: str) -> dict[str, float]:
