@@ -117,7 +117,7 @@ display(Markdown(place_tables.older(settings)))
 
 # %%
 if known:
-    caption = "Rank of each network by each measure, 1 the highest mean over seeds. The first four rows are the paper's measures and accuracy."
+    caption = "Rank of each network by each measure, 1 the highest mean over seeds. The first four rows: two of the paper's measures, *same number* and accuracy."
     display(Markdown(table(part_tables.ranks_table(known), caption, "tab-part-ranks")))
 
 # %% [markdown]
@@ -138,10 +138,11 @@ for setting in known:
 # the teacher's prototypes keep to one.
 
 # %%
-display(Markdown(part_tables.random_points(known)))
+display(Markdown(part_tables.failed_controls(known)))
 
 # %% [markdown]
-# The second teachers are the study's own teachers, each compared with another seed's answers; their own measures are the teachers'.
+# The second teachers are the study's own teachers, each compared with another seed's answers; what is measured of them alone differs from
+# the teachers' own by the images that a seed draws for it.
 #
 # A prototype looks at more of the image than the window that is drawn around its cell, so a part may count that lies beside it: what is removed
 # tells more than where the box lies. Stability and reactions are measured on 16 test images of each seed. Parts of a drawn bird are few and plain;

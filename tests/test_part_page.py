@@ -74,11 +74,14 @@ def test_the_answer_has_its_interval_and_names_what_is_not_evaluated(settings: l
         f"consistency +0.31, +{low:.2f} to +{high:.2f}; stability" in said and "place that" not in said
     )  # teacher 0.9, student 0.61, baseline 0.3
     assert "is not decided" in few  # two seeds
-    assert part_tables.random_points(settings) == ""
+    assert part_tables.failed_controls(settings) == ""
     frame = settings[0].frame
     lucky = frame["value"].mask(frame["metric"] == "pointing_floor", 0.7)
-    failed = part_tables.random_points([replace(settings[0], frame=frame.assign(value=lucky))])
-    assert "fails its control on Drawn (random network 0.70, student 0.61)" in failed
+    failed = part_tables.failed_controls([replace(settings[0], frame=frame.assign(value=lucky))])
+    assert "from *place that counts* on Drawn (random network 0.70, student 0.61): it fails its control" in failed
+    steady = replace(settings[0], frame=frame.assign(value=lucky.mask(frame["metric"] == "stability_floor", 0.9)))
+    assert "from *stability* on Drawn (random network 0.90" in part_tables.failed_controls([steady])
+    assert "stability" in part_tables.own_effects(settings[0]) and "stability" not in part_tables.own_effects(steady)
 
 
 def test_a_smaller_student_is_contradicted(tmp_path: Path) -> None:

@@ -114,10 +114,11 @@ def costs_table(settings: Sequence[Setting]) -> pd.DataFrame:
         plain = {"student": plain["baseline"], **plain} if "baseline" in plain else plain  # the same trunk
         costs = setting.costs.assign(name=network_names(setting.costs))
         tuned = without_threshold(setting.frame)
-        counts = tuned[tuned["metric"] == "parameters"].groupby("role")["value"].mean()
+        sizes = tuned[tuned["metric"] == "parameters"]
+        counts = sizes["value"].groupby(network_names(sizes)).mean()
         for (network, name), group in costs.groupby(["network", "name"], sort=False):
             role = str(group["role"].iloc[0])
-            count = counts.get(role, float("nan"))
+            count = counts.get(name, float("nan"))
             taught = f"{group['teacher_passes'].mean():,.0f}" if group["teacher_passes"].any() else NONE
             rows.append(
                 {

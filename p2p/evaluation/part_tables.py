@@ -99,11 +99,11 @@ def answer(settings: Sequence[Setting]) -> list[str]:
 
 
 def own_effects(setting: Setting) -> dict[str, Paired]:
-    """Of the measures of one network alone that pass their control (see `random_points`), and of how far its own places
+    """Of the measures of one network alone that pass their control (`failed_controls`), and of how far its own places
     count: student less baseline."""
     found = {}
     for name, head in {**OWN, "own_places": "own places"}.items():
-        if name == "pointing":
+        if name == "pointing" or _as_good_at_random(setting, name):
             continue
         values = [
             rows.loc[rows["metric"] == name].set_index("seed")["value"]
@@ -153,15 +153,26 @@ def _as_taught(setting: Setting, worse: Sequence[str]) -> str:
     return f" So are the teacher's, whose way it takes over: {listed(lower)}." if lower else ""
 
 
-def random_points(settings: Sequence[Setting]) -> str:
-    """Where *place that counts* fails its control: a network with random weights reaches as much as the student."""
+def _as_good_at_random(setting: Setting, name: str) -> bool:
+    """Whether a measure of one network alone fails its control: random weights reach as much as the student."""
+    return mean(without_threshold(setting.frame), f"{name}_floor") >= mean(setting.of("student"), name)
+
+
+def failed_controls(settings: Sequence[Setting]) -> str:
+    """Which measures of one network alone fail their control, and where, in a sentence; empty where none does."""
     failed = []
     for setting in settings:
-        tuned = without_threshold(setting.frame)
-        floor, own = mean(tuned, "pointing_floor"), mean(setting.of("student"), "pointing")
-        if floor >= own:
-            failed.append(f"{escape(setting.title)} (random network {floor:.2f}, student {own:.2f})")
-    return f"*Place that counts* fails its control on {listed(failed)}: nothing follows from it." if failed else ""
+        for name, head in OWN.items():
+            if _as_good_at_random(setting, name):
+                floor, own = mean(without_threshold(setting.frame), f"{name}_floor"), mean(setting.of("student"), name)
+                failed.append(f"*{head}* on {escape(setting.title)} (random network {floor:.2f}, student {own:.2f})")
+    many = len(failed) > 1
+    return (
+        f"Nothing follows from {listed(failed)}: {'they fail their' if many else 'it fails its'} control, since a "
+        f"network with random weights reaches as much."
+        if failed
+        else ""
+    )
 
 
 def parts_table(settings: Sequence[Setting], names: dict[str, str]) -> pd.DataFrame:
