@@ -38,7 +38,7 @@ from p2p.evaluation.own import on_object, same_patches
 from p2p.evaluation.pairs import matched_pairs
 from p2p.evaluation.runs import check_inputs, load_run
 from p2p.evaluation.same_parts import FRAME, WINDOW, part_cells
-from p2p.figures.part_pictures import agreeing, agreements
+from p2p.figures.part_pictures import agreeing, agreements, on_a_part
 from p2p.files import project_path
 from p2p.metrics import ResponseTable
 from p2p.parts import merged_sides, part_transfer
@@ -127,7 +127,7 @@ SVG(figures.svg(figures.nearest_patches(pictured["student"], tables["student"], 
 # ## The same part?
 #
 # Where the parts in the images are known: of the teacher's prototypes the one that transfers best to the student's of its number, the one
-# in the middle and the worst, with the test images nearest to it ([how often, over all networks](../../parts.ipynb)).
+# in the middle and the worst, with the nearest test images in which it lies on a part; the percentage counts all of those ([how often, over all networks](../../parts.ipynb)).
 
 # %%
 pair = [tables["teacher"], tables["student"]]
@@ -144,7 +144,8 @@ if each.isfinite().any():
     seal(out, "07_gallery", ["parts.svg"])
     display(SVG(filename=str(out / "parts.svg")))
     if params.explorer:
-        display(Markdown(prototype_links(params.study, agreeing(each))))
+        shown = agreeing(each, on_a_part(at[0], pair[0].distances))
+        display(Markdown(prototype_links(params.study, shown)))
 else:
     display(Markdown("*Nothing is known of the parts in these images, or no prototype of the teacher lies on one.*"))
 

@@ -16,7 +16,7 @@ from p2p.evaluation import part_tables, same_parts
 from p2p.evaluation.settings import Setting, read_settings
 from p2p.evaluation.triple import triple_parts
 from p2p.figures import parts as drawn
-from p2p.figures.part_pictures import agreeing, agreements
+from p2p.figures.part_pictures import agreeing, agreements, on_a_part
 from p2p.responses import ResponseTable
 
 VALUES = {"teacher": 0.9, "student": 0.6, "baseline": 0.3}
@@ -154,12 +154,25 @@ def test_pictures_are_chosen_by_rule(tmp_path: Path, settings: list[Setting]) ->
     at = [torch.randint(-1, 3, (9, 5), generator=generator) for _ in range(2)]
     each = torch.tensor([0.2, float("nan"), 1.0, 0.5, 0.1])
     pixels = torch.zeros(9, 3, 32, 32, dtype=torch.uint8)
+    far = torch.full((81, 5), 9.0)  # so that the nearest tenth are the nine
+    tables = [
+        ResponseTable(torch.cat([t.cells, t.cells.repeat(9, 1)]), torch.cat([t.distances, far]), (4, 4)) for t in tables
+    ]
+    at, pixels = [torch.cat([of, of.repeat(9, 1)]) for of in at], pixels.repeat(10, 1, 1, 1)
+    counted = on_a_part(at[0], tables[0].distances)
+    assert [len(images) for images in counted] == (at[0][:9] >= 0).sum(0).tolist()
     figure = agreements(pixels, tables, at, ["beak", "wing", "tail"], each, 0.3, 4)
-    assert [ax.get_ylabel() for ax in figure.axes if ax.get_ylabel()] == ["no. 2\n100 %", "no. 3\n50 %", "no. 4\n10 %"]
-    nearest = int(tables[0].distances[:, 2].argmin())
-    names = [["no part", "beak", "wing", "tail"][int(of[nearest, 2]) + 1] for of in at]
-    assert figure.axes[0].get_title() == " | ".join(names)
-    assert agreeing(each) == [2, 3, 4] and agreeing(torch.tensor([float("nan")])) == []
+    shares = {2: 100, 3: 50, 4: 10}
+    labels = [f"no. {j}\n{share} %\nof {len(counted[j])}" for j, share in shares.items() if len(counted[j]) >= 6]
+    assert [ax.get_ylabel() for ax in figure.axes if ax.get_ylabel()] == labels and len(labels) > 1
+    first = agreeing(each, counted)[0]
+    nearest = next(i for i in tables[0].distances[:, first].argsort().tolist() if at[0][i, first] >= 0)
+    names = [["no part", "beak", "wing", "tail"][int(of[nearest, first]) + 1] for of in at]
+    assert figure.axes[0].get_title() == " | ".join(names) and names[0] != "no part"
+    many = [list(range(9))] * 5
+    assert agreeing(each, many) == [2, 3, 4] and agreeing(torch.tensor([float("nan")]), many) == []
+    assert agreeing(each, [[0], [], [1, 2], list(range(6)), list(range(7))]) == [3, 4]  # two images are too few
+    assert agreeing(each, [[0], [], [1], [2], [3]]) == [2, 3, 4]  # unless all have few
     assert part_tables.pictures(tmp_path, settings[0]) == ""
     (tmp_path / "drawn" / "parts.svg").write_text("<svg/>")
     assert "studies/drawn/parts.svg" in part_tables.pictures(tmp_path, settings[0])

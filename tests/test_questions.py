@@ -231,7 +231,11 @@ def test_an_ordinary_classifier_has_a_sentence_and_a_column(tmp_path: Path) -> N
     (folder / "study.json").write_text(json.dumps({**facts, "controls": {"linear": "baseline"}}))
     (setting,) = read_settings(tmp_path)
     said = questions.cost_sentences([setting])
-    assert "reaches 0.95: prototypes cost 25.0 points" in said[-1] and questions.NO_CLASSIFIER not in said
+    assert (
+        "reaches 0.95: prototypes cost the network trained alone 25.0 points (cost with 95 % interval: +25.0"
+        in said[-1]
+        and questions.NO_CLASSIFIER not in said
+    )
     assert not any("linear" in sentence for sentence in questions.recipe_sentences([setting]))  # has none to change
     costs = across.costs_table([setting])
     assert costs["ordinary classifier"].tolist() == ["0.950 (0.950–0.950)"] * 2  # baseline and student share the trunk

@@ -178,9 +178,15 @@ def test_findings_of_two_seeds() -> None:
     assert "On birds, with t and 2 seeds, the student" in text
     assert "PMS of **0.40**, the same network trained alone with **0.20**" in text
     assert "still reach 0.10 and none; a random network reaches 0.06. The overlap" in text
-    assert "AJS, is 0.70 against 0.45" in text and "teacher 0.80, student 0.70, baseline 0.55." in text
+    assert (
+        "AJS at τ = ∞, not corrected for chance) is 0.70 against 0.45" in text
+        and "teacher 0.80, student 0.70, baseline 0.55." in text
+    )
     assert text.count("An ordinary classifier") == 1
-    assert "on the student's trunk, trained at the same budget, reaches 0.90: prototypes cost 35.0 points." in text
+    assert (
+        "on the student's trunk, trained at the same budget, reaches 0.90: prototypes cost the network trained alone "
+        "35.0 points" in text
+    )
     assert "Of the student against the baseline, t, 2 seeds ([main table](./04_table.ipynb)):" in text
     assert "(AJS): not measured here" in text and text.count("\n- ") == 7 and "nan" not in text
 

@@ -67,7 +67,8 @@ RELATIONS = Said(
 MERGED = Said(
     "It survives the merging of prototypes (ProtoPShare).",
     "The paper's Table 3 asks it; its numbers are not known here.",
-    "Merged, the student loses less accuracy, and less of its likeness to the teacher, than the baseline.",
+    "Merged, the student loses less accuracy than the baseline, and its likeness to the teacher falls less, or rises "
+    "more.",
 )
 TREES = Said(
     "It works with prototype trees (ProtoTree), too.",

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from p2p.evaluation.claims import paired
 from p2p.evaluation.explanation import number
 from p2p.evaluation.rows import own_variant, without_threshold
 from p2p.evaluation.tables import budget_table
@@ -47,7 +48,8 @@ def comparison(frame: pd.DataFrame, triple: str, images: str, variant: str = "pa
         f"prototypes with a PMS of **{mean(student, 'pms')}**, the same network trained alone with "
         f"**{mean(baseline, 'pms')}**. "
         f"Asked about other images, the two still reach {mean(student, 'pms_permuted')} and "
-        f"{mean(baseline, 'pms_permuted')}{''.join(beside)}. The overlap of active patches, AJS, is "
+        f"{mean(baseline, 'pms_permuted')}{''.join(beside)}. The overlap of active patches "
+        "(AJS at τ = ∞, not corrected for chance) is "
         f"{mean(student, 'ajs')} against {mean(baseline, 'ajs')} "
         f"(permuted {mean(student, 'ajs_permuted')} and {mean(baseline, 'ajs_permuted')}). "
         f"Accuracy: teacher {mean(teacher, 'top1')}, student {mean(student, 'top1')}, "
@@ -86,14 +88,17 @@ def price_of_prototypes(
     tuned, lines = without_threshold(frame), []
     rows = tuned[(tuned["triple"] == triple) & (tuned["metric"] == "top1")]
     for origin, values in ordinary_classifiers(frame, triple, controls).items():
-        own = network(rows, origin, variant)["value"]
+        own = network(rows, origin, variant)
         if len(own):
             trunk = "teacher" if origin == "teacher" else "student"
-            cost = 100 * (values.mean() - own.mean())
-            told = f"prototypes cost {cost:.1f} points" if cost >= 0 else f"prototypes gain {-cost:.1f} points"
+            cost = paired((100 * (values - own.set_index("seed")["value"])).dropna().to_numpy(dtype=float))
+            whom = "teacher" if origin == "teacher" else "network trained alone"
+            told = "cost" if cost.mean >= 0 else "gain"
+            span = f" (cost with 95 % interval: {signed(cost.low, 1)} to {signed(cost.high, 1)})"
             lines.append(
                 f"An ordinary classifier on the {trunk}'s trunk, trained at the same budget, reaches "
-                f"{values.mean():.2f}: {told}."
+                f"{values.mean():.2f}: prototypes {told} the {whom} {abs(cost.mean):.1f} points"
+                f"{span if cost.low == cost.low else ''}."
             )
     return lines
 

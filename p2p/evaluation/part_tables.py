@@ -234,7 +234,8 @@ def pictures(results: Path, setting: Setting) -> str:
         f":::{{figure}} studies/{setting.study}/parts.svg\n:name: fig-parts-{setting.study}\n"
         f":alt: {option(alt)}\n\n"
         f"{title}: of the teacher's prototypes the one that transfers best, the one in the middle and the worst, with "
-        "the test images nearest to it. Blue: the teacher's place, a window of 72 of 224 pixels; green: that of the "
+        "test images near it. The share counts those, of the nearest tenth, in which it lies on a part. Blue: "
+        "the teacher's place, a window of 72 of 224 pixels; green: that of the "
         f"student's prototype of its number; above, the part at each. "
         f"[All prototypes](studies/{setting.study}/07_gallery.ipynb).{links}\n:::"
     )

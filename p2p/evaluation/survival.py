@@ -68,8 +68,9 @@ def survival_sentences(settings: Sequence[Setting]) -> list[str]:
         many = f"{' and '.join(filter(None, [', '.join(shares[:-1]), shares[-1]]))} % of the prototypes"
         said.append(
             f"{escape(setting.title)}, merged to {many}: that the distilled student loses less accuracy than the same "
-            f"network trained alone is *{accuracy['verdict']}* ({_told(accuracy)}); that it loses less of its likeness "
-            f"to the teacher (PMS, corrected for chance) is *{places['verdict']}* ({_told(places)}); what is left of "
+            f"network trained alone is *{accuracy['verdict']}* ({_told(accuracy)}); that its likeness "
+            f"to the teacher (PMS, corrected for chance) falls less, or rises more, is "
+            f"*{places['verdict']}* ({_told(places)}); what is left of "
             f"it: {_left(setting)}."
         )
     if missing:
