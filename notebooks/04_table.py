@@ -139,7 +139,7 @@ display(Markdown(table(tables.claim_table(judged), caption, "tab-claims")))
 # %%
 effects = control_effects(frame, params.controls, params.variant)
 if len(effects):
-    caption = f"Difference to the network each control was changed from, and its 95 % interval; {len(seeds)} seeds."
+    caption = "Difference to the network each control was changed from, and its 95 % interval."
     display(Markdown(table(tables.control_table(effects), caption, "tab-controls")))
 
 # %% [markdown]

@@ -264,7 +264,10 @@ def test_top_k_shows_what_counts_most_and_frames_those_of_the_teacher(
 def test_top_k_of_a_network_with_itself_shares_everything(images: ImageSet, runs: dict[str, Trained]) -> None:
     same = {"teacher": runs["teacher"], "student": runs["teacher"]}
     figure = figures.top_k_comparison(same, images, images.pixels[1], 1, CLASSES, 2)
-    assert any("2 of 2 prototypes" in text for text in texts(figure))
+    assert not any("of 2 prototypes" in text for text in texts(figure))  # all that the class has: nothing to count
+    assert any(f"{n} of {n} cells" in text for text in texts(figure) for n in (1, 2))
+    one = figures.top_k_comparison(same, images, images.pixels[1], 1, CLASSES, 1)
+    assert any("1 of 1 prototypes, 1 of 1 cells" in text for text in texts(one))
     assert all(ax.spines["left"].get_visible() for ax in figure.axes[6:])
 
 

@@ -164,7 +164,7 @@ def test_more_passes_are_spoken_of_as_far_as_they_were_run(settings: list[Settin
     known = metric_rows(1).assign(metric="validation_images", value=80.0)
     assert "validation images" not in said and budgets.flatness(
         replace(settings[0], frame=pd.concat([settings[0].frame, known]), budget=twice)
-    ).endswith("; of 80 validation images one is worth 1.2 points.")
+    ).endswith("; of 80 validation images one is worth 1.2 points, so less can hardly be shown.")
 
 
 def test_a_short_training_is_called_one(tmp_path: Path) -> None:

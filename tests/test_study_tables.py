@@ -157,8 +157,8 @@ def test_claim_table_of_two_seeds_and_of_one() -> None:
 def test_control_table() -> None:
     data = study(rows("control", "top1", 0.8, 0.8, variant="linear-teacher"))
     found = tables.control_table(control_effects(data, {"linear-teacher": "teacher"}))
-    assert list(found) == ["triple", "control", "changed from", "top-1"]
-    assert found.iloc[0].tolist() == ["t", "linear-teacher", "teacher", "0.000 (−0.635 to +0.635)"]
+    assert list(found) == ["triple", "control", "changed from", "seeds", "top-1"]
+    assert found.iloc[0].tolist() == ["t", "linear-teacher", "teacher", "2", "0.000 (−0.635 to +0.635)"]
     single = tables.control_table(control_effects(data[data.seed == 0], {"linear-teacher": "teacher"}))
     assert single["top-1"].tolist() == ["+0.050"]
     assert tables.control_table(control_effects(data, {})).empty

@@ -91,8 +91,6 @@ def recipe_table(settings: Sequence[Setting]) -> pd.DataFrame:
     parts = []
     for title, rows in effects.groupby("title", sort=False):
         table = control_table(rows).drop(columns="triple")
-        seeds = rows.groupby("control")["n_seeds"].max()
-        table.insert(2, "seeds", table["control"].map(seeds).astype(str))
         table.insert(0, "setting", escape(str(title)))
         parts.append(table)
     return pd.concat(parts, ignore_index=True).fillna(NONE)

@@ -31,7 +31,7 @@ def flatness(setting: Setting) -> str:
     ]
     told = f" ({listed(moved)})" if moved else ""
     if (few := mean(setting.frame, "validation_images")) < 100:
-        told += f"; of {few:.0f} validation images one is worth {100 / few:.1f} points"
+        told += f"; of {few:.0f} validation images one is worth {100 / few:.1f} points, so less can hardly be shown"
     return (
         f"{escape(setting.title)}: twice the passes, run with {twice['seed'].nunique()} seeds, still move the "
         f"validation accuracy of a network by a point or more{told}."

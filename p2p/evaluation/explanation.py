@@ -237,7 +237,7 @@ class Explanation:
             said.append(
                 f"{rank}. Prototype {one.prototype} ({self.owner(one)}): {place(one.cell)} of the image "
                 f"looks like {place(one.source_cell)} of training image {one.source_name}. Similarity "
-                f"{one.similarity:.2f} × weight {number(one.weight)} = {number(one.contribution)}, "
+                f"{one.similarity:.2f} × weight {one.weight:.3f} = {number(one.contribution)}, "
                 f"{100 * self.share(one.contribution):.0f} % of all that speaks for this class."
             )
         count, gain, loss = self.rest

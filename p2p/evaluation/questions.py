@@ -72,8 +72,19 @@ def handed_over(settings: Sequence[Setting], brief: bool = False) -> str:
     return (
         f"**{word}** Prototypes on the same places, image by image (PMS, corrected for chance): "
         f"{told(settings, 'pms', brief)}."
-        f"{numbers if pairs else ''}{same_part(settings) if brief else same_cell(settings)}"
+        f"{numbers if pairs else ''}{same_part(settings) + apart(settings) if brief else same_cell(settings)}"
     )
+
+
+def apart(settings: Sequence[Setting]) -> str:
+    """What two teachers that never met have in common, beside the student, in a sentence; empty without any."""
+    parts = []
+    for setting in settings:
+        other = mean(without_threshold(setting.frame), "pms_second_teacher")
+        if other == other:
+            own = number(mean(setting.of("student"), "pms"))
+            parts.append(f"{number(other)} on {escape(setting.title)} (the student {own})")
+    return f" Two teachers that never met have a PMS of {listed(parts)}, not corrected." if parts else ""
 
 
 def same_cell(settings: Sequence[Setting]) -> str:

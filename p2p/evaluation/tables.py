@@ -224,10 +224,12 @@ def control_table(effects: pd.DataFrame) -> pd.DataFrame:
         effects: As `p2p.evaluation.claims.control_effects` gives them.
 
     Returns:
-        triple, control, changed from, and of `HEADS` those that there are; empty without controls.
+        triple, control, changed from, seeds, and of `HEADS` those that there are; empty without controls.
     """
     ends = zip(effects["difference"], effects["low"], effects["high"], strict=True)
     effects = effects.assign(value=[f"{signed(difference)}{interval(low, high)}" for difference, low, high in ends])
-    wide = effects.pivot(index=["setting", "control", "of"], columns="metric", values="value").fillna(NONE)
+    keys = ["setting", "control", "of"]
+    effects = effects.assign(seeds=effects.groupby(keys)["n_seeds"].transform("max").astype(str))
+    wide = effects.pivot(index=[*keys, "seeds"], columns="metric", values="value").fillna(NONE)
     wide = wide.reset_index().rename(columns={"setting": "triple", "of": "changed from", **HEADS})
-    return wide[[head for head in ("triple", "control", "changed from", *HEADS.values()) if head in wide]]
+    return wide[[head for head in ("triple", "control", "changed from", "seeds", *HEADS.values()) if head in wide]]

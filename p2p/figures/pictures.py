@@ -166,7 +166,9 @@ def top_k_comparison(
         if first:
             both, at = len(set(order) & set(first_top)), len(set(cells.tolist()) & first_cells)
             cells_of = f"{at} of {len(first_cells)} cells"
-            whole.set_xlabel(f"shared with the {first}:\n{both} of {k} prototypes, {cells_of}")
+            # where a class has no more than k prototypes, whoever names that class shares them all
+            common = f"{both} of {k} prototypes, " if network.per_class > k else ""
+            whole.set_xlabel(f"shared with the {first}:\n{common}{cells_of}")
             for box in first_boxes:
                 look.box(whole, box, look.role(first), linestyle=(0, (3, 2)), linewidth=1.2)
         for rank, (j, value) in enumerate(zip(order, values, strict=True)):
