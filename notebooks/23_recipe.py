@@ -52,7 +52,15 @@ said = [first for setting in several for first in variants.loss_sentences(settin
 said += [first for setting in others for first in variants.other_sentences(setting)[:1]]
 changed = " ".join(questions.recipe_sentences(settings))
 longer = " ".join(filter(None, [budgets.longer_elsewhere(setting, settings) for setting in [*several, *others]]))
-said += filter(None, [changed and f"One thing changed: {changed}", longer, variants.not_run_sentence(missing)])
+said += filter(
+    None,
+    [
+        changed and f"One thing changed: {changed}",
+        longer,
+        budgets.trained_twice([*several, *others]),
+        variants.not_run_sentence(missing),
+    ],
+)
 nothing = "No study in this copy has variants or controls; `variants:` and `controls:` in a study file add them."
 display(Markdown("\n".join(f"- {sentence}" for sentence in said) or nothing))
 

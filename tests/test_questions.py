@@ -182,6 +182,17 @@ def test_a_short_training_is_called_one(tmp_path: Path) -> None:
     assert budgets.longer_elsewhere(long, [short, long]) == "" == budgets.longer_elsewhere(short, [short])
 
 
+def test_a_baseline_that_was_trained_twice_is_told(settings: list[Setting]) -> None:
+    first = settings[0]
+    rows = first.frame
+    moved = rows["value"].where((rows["role"] != "baseline") | (rows["metric"] != "top1"), rows["value"] - 0.1)
+    again = replace(first, title="Again |", frame=rows.assign(value=moved))
+    assert budgets.trained_twice([first, first]) == "" == budgets.trained_twice([first])  # the very same networks
+    said = budgets.trained_twice([first, again])
+    assert "*Again \\|* (of one seed up to 0.100 apart)" in said and said.startswith("The network trained alone has 0.")
+    assert budgets.trained_twice([first, replace(again, images="others")]) == ""
+
+
 def test_titles_are_text(tmp_path: Path) -> None:
     write(tmp_path / "odd", ODD, 0, metric_rows(3))
     (setting,) = read_settings(tmp_path)

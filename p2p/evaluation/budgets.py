@@ -94,3 +94,27 @@ def longer_elsewhere(setting: Setting, settings: Sequence[Setting]) -> str:
                 f"{mean(rows, 'top1'):.3f} instead of {mean(own, 'top1'):.3f}."
             )
     return ""
+
+
+def trained_twice(settings: Sequence[Setting]) -> str:
+    """Where the network trained alone was trained in two studies from the same images, passes and seeds, and came out
+    differently: by how much, in a sentence; empty elsewhere."""
+    found = []
+    for i, one in enumerate(settings):
+        for other in settings[i + 1 :]:
+            own = [s.of("baseline").query("metric == 'top1'").set_index("seed")["value"] for s in (one, other)]
+            passes = [mean(s.of("baseline"), "joint_passes") for s in (one, other)]
+            same = (one.images, one.triple, passes[0]) == (other.images, other.triple, passes[1])
+            apart = (own[0] - own[1]).dropna()
+            if same and len(apart) and (apart != 0).any():
+                found.append(
+                    f"{own[0].mean():.3f} in *{escape(one.title)}* and {own[1].mean():.3f} in *{escape(other.title)}* "
+                    f"(of one seed up to {apart.abs().max():.3f} apart)"
+                )
+    return (
+        f"The network trained alone has {listed(found)}, of the same recipe, images and seeds: trained by another "
+        "state of the code or on another machine, and a training that rounds differently ends elsewhere. Compare "
+        "within a study."
+        if found
+        else ""
+    )
