@@ -299,6 +299,19 @@ def test_an_image_that_a_network_was_made_from_is_said_so(place: Path, birds: Im
     assert explainer.explain(changed).known is None
 
 
+def test_a_photograph_is_known_again_by_a_patch_that_was_stored_with_loss() -> None:
+    explainer = Explainer(Path(__file__).parents[1] / "networks" / "cub-20" / "student-squeezenet1_1", Explanation)
+    packed = explainer.trained.packed
+    assert packed
+    noise = torch.randint(-6, 7, (3, 160, 160), generator=torch.Generator().manual_seed(0))
+    for patch in packed.patches[:3]:
+        (x, y), (high, wide) = patch.corner, patch.pixels.shape[1:]
+        image = torch.zeros(3, 160, 160, dtype=torch.uint8)
+        for pixels, known in ((patch.pixels, ("trained", patch.image)), (patch.pixels.flip(2), None)):
+            image[:, y : y + high, x : x + wide] = pixels
+            assert explainer.known((image + noise).clamp(0, 255).to(torch.uint8)) == known
+
+
 @pytest.mark.parametrize(("count", "told"), [(1, "this one counts most"), (3, "these 3 count most")])
 def test_words_fit_a_count_of_one(said: Explained, count: int, told: str) -> None:
     one = replace(said, evidence=said.evidence[:count], contributions=said.contributions[: count + 1])

@@ -26,6 +26,10 @@ from p2p.tree import TreeDecision
 E = TypeVar("E", bound=Explanation)
 OPPOSED = 3  # prototypes that speak against the class, so many are named
 
+# Mean distance, of 255 levels, between a photograph and the patch of it that was packed: 3.5 at most in 60 patches of
+# CUB; the nearest other of 579 photographs was 24.6 away.
+STORED = 8.0
+
 
 class Explainer(Generic[E]):
     """A run, and its teacher where that lies beside it, loaded once to explain any number of images.
@@ -137,14 +141,16 @@ class Explainer(Generic[E]):
     def known(self, image: Tensor) -> tuple[str, str] | None:
         """How, and by what name, the network was made from an image of these very pixels (3, S, S); None: it was not.
 
-        A packed network has patches of some alone; it is known again by one of more than one colour.
+        A packed network has patches of some alone; it is known again by one of more than one colour, and where
+        patches are photographs, stored with loss, by one that differs from the image by no more than that.
         """
         if self.images is None:
             packed = self.trained.packed
             for patch in packed.patches if packed else ():
                 (x, y), (high, wide) = patch.corner, patch.pixels.shape[1:]
-                same = torch.equal(patch.pixels, image[:, y : y + high, x : x + wide])
-                if same and bool((patch.pixels != patch.pixels[:, :1, :1]).any()):
+                there, own = image[:, y : y + high, x : x + wide].float().cpu(), patch.pixels.float()
+                loss = 0.0 if self.trained.params.reader == "birds" else STORED
+                if (there - own).abs().mean() <= loss and own.std((1, 2)).mean() > 2 * loss:
                     return "trained", patch.image
             return None
         middle = image.shape[1] // 2  # a row tells nearly all apart, and is read from the disk in no time
