@@ -55,8 +55,9 @@ else:
 #
 # Student minus baseline of the same seed, then the mean over seeds with its 95 % interval (paired t). Similarities are
 # corrected for chance; accuracies are those of the test images. The words follow from the interval and from the smallest
-# effect of interest δ that each study file declared before its runs: *supported*, *contradicted*, *no effect that
-# matters*, *inconclusive*; of accuracies *not decided at this budget*, where twice the passes would still move them.
+# effect of interest δ that each study file declared before its runs: *no effect that matters*, wholly within ±δ; else
+# *supported*, wholly above 0, or *contradicted*, wholly below; *inconclusive*, anything else. Of accuracies *not decided at this
+# budget*, where twice the joint passes would still move them.
 # The interval is that of one claim alone; the p beside a verdict is corrected for the number of claims.
 # The answer speaks of studies of three seeds or more, where there are any; figure and tables hold all.
 

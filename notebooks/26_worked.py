@@ -87,7 +87,7 @@ ppc, whole_map = (losses.patch_correspondence(student, teacher, mask_source=cell
 tau, farthest = TrainParams.model_fields["tau_train"].default, float(example.teacher.distances.max())
 display(
     Markdown(
-        f"PPC, the mean of the bold numbers, is {ppc:.2f}; over all cells it would be {whole_map:.2f}. Training has a threshold of its own, τ = {tau:.0f}, as published: no distance here is above {farthest:.2f}, so it holds none back, and *active* means nearest to some prototype. In the metrics τ is said beside each value."
+        f"PPC, the mean of the bold numbers, is {ppc:.2f}; over all cells it would be {whole_map:.2f}. Training has a threshold of its own, τ = {tau:.0f}, as published: no prototype here is farther from its cell than {farthest:.2f}, so it holds none back, and *active* means nearest to some prototype. In the metrics τ is said beside each value."
     )
 )
 

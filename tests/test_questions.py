@@ -105,7 +105,7 @@ def test_a_verdict_is_told_with_its_number_and_its_settings(settings: list[Setti
 
 def test_what_a_finding_is_headed_by_follows_from_the_verdicts(settings: list[Setting]) -> None:
     said = questions.handed_over(settings[:1])
-    assert said.startswith("**The teacher's places are handed over.**") and "50 on One (trained alone: 0)" in said
+    assert said.startswith("**The teacher's places are handed over.**") and "50 % on One (trained alone: 0 %)" in said
     assert questions.handed_over(settings).startswith(
         "**The teacher's places are handed over.**"
     )  # two seeds decide nothing

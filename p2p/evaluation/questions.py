@@ -63,12 +63,12 @@ def handed_over(settings: Sequence[Setting], brief: bool = False) -> str:
         "That the teacher's places are handed over is not shown.",
     )
     pairs = [
-        f"{100 * mean(s.of('student'), 'same_index'):.0f} on {escape(s.title)} "
-        f"(trained alone: {100 * mean(s.of('baseline'), 'same_index'):.0f})"
+        f"{100 * mean(s.of('student'), 'same_index'):.0f} % on {escape(s.title)} "
+        f"(trained alone: {100 * mean(s.of('baseline'), 'same_index'):.0f} %)"
         for s in settings
         if s.claim("same_index") is not None
     ]
-    numbers = f" Of 100 prototypes of the student, so many pair with the teacher's of the same number: {listed(pairs)}."
+    numbers = f" The student's prototypes pair with the teacher's of their own number in {listed(pairs)}."
     return (
         f"**{word}** Prototypes on the same places, image by image (PMS, corrected for chance): "
         f"{told(settings, 'pms', brief)}."
