@@ -42,12 +42,8 @@ packed, ranks = judgement.of_networks(rows), ranking.ranked(read_settings(place,
 
 # %%
 if len(rows):
-    said = [
-        judgement.outdated(place, titles),
-        *judgement.verdicts(rows),
-        *judgement.map_verdicts(rows),
-        ranking.ranks_answer(ranks),
-    ]
+    said = [judgement.outdated(place, titles), *judgement.verdicts(rows), *judgement.map_verdicts(rows)]
+    said.append(ranking.ranks_answer(ranks))
     display(Markdown("\n".join(f"- {sentence}" for sentence in said if sentence)))
 else:
     display(Markdown("The metrics have not been judged in this copy yet: `make judge`, then `make book`."))

@@ -188,7 +188,7 @@ def test_pages_lead_to_the_networks_that_they_picture(tmp_path: Path) -> None:
     for other in (replace(one, source_cell=(7, 7)), replace(one, source_name="bird 1"), replace(one, prototype=40)):
         assert not found.has(replace(told[1], evidence=(other,)))
     assert explored(results, "birds", [replace(told[1], role="teacher")]) is None
-    assert explored(results, "cub-20") is None and explored(results, "none", page="06_topk") is None
+    assert explored(results, "cub-short") is None and explored(results, "none", page="06_topk") is None
 
     copy = tmp_path / "birds"
     for name in ("explorer", "checksums"):

@@ -25,7 +25,7 @@ from p2p.evaluation.contributions import deciding, on_cpu
 from p2p.evaluation.explored import DATA, FOLDER
 from p2p.evaluation.on_object import part_of_cells
 from p2p.evaluation.packed import is_packed
-from p2p.evaluation.pairs import matched_pairs
+from p2p.evaluation.pairs import matched_pairs, typical_image
 from p2p.evaluation.runs import Trained, load_run, respond
 from p2p.evaluation.sources import check_sources, need_prototypes
 from p2p.files import write_atomic
@@ -71,7 +71,8 @@ def explorer_data(folders: dict[str, Path], images: ImageSet, many: int = EXPLOR
     Args:
         folders: By role, see `find_networks`.
         images: All splits, as the networks were trained on them.
-        many: Test images to look at, at most: the first ones of every class. What is counted, is over all.
+        many: Test images to look at: the first ones of every class, and the one that the study's first picture shows.
+            What is counted, is over all.
 
     Returns:
         What `data.js` holds, but for the sheets; book/_static/explorer.js is its reader.
@@ -96,7 +97,10 @@ def explorer_data(folders: dict[str, Path], images: ImageSet, many: int = EXPLOR
     used = used[labels[used].argsort(stable=True)]
     place = torch.full((len(images),), -1).scatter_(0, used, torch.arange(len(used)))
     each = max(1, many // len(images.classes))
-    shown = torch.cat([(test.labels.cpu() == k).nonzero()[:each, 0] for k in range(len(images.classes))])
+    asked = test.labels.cpu()
+    first = [(asked == k).nonzero()[:each, 0] for k in range(len(images.classes))]
+    shown = torch.cat([*first, torch.tensor([_pictured(runs, tables, asked)])]).unique()
+    shown = shown[asked[shown].argsort(stable=True)]
     pool = torch.cat([used, test_at.cpu()[shown]])
     on = part_of_cells(images, tables["teacher"].grid)
     mine = test.labels.cpu()[:, None] == need_prototypes(runs["teacher"]).own.float().argmax(0).cpu()  # (N, P)
@@ -163,6 +167,16 @@ def _parts_found(on: Tensor, table: ResponseTable, own: Tensor, labels: Tensor) 
 
 
 @torch.inference_mode()
+def _pictured(runs: dict[str, Trained], tables: dict[str, ResponseTable], labels: Tensor) -> int:
+    """The test image that `notebooks/06_topk.py` shows first, and leads to."""
+    found = {}
+    for role in ("teacher", "student"):
+        network = need_prototypes(runs[role])
+        k = min(TOP, tables[role].distances.shape[1])
+        found[role] = deciding(tables[role], network.decision, network.layer, k)
+    return typical_image(found["teacher"], found["student"], labels)
+
+
 def _of_images(run: Trained, table: ResponseTable, test: ImageSet, shown: Tensor) -> dict[str, Any]:
     """Of every shown image: what it is taken for, how surely, the prototypes that count most, and the rest of the sum.
 

@@ -25,7 +25,7 @@ body {
   font: 1rem/1.5 system-ui, sans-serif; max-width: 76rem; margin: 0 auto; padding: 1rem;
   background: var(--page); color: var(--ink);
 }
-h1 { font-size: 1.5rem; margin: .5rem 0 }
+h1 { font-size: 1.5rem; margin: .5rem 0; overflow-wrap: anywhere }
 h2 { font-size: 1.2rem; margin: 0 0 .5rem }
 figure { margin: 0 }
 p { margin: .5rem 0; overflow-wrap: anywhere }
