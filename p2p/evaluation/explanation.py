@@ -237,7 +237,7 @@ class Explanation:
             said.append(
                 f"{rank}. Prototype {one.prototype} ({self.owner(one)}): {place(one.cell)} of the image "
                 f"looks like {place(one.source_cell)} of training image {one.source_name}. Similarity "
-                f"{one.similarity:.2f} × weight {one.weight:.3f} = {number(one.contribution)}, "
+                f"{one.similarity:.2f} × weight {number(one.weight, digits=3)} = {number(one.contribution)}, "
                 f"{100 * self.share(one.contribution):.0f} % of all that speaks for this class."
             )
         count, gain, loss = self.rest
@@ -309,6 +309,6 @@ def place(cell: Sequence[int]) -> str:
     return f"row {cell[0] + 1}, column {cell[1] + 1}"
 
 
-def number(value: float, sign: str = "") -> str:
+def number(value: float, sign: str = "", digits: int = 2) -> str:
     """With two digits and a minus that is one; `sign` "+" shows a plus, too."""
-    return f"{value:{sign}.2f}".replace("-", "\N{MINUS SIGN}")
+    return f"{value:{sign}.{digits}f}".replace("-", "\N{MINUS SIGN}")

@@ -50,7 +50,7 @@ def _pictures(part: SubFigure, one: Explanation, letters: int) -> None:
         look.box(above, cell_box(each.source_cell, one.grid, size), colour)
         look.strip(below, [look.heat(image, each.similarities)])
         look.box(below, here, colour)
-        below.set_xlabel(f"{each.similarity:.2f} × {each.weight:.3f}\n= {number(each.contribution)}")
+        below.set_xlabel(f"{each.similarity:.2f} × {number(each.weight, digits=3)}\n= {number(each.contribution)}")
 
 
 def _waterfall(ax: Axes, one: Explanation) -> None:

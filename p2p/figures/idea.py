@@ -39,7 +39,7 @@ def this_like_that(said: Explanation) -> Figure:
             look.strip(ax, [picture])
             look.box(ax, torch.from_numpy(box), colour, str(rank) if foot > 1 else "")
         middle = (left + side / 2) / WIDTH
-        told = f"{one.similarity:.2f} × {one.weight:.3f} = {number(one.contribution)}"
+        told = f"{one.similarity:.2f} × {number(one.weight, digits=3)} = {number(one.contribution)}"
         figure.text(middle, 0.2 / 3.75, told, color=INK, ha="center", va="center")
         figure.text(middle, 3.65 / 3.75, f"rank {rank}: no. {one.prototype}", color=INK, ha="center", va="center")
         figure.text(middle, 1.97 / 3.75, "looks like", color=INK, ha="center", va="center")
