@@ -39,12 +39,22 @@ SEARCHED = {"genindex.html", "py-modindex.html", "search.html"}
 COMPLAINT = re.compile(r"(?:\bWARNING|\bERROR|\bCRITICAL|^\w*(?:Error|Exception)): *(.*)")
 
 
-# The first page's picture, and in its place on a phone one that is read without scrolling.
+# The first page's figures, and in their place on a phone those that are read without scrolling.
 # Sphinx numbers pictures of one name.
-PICTURE = re.compile(r'<img (?=[^>]*src="_images/one-image\d*\.svg")[^>]*>')
-# That picture's words are of a grey that is read on white; a browser draws a picture in the colours of its page.
-ON_BLACK = "@media (prefers-color-scheme: dark) { [style*='#7a7a7a'] { fill: #b8b8b8 !important } }"
-PHONE = '<picture><source media="(max-width: 600px)" srcset="_images/one-image-compact.svg">{}</picture>'
+PICTURE = re.compile(r'<img (?=[^>]*src="_images/(one-image|forest)\d*\.svg")[^>]*>')
+# Figures with photographs cannot be inverted in the dark, as drawn ones are; their words and axes turn light instead. A browser
+# draws a picture in the colours of its page.
+LIGHT = {
+    "text:not([style*='fill: #'])": "fill: #d8d8d8",
+    "text[style*='#777777'], [style*='#7a7a7a']": "fill: #b8b8b8 !important",
+    "text[style*='#0072b2']": "fill: #6cb2e6 !important",
+    "text[style*='#009e73']": "fill: #3fc59c !important",
+    "text[style*='#d55e00']": "fill: #f0a06a !important",
+    "[style*='stroke: #000000']": "stroke: #d8d8d8 !important",
+}
+ON_BLACK = "".join(f"{which} {{ {how} }} " for which, how in LIGHT.items())
+ON_BLACK = f"@media (prefers-color-scheme: dark) {{ {ON_BLACK}}}"
+PHONE = '<picture><source media="(max-width: 600px)" srcset="_images/{}-compact.svg">{}</picture>'
 # What the theme and Sphinx write and a screen reader or a script stumbles over, and what is written in its place.
 PARAMETERS = re.compile(r"<dl>\n((?:<dd><em class=\"sig-param\">.*?</dd>\n)+)</dl>", re.S)
 SEARCH = 'search-button__button pst-js-only" title="Search"'
@@ -70,7 +80,7 @@ def mend(page: str) -> str:
     for before, after in MENDED:
         page = page.replace(before, after)
     page = reachable(page)
-    page = PICTURE.sub(lambda found: PHONE.format(found[0]), page)
+    page = PICTURE.sub(lambda found: PHONE.format(found[1], found[0]), page)
 
     def lines(found: re.Match[str]) -> str:
         return '<div class="sig-params">\n' + re.sub("(</?)dd>", r"\1div>", found[1]) + "</div>"
@@ -184,9 +194,10 @@ def render(source: Path, output: Path, strict: bool) -> Path:
         raise BookError(f"jupyter-book did not build the book: {found}{more}")
     for page in html.rglob("*.html"):
         page.write_text(mend(page.read_text(encoding="utf-8")), encoding="utf-8")
-    for picture in (html / "_images").glob("one-image*.svg"):
+    for picture in (html / "_images").glob("*.svg"):
         drawn = picture.read_text(encoding="utf-8")
-        picture.write_text(drawn.replace("</style>", f"{ON_BLACK}</style>", 1), encoding="utf-8")
+        if "<image" in drawn:
+            picture.write_text(drawn.replace("</style>", f"{ON_BLACK}</style>", 1), encoding="utf-8")
     options = html / "_static" / "documentation_options.js"
     options.write_text(options.read_text(encoding="utf-8") + FROM_DISK, encoding="utf-8")
     faults = check_html(html)

@@ -264,10 +264,10 @@ def stage(prose: Path, results: Path, source: Path, drawn: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(path, target)
     own = pictured(studies)
-    compact = (own.folder if own else drawn) / "one-image-compact.svg"
-    if compact.is_file():  # the first page shows it on a phone, see build.mend
-        (extra / "_images").mkdir()
-        shutil.copy2(compact, extra / "_images" / compact.name)
+    for compact in ((own.folder if own else drawn) / "one-image-compact.svg", drawn / "forest-compact.svg"):
+        if compact.is_file():  # the first page shows it on a phone, see build.mend
+            (extra / "_images").mkdir(exist_ok=True)
+            shutil.copy2(compact, extra / "_images" / compact.name)
     for study in studies:
         stage_study(study, source, extra)
     known = [

@@ -67,6 +67,7 @@ else:
 # %%
 if settings:
     figures.save(drawn.forest(settings), out / "forest.svg")
+    figures.save(drawn.forest(settings, compact=True), out / "forest-compact.svg")
     caption = "Means over seeds, test images. PMS (not corrected) and top-1 are the student's; *chance*: asked about other images; *alone*: the baseline's. Same number, same picture: shares of the student's prototypes that pair with the teacher's of their number, and that come from its training image."
     numbers = table(across.summary_table(settings), caption, "tab-summary")
     (out / "numbers.md").write_text(numbers, encoding="utf-8")

@@ -59,7 +59,7 @@ if settings:
 
 # %%
 if settings:
-    caption = "Mean over seeds (lowest to highest). *Other images*: the same networks, each answer compared with the teacher's to another image. AJS at the threshold at which a quarter of the teacher's cells are active; 0.000: no cell of the random network lies within that threshold, so it is no chance level: that is *other images*."
+    caption = "Mean over seeds, below it the lowest to the highest. *Other images* is chance: each answer is compared with the teacher's to another image. AJS is that at the threshold at which a quarter of the teacher's cells are active; of a random network none may be, so its 0.000 is not chance."
     display(Markdown(table(across.handed_table(settings), caption, "tab-handed")))
     caption = "The claims on similarity: student minus baseline. Fewer than three seeds are inconclusive, whatever their interval."
     display(Markdown(table(across.claims_table(settings, SIMILARITIES), caption, "tab-claims")))

@@ -74,8 +74,8 @@ else:
 # %% [markdown]
 # ## In pictures
 #
-# The first of the test images that each study shows, with the prototypes that count most for each network, or in older
-# pictures those most similar to it, as the caption says; test images are not chosen by hand.
+# The first of the test images that each study shows, with the prototypes that count most for each network. Test images are not
+# chosen by hand.
 
 # %%
 for setting in settings:

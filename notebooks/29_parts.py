@@ -64,10 +64,9 @@ display(Markdown(part_tables.unmeasured(settings)))
 # %% [markdown]
 # ## Result
 
-# %%
-for setting in known:
-    display(Markdown(f"**{part_tables.escape(setting.title)}**"))
-    display(SVG(figures.svg(drawn.measures(setting))))
+# %% mystnb={"figure": {"caption": "Each measure of each network: a dot a seed, a bar their mean; 0 is left, 1 right, and higher is more. A tick is the level of another prototype, a cross that of other images: what lies there tells nothing.", "name": "fig-parts"}, "image": {"alt": "Dots of every seed by network, a panel a measure, a block a setting, with ticks and crosses for chance."}}
+if known:
+    display(SVG(figures.svg(drawn.measures(known))))
 
 # %%
 if known:
@@ -82,9 +81,9 @@ if known:
 #
 # Each measure has a free parameter: the width of the window that counts as the place, a threshold, the noise, the number of images.
 
-# %%
-for setting in known:
-    display(SVG(figures.svg(drawn.curves(setting))))
+# %% mystnb={"figure": {"caption": "Each measure against its free parameter: mean over seeds, shaded from the lowest to the highest. Dotted: prototypes as PMS matches them, instead of by number. Where curves of two networks cross, which of them is better is a matter of the setting.", "name": "fig-part-curves"}, "image": {"alt": "Curves of the measures of parts against window, threshold, noise and number of images, for teacher, baseline and student, a block a setting."}}
+if known:
+    display(SVG(figures.svg(drawn.curves(known))))
 
 # %% [markdown]
 # ## Do the places that are named count, and are they the teacher's?

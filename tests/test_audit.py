@@ -262,7 +262,7 @@ def test_what_the_controls_decide_follows_from_the_intervals() -> None:
     said = audit.controls_decide(pd.DataFrame(rows, columns=audit.COLUMNS))
     assert said == (
         "**What is handed over?** By more than 0.02 PMS rises above the baseline's with its whole map (FitNets) "
-        "+0.200, +0.100 to +0.300. That it does is not shown with the teacher's decision layer alone, fixed "
+        "+0.200, +0.100 to +0.300. No such rise is shown with the teacher's decision layer alone, fixed "
         "0.000, −0.010 to +0.010; a teacher of another seed, in its place +0.020, 0.000 to +0.040. So the "
         "teacher's map carries the places, not its decision layer. And they are the places of the one teacher "
         "that taught: a student of another seed's has 5% (0% to 10%) of the gain in PMS, and gains +0.200 in "

@@ -465,8 +465,9 @@ def test_what_a_screen_reader_stumbles_over_is_mended() -> None:
     assert build.mend(cited) == '<div class="citation-list">'
     assert build.mend(f'{output}><img src="a.svg"></div>') == f'{output} tabindex="0"><img src="a.svg"></div>'
     for number in ("", "1"):  # Sphinx numbers pictures of one name
-        found = build.mend(f'<img alt="A" src="_images/one-image{number}.svg" />')
-        assert found.startswith("<picture>") and 'srcset="_images/one-image-compact.svg"' in found
+        for name in ("one-image", "forest"):
+            found = build.mend(f'<img alt="A" src="_images/{name}{number}.svg" />')
+            assert found.startswith("<picture>") and f'srcset="_images/{name}-compact.svg"' in found
     assert "<picture>" not in build.mend('<img alt="A" src="../../_images/one-image1.svg" />')
 
 

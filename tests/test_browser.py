@@ -75,11 +75,18 @@ def test_doors_of_the_landing_page_lead_somewhere(page: Any) -> None:
 
 
 @pytest.mark.parametrize("page", [(390, "dark")], indirect=True, ids=str)
-def test_on_a_phone_the_first_picture_fits_and_what_does_not_fades(page: Any) -> None:
+def test_on_a_phone_the_first_figures_fit_and_what_does_not_fades(page: Any) -> None:
     page.goto(address("index.html"))
     page.wait_for_load_state("networkidle")
-    assert page.locator("picture img").evaluate("one => one.currentSrc").endswith("/one-image-compact.svg")
-    assert not page.locator("figure:has(picture)").evaluate("one => one.classList.contains('more-right')")
+    shown = page.locator("picture img").evaluate_all("all => all.map(one => [one.currentSrc, one.naturalWidth > 0])")
+    assert [(src.rpartition("/")[2], drawn) for src, drawn in shown] == [
+        ("one-image-compact.svg", True),
+        ("forest-compact.svg", True),
+    ]
+    figures = page.locator("figure:has(picture)")
+    assert not any(figures.evaluate_all("all => all.map(one => one.classList.contains('more-right'))"))
+    page.goto(address("accuracy.html"))
+    page.wait_for_load_state("networkidle")
     wide = page.locator("figure:has(img.lines), figure.lines").first
     assert wide.evaluate("one => getComputedStyle(one).maskImage").startswith("linear-gradient(to left")
     wide.evaluate("one => { one.scrollLeft = one.scrollWidth; }")

@@ -50,8 +50,8 @@ def test_losses_and_relations_are_told_from_studies_that_compare(settings: list[
     compared = replace(settings[0], study="losses", title="L", frame=frame, claims=claims(frame), variants=given)
     found = page.claim_by_claim(settings, [compared])
     assert of(found, page.LOSSES).endswith(
-        "*Here:* L (3 seeds), less the network trained alone: with ppc alone top-1 +0.110 (+0.085 to +0.135), "
-        "PMS +0.175 (+0.175 to +0.175, *higher*)."
+        "*Here:* L (3 seeds), less the student with both: with PPC alone top-1 0.000 (0.000 to 0.000), "
+        "PMS −0.200 (−0.200 to −0.200, *lower*)."
     )
     assert of(found, page.RELATIONS).endswith(
         "*Here:* L (3 seeds), less the paper's student: top-1 0.000 (0.000 to 0.000), "

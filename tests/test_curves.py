@@ -306,8 +306,8 @@ def test_the_page_has_an_answer_a_table_and_names_older_evaluations(settings: li
     assert f"+0.233, 95 % interval +{low:.3f} to" in first and "not decided" in second
     table = place_tables.places_table(settings, same_places.PLACE_HEADS)
     of_drawn = table[table["setting"] == "Drawn"].set_index("network")
-    others = [f"*{role}, other images*" for role in ("student", "baseline")]
-    assert list(of_drawn.index) == ["teacher", "student", "baseline", "random network", *others]
+    others = [f"*{role}, other images*" for role in ("baseline", "student")]
+    assert list(of_drawn.index) == ["teacher", "baseline", "student", "random network", *others]
     assert of_drawn.loc["student", "teacher's places"] == "0.310 (0.300–0.320)"
     assert of_drawn.loc["random network", "teacher's places"] == "0.000 (0.000–0.000)"
     assert of_drawn.loc["*baseline, other images*", "teacher's places"] == "0.100"

@@ -107,20 +107,20 @@ def test_tables_hold_networks_levels_and_ranks(settings: list[Setting]) -> None:
     table = part_tables.parts_table(settings, part_tables.TEACHERS)
     of_drawn = table[table["setting"] == "Drawn"].set_index("network")
     assert list(of_drawn.index) == [
-        *("student", "baseline", "random network"),
-        *("*student, another prototype*", "*student, other images*"),
+        *("baseline", "student", "random network"),
         *("*baseline, another prototype*", "*baseline, other images*"),
+        *("*student, another prototype*", "*student, other images*"),
     ]
     assert of_drawn.loc["student", "same part, by number"] == "0.610 (0.600–0.620)"
     assert of_drawn.loc["random network", "same reaction, matched"] == "0.050 (0.050–0.050)"
     assert set(table["setting"]) == {"Drawn", "Photos"}
     assert table[table["setting"] == "Photos"]["same reaction, matched"].eq("–").all()
     own = part_tables.parts_table(settings[1:2], part_tables.OWN)
-    assert "place that counts" not in own and own["network"].tolist()[:3] == ["teacher", "student", "baseline"]
+    assert "place that counts" not in own and own["network"].tolist()[:3] == ["teacher", "baseline", "student"]
     assert part_tables.parts_table(settings[2:], part_tables.OWN).empty
     ranks = part_tables.ranks_table(settings).set_index(["setting", "measure"])
-    assert ranks.loc[("Drawn", "PMS")].tolist() == ["1", "2", "–"]
-    assert ranks.loc[("Drawn", "same part, matched")].tolist() == ["1", "2", "3"]
+    assert ranks.loc[("Drawn", "PMS")].tolist() == ["2", "1", "–"]
+    assert ranks.loc[("Drawn", "same part, matched")].tolist() == ["2", "1", "3"]
 
 
 def test_one_evaluation_has_its_table(settings: list[Setting]) -> None:
@@ -131,14 +131,15 @@ def test_one_evaluation_has_its_table(settings: list[Setting]) -> None:
 
 
 def test_figures_show_every_measure_and_curve(settings: list[Setting]) -> None:
-    assert len(drawn.measures(settings[0]).axes) == len(same_parts.NAMES)
-    assert len(drawn.measures(settings[1]).axes) == 6  # nothing was removed from photographs
-    figure = drawn.curves(settings[0])
+    assert len(drawn.measures(settings[:1]).axes) == len(same_parts.NAMES)
+    assert len(drawn.measures(settings[1:2]).axes) == 6  # nothing was removed from photographs
+    assert len(drawn.measures(settings[:2]).axes) == len(same_parts.NAMES) + 6
+    figure = drawn.curves(settings[:1])
     lines = [line for line in figure.axes[2].lines if len(line.get_xdata()) == 3]
     assert len(figure.axes) == len(drawn.CURVES) and len(lines) == 3 and "<svg" in figures.svg(figure)
     frame = settings[0].frame
     older = frame[~frame["metric"].isin(["stability_over_window", "purity_over_window", "purity_over_images"])]
-    assert len(drawn.curves(replace(settings[0], frame=older)).axes) == len(drawn.CURVES) - 3
+    assert len(drawn.curves([replace(settings[0], frame=older)]).axes) == len(drawn.CURVES) - 3
 
 
 def test_pictures_are_chosen_by_rule(tmp_path: Path, settings: list[Setting]) -> None:

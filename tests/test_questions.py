@@ -111,7 +111,9 @@ def test_what_a_finding_is_headed_by_follows_from_the_verdicts(settings: list[Se
     )  # two seeds decide nothing
     other = replace(settings[0], claims=settings[0].claims.assign(verdict="contradicted"))
     assert questions.handed_over([settings[0], other]).startswith("**The teacher's places are handed over in part.**")
-    assert questions.handed_over(settings[1:]).startswith("**That the teacher's places are handed over is not shown.**")
+    assert questions.handed_over(settings[1:]).startswith(
+        "**It is not shown that the teacher's places are handed over.**"
+    )
     assert questions.more_accurate(settings).startswith("**That the student is more accurate is not decided.**")
     said = questions.other_pictures(settings[:1])
     assert "mostly another picture" in said and "25 % on One (chance 5 %, R² of the map 0.75)" in said
@@ -205,7 +207,7 @@ def test_titles_are_text(tmp_path: Path) -> None:
 
 def test_tables_hold_every_setting(settings: list[Setting]) -> None:
     handed = across.handed_table(settings)
-    assert handed["network"].tolist() == ["student", "baseline"] * 2
+    assert handed["network"].tolist() == ["baseline", "student"] * 2
     assert handed["PMS"].tolist() == ["0.600 (0.600–0.600)", "0.300 (0.300–0.300)"] * 2
     stages = across.stages_table(settings).set_index(["setting", "network"])
     assert stages.loc[("One", "student"), "tuned"] == "0.810 (0.800–0.820)"
@@ -273,6 +275,11 @@ def test_a_forest_has_a_mark_for_each_measured_claim_hollow_where_undecided(sett
     assert len(filled[1]) == 2 * 2 and set(filled[1]) == {"white"}  # after the push and tuned
     ticks = [line.get_xdata()[0] for line in similar.lines if line.get_marker() == "|"]
     assert ticks == pytest.approx([-(0.3 - 0.2) / 0.8] * 2)  # PMS; of same number no chance was measured
+    compact = drawn.forest(settings, compact=True)  # the same marks, one panel below the other
+    assert [len(ax.lines) for ax in compact.axes] == [len(similar.lines), len(accurate.lines)]
+    compact.canvas.draw()
+    upper, lower = (ax.get_position() for ax in compact.axes)
+    assert lower.y1 < upper.y0 and compact.get_figwidth() < 4
     assert drawn.effects(across.recipe_effects(settings)).axes
     assert len(drawn.costs(settings).axes) == 2
 

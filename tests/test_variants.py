@@ -149,16 +149,16 @@ def test_students_with_fewer_seeds_are_named_and_curves_keep_to_the_seeds_of_all
 def test_sentences_say_whether_the_reproduction_is_met(setting: Setting) -> None:
     does, first, on_global, on_ppc = variants.loss_sentences(setting)
     assert (
-        "one loss at a time: PMS rises above that of the network trained alone with *global* (+0.188, +0.188 to +0.188)"
+        "one loss at a time: PMS rises above that of the network trained alone with *Global* (+0.188, +0.188 to +0.188)"
         in does
     )
-    assert does.endswith("; with *ppc* (−0.375, −0.375 to −0.375) that is not shown.")
-    assert "with all losses top-1 0.810" in first and "with ppc alone top-1 0.310" in first
+    assert does.endswith("; no rise is shown with *PPC* (−0.375, −0.375 to −0.375).")
+    assert "with all losses top-1 0.810" in first and "with PPC alone top-1 0.310" in first
     assert "51.22 %" in on_global and "Here it is above it" in on_global and "+0.160" in on_global
     assert "13.44 %" in on_ppc and "So it is here" in on_ppc
     others = " ".join(variants.other_sentences(setting))
     fewer = (
-        "Of the teacher's places *relations* hands over fewer than the paper's losses; that *more* does is not shown"
+        "Of the teacher's places *relations* hands over fewer than the paper's losses; of *more* no difference is shown"
     )
     assert others.startswith(f"**{fewer}.** ")
     assert "*relations* top-1 −0.080 (−0.080 to −0.080)" in others and "*more* top-1 +0.020" in others

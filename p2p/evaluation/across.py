@@ -19,7 +19,7 @@ NOTHING = pd.Series(dtype=float)
 def handed_table(settings: Sequence[Setting]) -> pd.DataFrame:
     """setting, network, R² of the map, PMS and AJS, own and of other images, same cell, same number, likewise.
 
-    Student and baseline of each setting, then what a random network and a second teacher reach. AJS at the teacher's
+    Baseline and student of each setting, then what a random network and a second teacher reach. AJS at the teacher's
     quarter threshold.
     """
     shown = {"R² of the map": "r2", "PMS": "pms", "PMS, other images": "pms_permuted", "AJS": "ajs_quarter"}
@@ -27,7 +27,7 @@ def handed_table(settings: Sequence[Setting]) -> pd.DataFrame:
     shown |= {"same number": "same_index", "same number, other images": "same_index_permuted"}
     rows = []
     for setting in settings:
-        for role in ("student", "baseline"):
+        for role in ("baseline", "student"):
             values = {name: of_seeds(setting.of(role), metric) for name, metric in shown.items()}
             rows.append({"setting": escape(setting.title), "network": role, **values})
         tuned = without_threshold(setting.frame)
@@ -170,7 +170,7 @@ def object_table(settings: Sequence[Setting]) -> pd.DataFrame:
     shown |= {"deciding places": "hits_on_object", "chance ": "hits_on_object_chance"}
     rows = []
     for setting in settings:
-        for role in ("teacher", "student", "baseline"):
+        for role in ("teacher", "baseline", "student"):
             values = {name: of_seeds(setting.of(role), metric) for name, metric in shown.items()}
             if set(values.values()) != {NONE}:
                 rows.append({"setting": escape(setting.title), "network": role, **values})

@@ -229,7 +229,7 @@ def controls_decide(rows: pd.DataFrame) -> str:
         return "; ".join(f"{CONTROLS[name]} {mean}, {low} to {high}" for name, (mean, low, high) in told_of.items())
 
     text = f"By more than {DELTA} PMS rises above the baseline's with {listing(rises) or 'none'}. "
-    text += f"That it does is not shown with {listing(rest)}. "
+    text += f"No such rise is shown with {listing(rest)}. "
     beside = list(dict.fromkeys(BESIDE_THE_MAP[name] for name in rest if name in BESIDE_THE_MAP))
     if "c-full-map" in rises and not set(BESIDE_THE_MAP) & set(rises) and beside:
         text += f"So the teacher's map carries the places, not {', '.join(beside[:-1])}{' or ' * (len(beside) > 1)}"

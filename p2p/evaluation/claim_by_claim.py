@@ -125,12 +125,13 @@ def _differences(setting: Setting, names: Sequence[str], against: str, metrics: 
 
 
 def _by_loss(setting: Setting) -> list[str]:
-    """What a student with one of the losses alone has, less the network trained alone."""
+    """What a student with one of the losses alone has, less the student with both."""
     found = {name: _weighed(setting, name) for name in variants.by_losses(setting)}
     single = {name: losses for name, losses in found.items() if len(losses) == 1}
-    told_of = _differences(setting, list(single), "baseline", ("top1", "pms"))
-    parts = [f"with {next(iter(single[name]))} alone {text}" for name, text in told_of.items()]
-    return [f"{_where(setting)}, less the network trained alone: {'; '.join(parts)}."] if parts else []
+    told_of = _differences(setting, list(single), setting.variant, ("top1", "pms"))
+    names = {name: variants.NAMES.get(next(iter(single[name])), name) for name in told_of}
+    parts = [f"with {names[name]} alone {text}" for name, text in told_of.items()]
+    return [f"{_where(setting)}, less the student with both: {'; '.join(parts)}."] if parts else []
 
 
 def _relations(setting: Setting) -> list[str]:

@@ -43,7 +43,7 @@ def networks(setting: Setting, names: Sequence[str]) -> pd.DataFrame:
     """Of each network, seed and measure the value; levels count as networks of their own.
 
     Returns:
-        network, metric, seed, value; teacher, student, baseline, then controls and levels.
+        network, metric, seed, value; teacher, baseline, student, then controls and levels.
     """
     tuned = without_threshold(setting.frame)
     tuned = tuned[tuned["role"] != "budget"]
@@ -53,7 +53,7 @@ def networks(setting: Setting, names: Sequence[str]) -> pd.DataFrame:
         rows = tuned[tuned["metric"].isin([f"{name}{suffix}" for name in names])]
         parts.append(rows.assign(network=level, metric=rows["metric"].str.removesuffix(suffix)))
     found = pd.concat(parts)[["network", "metric", "seed", "value"]]
-    order = ["teacher", "student", "baseline"]
+    order = ["teacher", "baseline", "student"]
     rest = [name for name in found["network"].unique() if name not in order]
     place = {name: i for i, name in enumerate([*order, *rest])}
     return found.sort_values("network", key=lambda column: column.map(place), kind="stable", ignore_index=True)
@@ -187,7 +187,7 @@ def parts_table(settings: Sequence[Setting], names: dict[str, str]) -> pd.DataFr
         found, title = networks(setting, list(names)), escape(setting.title)
         for network, part in found.groupby("network", sort=False):
             rows.append({"setting": title, "network": network} | {h: of_seeds(part, n) for n, h in names.items()})
-        for role in ("student", "baseline"):
+        for role in ("baseline", "student"):
             own = setting.of(role)
             for level, suffix in (("another prototype", "_chance"), ("other images", "_permuted")):
                 values = {head: of_seeds(own, f"{name}{suffix}", spread=False) for name, head in names.items()}

@@ -85,7 +85,7 @@ def places_table(settings: Sequence[Setting], heads: Mapping[str, str]) -> pd.Da
         found, title = networks(setting, list(heads)), escape(setting.title)
         for network, part in found.groupby("network", sort=False):
             rows.append({"setting": title, "network": network} | {h: of_seeds(part, n) for n, h in heads.items()})
-        for role in ("teacher", "student", "baseline"):
+        for role in ("teacher", "baseline", "student"):
             own = setting.of(role)
             for level, suffix in LEVELS.items():
                 values = {h: of_seeds(own, f"{n}{suffix}", spread=False) for n, h in heads.items()}

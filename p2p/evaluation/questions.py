@@ -60,7 +60,7 @@ def handed_over(settings: Sequence[Setting], brief: bool = False) -> str:
         judged(settings, ("pms", "same_index")),
         "The teacher's places are handed over.",
         "The teacher's places are handed over in part.",
-        "That the teacher's places are handed over is not shown.",
+        "It is not shown that the teacher's places are handed over.",
     )
     pairs = [
         f"{100 * mean(s.of('student'), 'same_index'):.0f} % on {escape(s.title)} "
@@ -292,15 +292,13 @@ def picture(results: Path, setting: Setting) -> str:
     if not file.is_file():
         return ""
     base = f"studies/{setting.study}"
-    by_count = (file.parent / "one-image.svg").is_file()  # pictures drawn before there was one rank by similarity
-    which = "prototypes that count most" if by_count else "most similar prototypes"
     names = {"06_topk": "More images", "07_gallery": "prototypes"}
     there = {stem: name for stem, name in names.items() if (file.parent / f"{stem}.ipynb").is_file()}
     pages = [f"[{name}]({base}/{stem}.ipynb)" for stem, name in there.items()]
-    if by_count and (found := explored(results, setting.study, page="06_topk")):
+    if found := explored(results, setting.study, page="06_topk"):
         pages.append(f"{found.image(found.images[0])} in the explorer")  # the first of the first class
     return (
         f":::{{figure}} studies/{setting.study}/topk-0.svg\n:name: fig-looks-{setting.study}\n"
-        f":alt: {option(f'A test image of {setting.title} with the {which}.')}\n\n"
-        f"{escape(setting.title)}: a test image and the {which} of teacher, baseline, student. {listed(pages)}.\n:::"
+        f":alt: {option(f'A test image of {setting.title} with the prototypes that count most.')}\n\n"
+        f"{escape(setting.title)}: a test image and the prototypes that count most for teacher, baseline, student. {listed(pages)}.\n:::"
     )

@@ -29,6 +29,7 @@ RESPONSES = ("r2", "pms", "top1")  # of the figure over weights
 REPRODUCED: dict[frozenset[str], float] = {frozenset(): 70.39, frozenset({"global", "ppc"}): 72.94}
 REPRODUCED |= {frozenset({"global"}): 51.22, frozenset({"ppc"}): 13.44}
 PUBLISHED = {"global": 10.0, "ppc": 10.0}
+NAMES = {"global": "Global", "ppc": "PPC"}  # as sentences have them
 
 
 def losses_of(change: Mapping[str, Any]) -> dict[str, float]:
@@ -213,7 +214,10 @@ def loss_sentences(setting: Setting) -> list[str]:
     if not single:
         return []
     said = [_alone_sentence(setting, single)]
-    names = {setting.variant: "with all losses", **{name: f"with {loss} alone" for name, loss in single.items()}}
+    names = {
+        setting.variant: "with all losses",
+        **{name: f"with {_named(loss)} alone" for name, loss in single.items()},
+    }
     parts = [f"{label} {_values(setting, 'student', name)}" for name, label in names.items()]
     parts.append(f"trained alone {_values(setting, 'baseline', 'paper')}")
     said.append(f"{_place_told(setting)}: {'; '.join(parts)}.")
@@ -224,11 +228,15 @@ def loss_sentences(setting: Setting) -> list[str]:
         above = "Here it is above it, at this budget" if row["low"] > 0 else "That is not shown here"
         word = "So it is here" if row["high"] < 0 else above
         said.append(
-            f"With {single[name]} alone Bikker et al. report {theirs} % on Cars, far below their baseline's "
+            f"With {_named(single[name])} alone Bikker et al. report {theirs} % on Cars, far below their baseline's "
             f"{REPRODUCED[frozenset()]} %. {word}: the difference to the baseline is {_difference(row)}"
             f"{', which more passes may change' if row['verdict'] == UNDECIDED else ''}."
         )
     return said
+
+
+def _named(loss: str) -> str:
+    return NAMES.get(loss, escape(loss))
 
 
 def _alone_sentence(setting: Setting, single: Mapping[str, str]) -> str:
@@ -242,16 +250,16 @@ def _alone_sentence(setting: Setting, single: Mapping[str, str]) -> str:
     for name, loss in single.items():
         row = found[name, "baseline", "pms"]
         told = _difference(row).replace(" (", ", ").removesuffix(")")
-        parts[row["verdict"] == "supported"].append(f"*{loss}* ({told})")
+        parts[row["verdict"] == "supported"].append(f"*{_named(loss)}* ({told})")
     does, fails = (listed(parts[word]) for word in (True, False))
     rises = "PMS rises above that of the network trained alone"
     said = [f"{rises} with {does}"] if does else []
-    said += [f"with {fails} that is not shown" if does else f"that {rises} is not shown with {fails}"] if fails else []
-    names = {word: listed([one.partition(" (")[0] for one in parts[word]]) for word in (True, False)}
-    head = [f"With {names[True]} alone the teacher's places are handed over"] if does else []
-    head += (
-        [f"with {names[False]} alone that is not shown" if does else "No loss alone hands places over"] if fails else []
+    said += (
+        [f"no rise is shown with {fails}" if does else f"it is not shown that {rises} with {fails}"] if fails else []
     )
+    names = {word: listed([one.partition(" (")[0] for one in parts[word]]) for word in (True, False)}
+    head = [f"{names[True]} alone hands the teacher's places over"] if does else []
+    head += [f"{names[False]} alone is not shown to" if does else "No loss alone hands places over"] if fails else []
     return f"**{'; '.join(head)}.** {_place_told(setting)}, one loss at a time: {'; '.join(said)}."
 
 
@@ -275,7 +283,7 @@ def other_sentences(setting: Setting) -> list[str]:
     verb = "hands" if len(by[True]) == 1 else "hand"
     head = [f"Of the teacher's places {less} {verb} over fewer than the paper's losses"] if less else []
     head = head or ["No other way is shown to hand over fewer of the teacher's places than the paper's losses"]
-    head += [f"that {rest} {'does' if len(by[False]) == 1 else 'do'} is not shown"] if less and rest else []
+    head += [f"of {rest} no difference is shown"] if less and rest else []
     told = f"**{'; '.join(head)}.** {_place_told(setting)}."
     return [told, f"{escape(setting.title)}, less the paper's student: {'; '.join(parts)}."] if parts else []
 

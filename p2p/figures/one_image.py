@@ -14,7 +14,7 @@ from torch import Tensor
 from p2p.evaluation.explanation import Explanation
 from p2p.figures import style as look
 from p2p.figures.evidence import cell_box
-from p2p.figures.style import WIDTH, Pixels, styled
+from p2p.figures.style import PHONE, WIDTH, Pixels, styled
 
 INK = "#7A7A7A"  # read on white and on black alike: the figure has no ground of its own
 GAP = 0.16  # inches between patches
@@ -35,7 +35,7 @@ def one_image(explanations: Sequence[Explanation], compact: bool, label: int | N
         label: The image's class, to say whether the network is right; None: not said.
     """
     count = min(2 if compact else 3, *(len(one.evidence) for one in explanations))
-    width, big, small = (3.9, 1.45, 0.9) if compact else (WIDTH, 1.75, 1.25)
+    width, big, small = (PHONE, 1.45, 0.9) if compact else (WIDTH, 1.75, 1.25)
     left, head = (0.12, 0.45) if compact else (1.7, 0.06)
     high = head + big + 0.12
     figure = Figure(figsize=(width, high * len(explanations)))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from matplotlib.figure import Figure
+from collections.abc import Callable, Sequence
+
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 
 from p2p.evaluation.part_tables import OWN, TEACHERS, networks
@@ -23,21 +25,46 @@ CURVES = {  # metric: label of the axis, whether it needs a teacher
 
 
 @styled
-def measures(setting: Setting) -> Figure:
-    """A panel a measure, a row a network, a dot a seed, a bar at their mean; levels of student and baseline.
+def measures(settings: Sequence[Setting]) -> Figure:
+    """Of each setting a panel a measure, a row a network, a dot a seed, a bar at their mean; levels of student and
+    baseline.
 
     A tick is for exchanged prototypes, a cross for other images.
 
     Args:
-        setting: Evaluated with these measures.
+        settings: Evaluated with these measures.
     """
+
+    def height(setting: Setting) -> float:
+        found = networks(setting, [*TEACHERS, *OWN])
+        return -(-found["metric"].nunique() // 5) * (0.75 + 0.21 * found["network"].nunique()) + 0.2
+
+    figure = _below_each_other(settings, [height(setting) for setting in settings], _measures)
+    handles = [
+        Line2D([], [], color="#555555", marker="|", ms=9, mew=1.4, linestyle="", label="another prototype"),
+        Line2D([], [], color="#555555", marker="x", ms=5, mew=1.4, linestyle="", label="other images"),
+    ]
+    look.legend(figure, handles)
+    return figure
+
+
+def _below_each_other(
+    settings: Sequence[Setting], heights: Sequence[float], draw: Callable[[SubFigure, Setting], object]
+) -> Figure:
+    figure = Figure(figsize=(WIDTH, sum(heights) + 0.4), layout="constrained")
+    parts = figure.subfigures(len(settings), 1, height_ratios=heights, squeeze=False)[:, 0]
+    for part, setting in zip(parts, settings, strict=True):
+        part.suptitle(look.short(setting.title, 60), x=0.01, ha="left", fontweight="bold")
+        draw(part, setting)
+    return figure
+
+
+def _measures(part: SubFigure, setting: Setting) -> None:
     heads = {**TEACHERS, **OWN}
     found = networks(setting, list(heads))
     known = [name for name in heads if (found["metric"] == name).any()]
     names = list(found["network"].unique())
-    rows = -(-len(known) // 5)
-    figure = Figure(figsize=(WIDTH, rows * (0.75 + 0.21 * len(names)) + 0.4), layout="constrained")
-    axes = figure.subplots(rows, 5, sharey=True, squeeze=False).flat
+    axes = part.subplots(-(-len(known) // 5), 5, sharey=True, squeeze=False).flat
     for ax, metric in zip(axes, known, strict=False):
         for y, name in enumerate(names):
             values = found[(found["metric"] == metric) & (found["network"] == name)]["value"]
@@ -57,26 +84,29 @@ def measures(setting: Setting) -> Figure:
         ax.set_title(heads[metric].replace(", ", ",\n"), loc="left")
         ax.tick_params(axis="y", length=0)
         ax.axvline(0, color="#CCCCCC", linewidth=0.6, zorder=0)
-    for ax in list(figure.axes)[len(known) :]:
+    for ax in list(part.axes)[len(known) :]:
         ax.remove()
-    handles = [
-        Line2D([], [], color="#555555", marker="|", ms=9, mew=1.4, linestyle="", label="another prototype"),
-        Line2D([], [], color="#555555", marker="x", ms=5, mew=1.4, linestyle="", label="other images"),
-    ]
-    look.legend(figure, handles)
-    return figure
 
 
 @styled
-def curves(setting: Setting) -> Figure:
-    """Each measure against its free parameter, teacher, baseline and student: mean and band of all seeds.
+def curves(settings: Sequence[Setting]) -> Figure:
+    """Of each setting each measure against its free parameter, teacher, baseline and student: mean and band of all
+    seeds.
 
     Older evaluations have not all of the curves: those that nobody has get no panel.
     """
-    shown = {metric: heads for metric, heads in CURVES.items() if (setting.frame["metric"] == metric).any()}
-    figure = Figure(figsize=(WIDTH, 4.4), layout="constrained")
     handles: dict[str, Line2D] = {}
-    axes = figure.subplots(2, -(-len(shown) // 2), squeeze=False, sharey=True)
+    figure = _below_each_other(settings, [4.4] * len(settings), lambda part, one: handles.update(_curves(part, one)))
+    matched = Line2D([], [], color="#555555", linestyle=":", label="matched")
+    look.legend(figure, [*(handles[role] for role in ROLES if role in handles), matched])
+    return figure
+
+
+def _curves(part: SubFigure, setting: Setting) -> dict[str, Line2D]:
+    """A line of each role, for the legend."""
+    shown = {metric: heads for metric, heads in CURVES.items() if (setting.frame["metric"] == metric).any()}
+    handles: dict[str, Line2D] = {}
+    axes = part.subplots(2, -(-len(shown) // 2), squeeze=False, sharey=True)
     for ax in axes.flat[len(shown) :]:
         ax.remove()
     for ax, (metric, (label, parameter)) in zip(axes.flat, shown.items(), strict=False):
@@ -94,6 +124,4 @@ def curves(setting: Setting) -> Figure:
                 ax.fill_between(spread.index, spread["min"], spread["max"], color=colour, alpha=0.15, linewidth=0)
                 handles.setdefault(role, drawn)
         ax.set(xlabel=parameter, ylabel=label, ylim=(-0.03, 1.03))
-    matched = Line2D([], [], color="#555555", linestyle=":", label="matched")
-    look.legend(figure, [*handles.values(), matched])
-    return figure
+    return handles

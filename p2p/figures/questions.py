@@ -13,7 +13,7 @@ from p2p.evaluation.claims import CLAIMS, UNDECIDED, claimed
 from p2p.evaluation.settings import ACCURACIES, SHORT, SIMILARITIES, Setting, mean
 from p2p.evaluation.tables import HEADS
 from p2p.figures import style as look
-from p2p.figures.style import MARKERS, ROLES, WIDTH, styled
+from p2p.figures.style import MARKERS, PHONE, ROLES, WIDTH, styled
 
 SETTINGS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")  # Okabe and Ito, in the order of studies
 SHAPES = ("o", "s", "^", "D", "v", "P")
@@ -21,7 +21,9 @@ PANELS = (("similarity to the teacher", SIMILARITIES), ("top-1 accuracy", ACCURA
 
 
 @styled
-def forest(settings: Sequence[Setting], panels: Sequence[tuple[str, Sequence[str]]] = PANELS) -> Figure:
+def forest(
+    settings: Sequence[Setting], panels: Sequence[tuple[str, Sequence[str]]] = PANELS, compact: bool = False
+) -> Figure:
     """Claims down, settings as colours: difference student less baseline, its 95 % interval, and the band ±δ.
 
     A hollow mark is a claim that is not decided at its budget.
@@ -29,10 +31,16 @@ def forest(settings: Sequence[Setting], panels: Sequence[tuple[str, Sequence[str
     Args:
         settings: To be shown; a claim that a setting has not measured has no mark.
         panels: What each panel is called, and its claims, by their metric.
+        compact: For a phone, 390 px wide: the panels below each other instead of side by side.
     """
-    count = max(len(metrics) for _, metrics in panels)
-    figure = Figure(figsize=(WIDTH, 1.3 + count * (0.28 + 0.13 * len(settings))), layout="constrained")
-    for ax, (label, metrics) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+    counts = [len(metrics) for _, metrics in panels]
+    rows, columns = (len(panels), 1) if compact else (1, len(panels))
+    width, count = (PHONE, sum(counts)) if compact else (WIDTH, max(counts))
+    feet = 1.9 if compact else 1.3  # axes' labels and the legend
+    figure = Figure(figsize=(width, feet + count * (0.28 + 0.13 * len(settings))), layout="constrained")
+    ratios = counts if compact else None
+    axes = figure.subplots(rows, columns, squeeze=False, height_ratios=ratios).flat
+    for ax, (label, metrics) in zip(axes, panels, strict=True):
         ax.axvline(0, color="#555555", linewidth=0.8, zorder=1)
         for i, setting in enumerate(settings):
             colour, shape = SETTINGS[i % len(SETTINGS)], SHAPES[i % len(SHAPES)]
@@ -62,7 +70,7 @@ def forest(settings: Sequence[Setting], panels: Sequence[tuple[str, Sequence[str
     hollow = Line2D([], [], color="#555555", marker="o", mfc="white", linestyle="", label=UNDECIDED)
     band = Patch(color="#BBBBBB", alpha=0.5, label="no effect that matters (±δ)")
     tick = Line2D([], [], color="#777777", marker="|", ms=8, mew=1.6, linestyle="", label="a student at chance")
-    figure.legend(handles=[*handles, hollow, band, tick], loc="outside lower center", ncols=2)
+    figure.legend(handles=[*handles, hollow, band, tick], loc="outside lower center", ncols=1 if compact else 2)
     return figure
 
 

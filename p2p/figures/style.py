@@ -60,6 +60,7 @@ PHASES = {"warm": "#FBE9D0", "joint": "#EDEDED"}
 MARKERS = {"teacher": "o", "baseline": "s", "student": "^"}
 LEVELS = {"floor": "--", "second_teacher": ":"}
 WIDTH = 8.0  # inches
+PHONE = 3.9  # inches, of a figure for a phone
 LIMIT = 480_000  # bytes of an SVG
 
 Pixels = NDArray[np.uint8]
