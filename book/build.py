@@ -42,8 +42,8 @@ COMPLAINT = re.compile(r"(?:\bWARNING|\bERROR|\bCRITICAL|^\w*(?:Error|Exception)
 # The first page's figures, and in their place on a phone those that are read without scrolling.
 # Sphinx numbers pictures of one name.
 PICTURE = re.compile(r'<img (?=[^>]*src="_images/(one-image|forest)\d*\.svg")[^>]*>')
-# Figures with photographs cannot be inverted in the dark, as drawn ones are; their words and axes turn light instead. A browser
-# draws a picture in the colours of its page.
+# Figures with photographs cannot be inverted in the dark, as drawn ones are; their words and axes turn light instead.
+# A browser draws a picture in the colours of its page.
 LIGHT = {
     "text:not([style*='fill: #'])": "fill: #d8d8d8",
     "text[style*='#777777'], [style*='#7a7a7a']": "fill: #b8b8b8 !important",

@@ -54,7 +54,8 @@ check_images(list(answers.values()), known)
 train, test, count = known.subset("train"), known.subset("test"), len(known.classes)
 found, chance = own.scores(answers, test.labels), guessing(test.labels, count)
 warned = own.cautions(answers, test.labels, count)
-lines = own.in_short(found, chance)
+alike = own.likeness(answers)
+lines = own.in_short(found, chance, alike[0])
 
 # %% [markdown]
 # ## In short
@@ -131,7 +132,7 @@ display(Markdown(table(sizes, "Timed here, once; another machine has other times
 # ## Do teacher and student explain alike?
 
 # %% tags=["remove-input"]
-display(Markdown(" ".join(own.likeness(answers))))
+display(Markdown(" ".join(alike)))
 
 # %% [markdown]
 # ## What to do next

@@ -74,7 +74,7 @@ display(Markdown("\n\n".join(escape(line) for line in said.text().split("\n") if
 #
 # The sum is exact: nothing else enters the logit. That a patch looks alike to a person is not why the network finds it alike,
 # and a cell sees more of the image than its own square. A warning stands first where the nearest prototype is farther away
-# than for 99 of 100 of the run's own test images; noise often passes that, so no warning is no proof.
+# than for 95 of 100 of the run's own test images; much of something else passes that, so no warning is no proof.
 
 # %% tags=["remove-input"]
 record = provenance(params, torch.device("cpu"), time.perf_counter() - began)

@@ -261,9 +261,9 @@
     [...chosen.entries()].reverse().forEach(([rank, one]) =>
       frame(pen, one.cell, [whole.height / height, whole.width / width], ROLE, String(rank + 1)));
     const warning = said.nearest <= network.limit + ROUNDING ? null : make("p", { className: "note", role: "note" },
-      "Nothing in this picture resembles any prototype: the nearest is at a squared distance of " +
-      `${said.nearest.toPrecision(3)}, and of the network's own test images 99\u00a0% come nearer than ` +
-      `${network.limit.toPrecision(3)}; do not rely on this explanation.`);
+      "Nothing in this picture resembles any prototype as closely as usual: the nearest is at a squared distance of " +
+      `${said.nearest.toPrecision(3)}, and of the network's own test images 95\u00a0% come nearer than ` +
+      `${network.limit.toPrecision(3)}. It may show something else: do not rely on this explanation.`);
     const line = (text, value) => make("li", {}, text, make("b", {}, signed(value)), bar(value, largest));
     detail.replaceChildren(
       make("h2", { tabIndex: -1 }, `${name}: ${best.name}, ${percent(best.share)}`),

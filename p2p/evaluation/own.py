@@ -232,14 +232,21 @@ def likeness(answers: Mapping[str, Answer], seed: int = 0) -> list[str]:
     return lines
 
 
-def in_short(found: Mapping[str, Score], chance: float) -> list[str]:
-    """What came out, in a few lines: for the screen, and the first words of the page."""
+def in_short(found: Mapping[str, Score], chance: float, alike: str) -> list[str]:
+    """What came out, in a few lines: for the screen, and the first words of the page.
+
+    Args:
+        found: See `scores`.
+        chance: See `guessing`.
+        alike: Whether the student looks where its teacher looks, the first sentence of `likeness`.
+    """
     student, teacher, baseline = (found[role] for role in ("student", "teacher", "baseline"))
     return [
         f"The student, the small network, is right on {said(student)} of the test images; guessing: "
         f"{_percent(chance)} %.",
         f"Its teacher: {said(teacher)}; the same small network without a teacher: {said(baseline)}.",
         how_sure(student),
+        alike,
     ]
 
 

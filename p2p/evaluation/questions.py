@@ -300,5 +300,6 @@ def picture(results: Path, setting: Setting) -> str:
     return (
         f":::{{figure}} studies/{setting.study}/topk-0.svg\n:name: fig-looks-{setting.study}\n"
         f":alt: {option(f'A test image of {setting.title} with the prototypes that count most.')}\n\n"
-        f"{escape(setting.title)}: a test image and the prototypes that count most for teacher, baseline, student. {listed(pages)}.\n:::"
+        f"{escape(setting.title)}: a test image and the prototypes that count most for teacher, baseline, "
+        f"student. {listed(pages)}.\n:::"
     )

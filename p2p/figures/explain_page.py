@@ -109,7 +109,7 @@ def index_page(entries: Sequence[tuple[str, Explanation]], left_out: str = "") -
     for file, said in entries:
         (name, _, probability), *_ = said.best(1)
         far = [one.role for one in (said, said.teacher) if one and one.warning]
-        note = f" · nothing here resembles a prototype of the {' or the '.join(far)}" if far else ""
+        note = f" · nothing here resembles a prototype of the {' or the '.join(far)} as closely as usual" if far else ""
         note += f" · it was {said.known[0]} on this image" if said.known else ""
         text = f"{said.name}: {name}, {100 * probability:.0f} %{note}"
         picture = f'<img src="{_uri(look.array(said.image))}" alt="">'

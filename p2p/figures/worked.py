@@ -18,6 +18,9 @@ from p2p.responses import ResponseTable
 
 GRID = 5
 FOLLOWS = (0.9, 0.9, 0.8, 0.7, 0.5, 0.4, 0.2, 0.1)  # share of images in which a student prototype sits where it should
+# Of numbers on cells, whose ground is light in the dark, too; a colour that build.py turns light there is none of these.
+ON_CELL, FAINT = "#101010", "#757575"
+CENTRED: dict[str, Any] = {"ha": "center", "va": "center"}
 SWAPPED = (0, 1, 3, 2, 4, 5, 6, 7)  # two prototypes have changed their numbers
 
 
@@ -80,7 +83,7 @@ def active_cells(image: Tensor, example: Example, n: int = 0, tau: float = float
                 for j in range(len(FOLLOWS))
                 if int(table.cells[n, j]) == cell and float(table.distances[n, j]) <= tau
             ]
-            ax.text((cell % GRID + 0.5) * size, (cell // GRID + 0.5) * size, " ".join(inside), ha="center", va="center")
+            ax.text((cell % GRID + 0.5) * size, (cell // GRID + 0.5) * size, " ".join(inside), color=ON_CELL, **CENTRED)
         ax.set_title(f"{role}: {len(active)} active patches")
     return figure
 
@@ -125,8 +128,8 @@ def pulled_cells(image: Tensor, example: Example, n: int = 0) -> Figure:
                 _cell(ax, cell, size, ROLES[role], 0.35)
             inside = [str(j) for j, own in enumerate(example.teacher.cells[n].tolist()) if own == cell]
             words = " ".join(inside) if role == "teacher" else str(errors[cell])
-            how: dict[str, Any] = {"weight": "bold"} if counts else {"color": "#777777"}
-            ax.text((cell % GRID + 0.5) * size, (cell // GRID + 0.5) * size, words, ha="center", va="center", **how)
+            how: dict[str, Any] = {"color": ON_CELL, "weight": "bold"} if counts else {"color": FAINT}
+            ax.text((cell % GRID + 0.5) * size, (cell // GRID + 0.5) * size, words, **CENTRED, **how)
         told = f"{sum(active)} active patches" if role == "teacher" else "pulled there, free elsewhere"
         ax.set_title(f"{role}: {told}")
     return figure
@@ -134,6 +137,7 @@ def pulled_cells(image: Tensor, example: Example, n: int = 0) -> Figure:
 
 def _under_grid(ax: Axes, image: Tensor) -> None:
     size = image.shape[-1] / GRID
+    ax.set_facecolor("white")
     ax.imshow(look.array(image), alpha=0.45)
     for edge in range(1, GRID):
         ax.axvline(edge * size - 0.5, color="white", linewidth=1)
@@ -158,10 +162,10 @@ def count_matrix(example: Example) -> Figure:
     ax.imshow(counts, cmap="Blues", vmin=0, vmax=counts.max() * 1.3, interpolation="nearest")
     for i in range(len(counts)):
         for j in range(len(counts)):
-            ax.text(j, i, f"{counts[i, j]:.0f}", ha="center", va="center", color="black" if counts[i, j] else "#777777")
+            ax.text(j, i, f"{counts[i, j]:.0f}", **CENTRED, color=ON_CELL if counts[i, j] else FAINT)
         ax.add_patch(Rectangle((last[i] - 0.5, i - 0.5), 1, 1, fill=False, edgecolor=SHARED, linewidth=2.2))
         if first[i] != last[i]:
-            how: dict[str, Any] = {"linestyle": "--", "edgecolor": "black", "linewidth": 1.6}
+            how: dict[str, Any] = {"linestyle": "--", "edgecolor": ON_CELL, "linewidth": 1.6}
             ax.add_patch(Rectangle((first[i] - 0.46, i - 0.46), 0.92, 0.92, fill=False, **how))
     ax.set_xticks(range(len(counts)))
     ax.set_yticks(range(len(counts)))
