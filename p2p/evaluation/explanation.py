@@ -181,9 +181,9 @@ class Explanation:
         if self.nearest <= self.limit + 1e-4:  # the ε of similarities: a smaller difference is rounding
             return ""
         return (
-            f"Nothing in this image resembles any prototype of {self.run} as closely as usual: the nearest is at a squared "
-            f"distance of {self.nearest:.3g}, and of the images of its own test set {100 * USUAL:.0f} % come nearer than "
-            f"{self.limit:.3g}. It may show something else: do not rely on this explanation."
+            f"Nothing in this image resembles any prototype of {self.run} as closely as usual: the nearest is at a "
+            f"squared distance of {self.nearest:.3g}, and of the images of its own test set {100 * USUAL:.0f} % come "
+            f"nearer than {self.limit:.3g}. It may show something else: do not rely on this explanation."
         )
 
     def on_one_cell(self) -> list[list[int]]:

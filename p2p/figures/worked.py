@@ -18,7 +18,7 @@ from p2p.responses import ResponseTable
 
 GRID = 5
 FOLLOWS = (0.9, 0.9, 0.8, 0.7, 0.5, 0.4, 0.2, 0.1)  # share of images in which a student prototype sits where it should
-# Of numbers on cells, whose ground is light in the dark, too; a colour that build.py turns light there is none of these.
+# Of numbers on cells, whose ground is light in the dark, too: colours that book/build.py does not turn light there.
 ON_CELL, FAINT = "#101010", "#757575"
 CENTRED: dict[str, Any] = {"ha": "center", "va": "center"}
 SWAPPED = (0, 1, 3, 2, 4, 5, 6, 7)  # two prototypes have changed their numbers
