@@ -111,7 +111,7 @@ for i, n in enumerate(chosen):
     caption = (
         f"A test image of *{escape(name)}* and, for teacher, baseline and student, the {k} prototypes that count most "
         "for what it takes the image for: the training image each comes from, where it was found in the test image (bright: "
-        "similar), and what it adds to the logit. "
+        "similar), and what it adds to the logit, from which all others add or take. "
         "A frame marks prototypes whose number is also among the teacher's."
     )
     same = {role: one_patch(run.projection, decided[role].prototypes[n].tolist()) for role, run in pictured.items()}

@@ -21,6 +21,7 @@ from p2p import figures
 from p2p.data.images import ImageSet
 from p2p.errors import UserError
 from p2p.evaluation.runs import Trained, respond
+from p2p.figures import style as look
 from p2p.networks import ProtoNet, distance_map, similarity
 from p2p.projection import activation_boxes, find_patches
 from p2p.study.params import TrainParams
@@ -246,7 +247,8 @@ def test_top_k_shows_what_counts_most_and_frames_those_of_the_teacher(
         ]
         colour = figures.ROLES[role]
         for rank, (j, ax) in enumerate(zip(tops[role], row[2::2], strict=True)):
-            adds, logit = (float(part.replace("−", "-")) for part in ax.get_xlabel().split(" of "))
+            said = ax.get_xlabel(), row[0].get_xlabel().rpartition("logit ")[2]
+            adds, logit = (float(part.replace("−", "-")) for part in said)
             assert (adds, logit) == pytest.approx((terms[j].item(), terms.sum().item()), abs=0.006)
             answer = trained.network(image[None])  # the same floats: a pixel may sit on the box's threshold
             maps = distance_map(answer.z, trained.network.prototypes[tops[role]])[0, [rank]]
@@ -259,6 +261,15 @@ def test_top_k_shows_what_counts_most_and_frames_those_of_the_teacher(
     dashed = [p for p in per_row[2, 0].patches if to_hex(p.get_edgecolor()).upper() == figures.ROLES["teacher"]]
     assert len(dashed) == k
     assert "boxes of the teacher" in texts(figure)
+
+
+def test_numbers_of_boxes_on_one_place_stand_at_different_corners() -> None:
+    boxes = torch.tensor([[40.0, 40, 80, 80], [41, 40, 80, 80], [40, 42, 80, 80], [40, 40, 82, 81], [2, 2, 20, 20]])
+    found = look.corners(boxes, 100)
+    assert found[0] == (40, 40) and found[4] == (2, 2)
+    for i, (x, y) in enumerate(found):
+        assert (x, y) in [(boxes[i, a].item(), boxes[i, b].item()) for a in (0, 2) for b in (1, 3)]
+        assert all(max(abs(x - other[0]), abs(y - other[1])) > 9 for other in found[:i])
 
 
 def test_top_k_of_a_network_with_itself_shares_everything(images: ImageSet, runs: dict[str, Trained]) -> None:

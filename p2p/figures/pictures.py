@@ -140,7 +140,7 @@ def top_k_comparison(
     size, rows = image.shape[-1], len(networks)
     side = WIDTH / (k + 2.1)
     most = int(12.5 * side)  # characters that fit above an image
-    text = 0.78 if any(len(look.short(name, 99)) > most for name in classes) else 0.62
+    text = 0.92 if any(len(look.short(name, 99)) > most for name in classes) else 0.76
     figure = Figure(figsize=(WIDTH, rows * (2 * side + text) + 0.65), layout="constrained")
     parts = figure.subfigures(rows, 1, squeeze=False)[:, 0]
     first, first_boxes, first_cells = "", torch.empty(0, 4), set[int]()
@@ -162,24 +162,26 @@ def top_k_comparison(
         look.strip(whole, [look.array(image)])
         name = f"{role}: {right}\n{look.short(classes[predicted], 24)}"
         whole.set_title(name, color=look.role(role), weight="bold", loc="left")
-        whole.set_xlabel("boxes numbered by\ncontribution")
+        said = "boxes numbered by\ncontribution"
         if first:
             both, at = len(set(order) & set(first_top)), len(set(cells.tolist()) & first_cells)
             cells_of = f"{at} of {len(first_cells)} cells"
             # where a class has no more than k prototypes, whoever names that class shares them all
             common = f"{both} of {k} prototypes, " if network.per_class > k else ""
-            whole.set_xlabel(f"shared with the {first}:\n{common}{cells_of}")
+            said = f"shared with the {first}:\n{common}{cells_of}"
             for box in first_boxes:
                 look.box(whole, box, look.role(first), linestyle=(0, (3, 2)), linewidth=1.2)
+        whole.set_xlabel(f"{said}\n{'logit' if network.decision.classed else 'probability'} {number(total)}")
+        places = look.corners(boxes, size)
         for rank, (j, value) in enumerate(zip(order, values, strict=True)):
-            look.box(whole, boxes[rank], look.role(role), str(rank + 1))
+            look.box(whole, boxes[rank], look.role(role), str(rank + 1), at=places[rank])
             above, below = part.add_subplot(grid[0, rank + 2]), part.add_subplot(grid[1, rank + 2])
             title = f"{rank + 1}: no. {j}\n{look.short(classes[labels[j]], most, 2)}"
             look.strip(above, [look.array(trains.pixels[int(found.images[j])])], title)
             look.box(above, sources[j], look.role(role))
             look.strip(below, [look.heat(look.array(image), maps[rank])])
             look.box(below, boxes[rank], look.role(role))
-            below.set_xlabel(f"{number(value)} of {number(total)}")
+            below.set_xlabel(f"{'+' * (value > 0)}{number(value)}")
             if j in first_top:
                 look.frame(above, SHARED)
                 look.frame(below, SHARED)

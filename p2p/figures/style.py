@@ -198,8 +198,17 @@ def strip(ax: Axes, pictures: Sequence[Pixels], title: str = "") -> None:
     ax.set_title(title, pad=3)
 
 
-def box(ax: Axes, box: Tensor, colour: str = "#56B4E9", text: str = "", shift: float = 0.0, **how: Any) -> None:
-    """A frame around box (4,) x0, y0, x1, y1 in pixels, dark outside so that it shows on any image."""
+def box(
+    ax: Axes,
+    box: Tensor,
+    colour: str = "#56B4E9",
+    text: str = "",
+    shift: float = 0.0,
+    at: tuple[float, float] | None = None,
+    **how: Any,
+) -> None:
+    """A frame around box (4,) x0, y0, x1, y1 in pixels, dark outside so that it shows on any image; its text at its
+    upper left corner, or `at` a place."""
     x0, y0, x1, y1 = (float(value) for value in box)
     for edge, width in (("white", 3.2), (colour, 1.8)) if not how else ((colour, 1.8),):
         values = {"linewidth": width, "edgecolor": edge, **how}
@@ -207,11 +216,27 @@ def box(ax: Axes, box: Tensor, colour: str = "#56B4E9", text: str = "", shift: f
     if text:
         size = ax.get_ylim()[0]
         label = {"boxstyle": "square,pad=0.15", "facecolor": colour, "edgecolor": "none"}
-        x, y = (min(max(at, 0.035 * size), 0.965 * size) for at in (x0 + shift, y0))  # inside the image
+        x, y = (min(max(place, 0.035 * size), 0.965 * size) for place in at or (x0 + shift, y0))  # inside the image
         side = "center" if "," not in text else "left" if x0 < size / 2 else "right"
         if side != "center":  # several numbers: below the frames where there is no room above
             x, y = {"left": x0, "right": x1}[side] + shift, y1 if y0 < 0.035 * size else y
         ax.text(x, y, text, color="white", weight="bold", fontsize=9, va="center", ha=side, bbox=label)
+
+
+def corners(boxes: Tensor, size: int) -> list[tuple[float, float]]:
+    """For each of boxes (n, 4), in pixels of an image of so many, a corner where its number does not hide an earlier
+    one's; where all do, the farthest from these."""
+    taken: list[tuple[float, float]] = []
+
+    def room(corner: tuple[float, float]) -> float:
+        inside = [min(max(place, 0.035 * size), 0.965 * size) for place in corner]
+        gaps = (max(abs(inside[0] - x), abs(inside[1] - y)) for x, y in taken)
+        return min([0.09 * size, *gaps])  # a number's width is all that it needs
+
+    for x0, y0, x1, y1 in boxes.tolist():
+        best = max(((x0, y0), (x1, y0), (x0, y1), (x1, y1)), key=room)  # of equals the first
+        taken.append(best)
+    return taken
 
 
 def numbered(ax: Axes, boxes: Mapping[int, Tensor], colour: str) -> None:
