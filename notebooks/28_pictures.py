@@ -61,8 +61,8 @@ if there:
 # The small student was taught by the large teacher, the baseline is the same small network trained alone: all three may be
 # right, but for different reasons.
 
-# %% mystnb={"figure": {"caption": "The same bird by teacher, student and baseline: where their deciding prototypes respond (bright), the training patches that these are, by rank, and each one's share of all that speaks for the class.", "name": "fig-idea-three"}, "image": {"alt": "Three rows, a network each: the bird with its heat, and three training patches with their shares.", "classes": "clear"}}
-told, right = [idea.told[role] for role in ("teacher", "student", "baseline")], int(idea.labels[idea.chosen])
+# %% mystnb={"figure": {"caption": "The same bird by teacher, baseline and student: where their deciding prototypes respond (bright), the training patches that these are, by rank, and each one's share of all that speaks for the class.", "name": "fig-idea-three"}, "image": {"alt": "Three rows, a network each: the bird with its heat, and three training patches with their shares.", "classes": "clear"}}
+told, right = [idea.told[role] for role in ("teacher", "baseline", "student")], int(idea.labels[idea.chosen])
 for file, compact in (("one-image", False), ("one-image-compact", True)):
     figures.save(one_image(told, compact, right), out / f"{file}.svg")
 SVG(figures.svg(one_image(told, False, right)))

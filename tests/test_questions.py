@@ -332,6 +332,6 @@ def test_the_first_finding_names_the_parts_that_are_shared(settings: list[Settin
     ]
     known = replace(settings[0], frame=pd.concat([rows, *more], ignore_index=True))
     assert questions.handed_over([known], True).endswith(
-        " Where the teacher's lies on a part, the student's lies on the same in 60 % on One (trained alone, at best: "
-        "20; +0.400, +0.400 to +0.400)."
+        " Where the teacher's lies on a part, the student's lies on the same in 60 % on One (trained alone, at best "
+        "20 %: +0.400, +0.400 to +0.400)."
     )

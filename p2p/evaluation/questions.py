@@ -124,8 +124,8 @@ def same_part(settings: Sequence[Setting]) -> str:
         own, found = setting.of("student"), difference(setting, "part_transfer")
         alone = pairing(setting, "baseline", "part_transfer").mean()
         parts.append(
-            f"{100 * mean(own, 'part_transfer'):.0f} % on {escape(setting.title)} (trained alone, at best: "
-            f"{100 * alone:.0f}; {signed(found.mean)}, {signed(found.low)} to {signed(found.high)})"
+            f"{100 * mean(own, 'part_transfer'):.0f} % on {escape(setting.title)} (trained alone, at best "
+            f"{100 * alone:.0f} %: {signed(found.mean)}, {signed(found.low)} to {signed(found.high)})"
         )
     return f" Where the teacher's lies on a part, the student's lies on the same in {listed(parts)}." if parts else ""
 
