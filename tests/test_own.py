@@ -102,7 +102,7 @@ BEFORE = {  # what the baseline of each study's first triple had when the defaul
     "birds": (5, 64, "uniform", "kaiming", 0, 10, 800, 50, 1e-2, 3e-3, 1.0, "train"),
     "quick": (5, 64, "uniform", "kaiming", 0, 10, 50, 20, 3e-3, 3e-3, 1.0, "train"),
     "cub-20": (10, 128, "patches", "data", 10, 5, 80, 10, 1e-3, 0.01, 0.3, "frozen"),
-    "cub-200": (10, 128, "patches", "data", 10, 5, 40, 10, 3e-4, 0.01, 0.3, "frozen"),
+    "cub-200": (10, 128, "patches", "data", 10, 5, 20, 10, 3e-4, 0.01, 0.3, "frozen"),
     "cub-short": (10, 128, "patches", "data", 10, 4, 4, 0, 5e-5, 0.01, 0.1, "frozen"),
     "cub": (10, 128, "patches", "data", 10, 5, 40, 0, 3e-4, 0.01, 0.3, "frozen"),
     "cars": (10, 128, "patches", "data", 10, 5, 40, 0, 3e-4, 0.01, 0.3, "frozen"),
