@@ -261,13 +261,12 @@ def test_what_the_controls_decide_follows_from_the_intervals() -> None:
     rows += [row("c-other-teacher", "pms", 0.0, 0.04), row("c-other-teacher", "top1", 0.1, 0.3)]
     said = audit.controls_decide(pd.DataFrame(rows, columns=audit.COLUMNS))
     assert said == (
-        "**What is handed over?** By more than 0.02 PMS rises above the baseline's with its whole map (FitNets) "
-        "+0.200, +0.100 to +0.300. No such rise is shown with the teacher's decision layer alone, fixed "
-        "0.000, −0.010 to +0.010; a teacher of another seed, in its place +0.020, 0.000 to +0.040. So the "
-        "teacher's map carries the places, not its decision layer. And they are the places of the one teacher "
-        "that taught: a student of another seed's has 5% (0% to 10%) of the gain in PMS, and gains +0.200 in "
-        "top-1 where the paper's gains +0.150."
+        "**The teacher's map carries the places, not its decision layer; a student gets those of the one teacher that "
+        "taught it.** A student of another seed's teacher has 5% (0% to 10%) of the gain in PMS, and gains +0.200 in "
+        "top-1 where the paper's gains +0.150. By more than 0.02 PMS rises above the baseline's with its whole map "
+        "(FitNets) +0.200 (+0.100 to +0.300). No such rise is shown with the teacher's decision layer alone, fixed "
+        "0.000 (−0.010 to +0.010); a teacher of another seed, in its place +0.020 (0.000 to +0.040)."
     )
     rows = [one for one in rows if one[0] != "c-head-alone"] + [row("c-head-alone", "pms", 0.1, 0.2)]
-    assert "So the teacher's map" not in audit.controls_decide(pd.DataFrame(rows, columns=audit.COLUMNS))
+    assert "The teacher's map" not in audit.controls_decide(pd.DataFrame(rows, columns=audit.COLUMNS))
     assert audit.controls_decide(pd.DataFrame(rows[:3], columns=audit.COLUMNS)) == ""

@@ -225,27 +225,31 @@ def controls_decide(rows: pd.DataFrame) -> str:
     rest = [name for name in names if name not in rises]
 
     def listing(chosen: Sequence[str]) -> str:
-        told_of = {name: [signed(pms[name][key]) for key in ("difference", "low", "high")] for name in chosen}
-        return "; ".join(f"{CONTROLS[name]} {mean}, {low} to {high}" for name, (mean, low, high) in told_of.items())
+        return "; ".join(
+            f"{CONTROLS[name]} {signed(pms[name]['difference'])}{interval(pms[name]['low'], pms[name]['high'])}"
+            for name in chosen
+        )
 
-    text = f"By more than {DELTA} PMS rises above the baseline's with {listing(rises) or 'none'}. "
-    text += f"No such rise is shown with {listing(rest)}. "
+    heads, told_of = [], ""
     beside = list(dict.fromkeys(BESIDE_THE_MAP[name] for name in rest if name in BESIDE_THE_MAP))
     if "c-full-map" in rises and not set(BESIDE_THE_MAP) & set(rises) and beside:
-        text += f"So the teacher's map carries the places, not {', '.join(beside[:-1])}{' or ' * (len(beside) > 1)}"
-        text += f"{beside[-1]}. "
+        nothing_else = f"{', '.join(beside[:-1])}{' or ' * (len(beside) > 1)}{beside[-1]}"
+        heads.append(f"The teacher's map carries the places, not {nothing_else}")
     if "c-other-teacher" in pms:
         same = rows[rows["study"] == pms["c-other-teacher"]["study"]]  # the same seeds
         by = {(one["switch"], one["metric"]): one for one in same.to_dict("records")}
         other, own = (by.get((name, "pms")) for name in ("c-other-teacher", "paper"))
         if other and own and other["high"] < own["low"]:
-            text += "And they are the places of the one teacher that taught: a student of another seed's has "
-            text += f"{_share(other, own['difference'])} of the gain in PMS"
+            heads.append(f"{'a' if heads else 'A'} student gets those of the one teacher that taught it")
+            told_of = f" A student of another seed's teacher has {_share(other, own['difference'])} of the gain in PMS"
             both = [by[name, "top1"]["difference"] for name in ("c-other-teacher", "paper") if (name, "top1") in by]
             if len(both) == 2:
-                text += f", and gains {signed(both[0])} in top-1 where the paper's gains {signed(both[1])}"
-            text += "."
-    return f"**What is handed over?** {text.strip()}"
+                told_of += f", and gains {signed(both[0])} in top-1 where the paper's gains {signed(both[1])}"
+            told_of += "."
+    return (
+        f"**{'; '.join(heads) or 'What is handed over is not decided'}.**{told_of} By more than {DELTA} PMS rises "
+        f"above the baseline's with {listing(rises) or 'none'}. No such rise is shown with {listing(rest)}."
+    )
 
 
 def _share(gain: Mapping[Hashable, float], whole: float) -> str:
