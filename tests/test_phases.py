@@ -85,6 +85,15 @@ def test_lean_order_and_rates():
     assert [phase.name for phase in only_warm] == ["warm", "push", "decision"]
 
 
+def test_rates_of_joint_passes_rise_over_the_ramp_and_once():
+    plain, ramped = (timeline(params(joint_epochs=6, rounds=2, joint_ramp=n)) for n in (0, 3))
+    before, after = ([rate for name, rate in epochs(each) if name == "joint"] for each in (plain, ramped))
+    assert after == pytest.approx([rate * min(1, (e + 1) / 4) for e, rate in enumerate(before)])
+    assert after[0] == pytest.approx(0.25) and after[3:] == before[3:]  # the second round begins at its own rate
+    assert [p.rates for p in plain if p.name == "warm"] == [p.rates for p in ramped if p.name == "warm"]
+    assert "joint_ramp" not in params().model_dump() and params(joint_ramp=3).model_dump()["joint_ramp"] == 3
+
+
 @pytest.mark.parametrize("schedule", ["lean", "official"])
 def test_what_learns(schedule):
     def trains(**change) -> dict[str, tuple[str, ...]]:

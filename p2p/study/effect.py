@@ -12,7 +12,7 @@ from p2p.study.switches import Switches, idle_switches
 
 TAKEN = ("audit", "failed", "search", "speed")  # folders of results/ and runs/ that are no study's
 ENDINGS = ("-rehearsal", "-search")
-LEAN = ("warm_epochs", "joint_epochs", "rounds")  # of the lean schedule alone
+LEAN = ("warm_epochs", "joint_epochs", "joint_ramp", "rounds")  # of the lean schedule alone
 CLASSED = ("prototypes_per_class", "lambda_cluster", "lambda_separation", "lambda_l1", "decision_iterations")
 ANY = {"streaming", "warm_cache_gb"}  # change no number, and may stand anywhere
 

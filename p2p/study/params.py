@@ -148,6 +148,13 @@ class TrainParams(Switches, DataParams):
     joint_epochs: int = Field(
         80, ge=0, le=50_000, description="Passes over the images in each round, all layers learning."
     )
+    joint_ramp: int = Field(
+        0,
+        ge=0,
+        le=50_000,
+        description="Joint passes over which the rates rise to their full value, so that a trunk forgets less.",
+        exclude_if=partial(operator.eq, 0),
+    )
     rounds: int = Field(1, ge=1, le=300, description="How often joint, push and decision phases follow each other.")
     trunk_batchnorm: Literal["train", "frozen"] = Field(
         "frozen", description="frozen: the trunk keeps its batch-normalisation statistics in joint passes."

@@ -32,7 +32,9 @@ def timeline(params: TrainParams) -> list[Phase]:
     """The phases of a run, in order.
 
     `lean`: warm passes on cached trunk outputs, then rounds of joint, push, decision; the learning rate falls along
-    half a cosine in the warm phase and over all joint passes together, so that it is low when prototypes are pushed.
+    half a cosine in the warm phase and over all joint passes together, so that it is low when prototypes are pushed;
+    over the first `joint_ramp` joint passes it rises to that: Adam's first steps are as long as its rate, whatever the
+    gradient, and at full rate a pretrained trunk unlearns in one pass what it brought along.
     `official`: the released configuration's epochs: warm 1–6, joint to 300, push and decision after 12, 22, …,
     292, the joint rate a tenth at 20, 24, 28, …; each of these epochs is `official_copies` passes over the images,
     and `official_epochs` ends it early.
@@ -61,6 +63,7 @@ def timeline(params: TrainParams) -> list[Phase]:
 
     phases = [Phase("warm", warm, _cosine(params.warm_epochs))] if params.warm_epochs else []
     rates = _cosine(params.rounds * params.joint_epochs)
+    rates = tuple(rate * min(1.0, (e + 1) / (params.joint_ramp + 1)) for e, rate in enumerate(rates))
     for i in range(params.rounds):
         part = rates[i * params.joint_epochs : (i + 1) * params.joint_epochs]
         phases += [Phase("joint", joint, part)] if part else []
